@@ -1,0 +1,201 @@
+"""What a callback is, and what it can see of the training that calls it.
+
+A callback is an object with hooks. The training loop calls each hook with the run itself, a
+:class:`TrainingRun`; the callback reads it, may set ``run.stop_training``, and keeps what it
+learned in its own attributes. :class:`CallbackList` calls many callbacks as if they were one.
+
+An *epoch* here is one report, that is one line of the history, not one pass over the data.
+The order of a run, which every training loop keeps::
+
+    on_fit_start                        step 0, nothing trained yet
+      on_epoch_start                    once per report
+        on_step_end ...                 after optimiser steps; may skip some, see ``run.step``
+      on_epoch_end                      run.logs holds the losses of this epoch
+    on_fit_end                          may still load a state; positions are computed after it
+
+``stop_training`` is looked at after each ``on_step_end`` and each ``on_epoch_end``. When it is
+set within an epoch, the epoch is closed with the steps done so far and reported as usual.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import nn
+
+__all__ = ["Callback", "CallbackList", "TrainingRun"]
+
+
+@runtime_checkable
+class TrainingRun(Protocol):
+    """One training as its callbacks see it.
+
+    Attributes
+    ----------
+    epoch : int
+        Index of the current report, from 0.
+    n_epochs : int
+        Reports planned.
+    step : int
+        Optimiser steps done so far.
+    n_steps : int
+        Optimiser steps planned.
+    seconds : float
+        Wall time since the training began, in seconds.
+    logs : dict of str to float
+        Losses of the epoch that just ended: ``"loss"``, ``"umap_loss"`` and whichever of
+        ``"reconstruction_loss"``, ``"global_correlation_loss"``, ``"landmark_loss"``,
+        ``"classifier_loss"``, ``"val_loss"`` this training has. Empty before the first report.
+    stop_training : bool
+        Set it to True to end the training; the only attribute a callback writes.
+    encoder, decoder : torch.nn.Module or None
+        The modules being trained; None where there is none.
+    """
+
+    stop_training: bool
+
+    @property
+    def epoch(self) -> int: ...
+    @property
+    def n_epochs(self) -> int: ...
+    @property
+    def step(self) -> int: ...
+    @property
+    def n_steps(self) -> int: ...
+    @property
+    def seconds(self) -> float: ...
+    @property
+    def logs(self) -> dict[str, float]: ...
+    @property
+    def encoder(self) -> nn.Module | None: ...
+    @property
+    def decoder(self) -> nn.Module | None: ...
+
+    def embed(self) -> np.ndarray:
+        """Positions of all training rows now, shape (n_samples, n_components)."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """State of all trained modules; tensors may be live, copy them to keep them."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> Any:
+        """Put back what ``state_dict`` gave."""
+        ...
+
+
+class Callback:
+    """Base class of callbacks: every hook does nothing until a subclass overrides it.
+
+    Hooks that learn something reset it in ``on_fit_start``, so that one object can watch
+    several trainings one after the other.
+
+    Examples
+    --------
+    >>> class StopBelow(Callback):
+    ...     def __init__(self, loss):
+    ...         self.loss = loss
+    ...     def on_epoch_end(self, run):
+    ...         if run.logs["loss"] < self.loss:
+    ...             run.stop_training = True
+    >>> StopBelow(0.1).wants_steps
+    False
+    """
+
+    @property
+    def wants_steps(self) -> bool:
+        """Whether ``on_step_end`` does anything; a loop need not call it where this is False."""
+        return type(self).on_step_end is not Callback.on_step_end
+
+    def on_fit_start(self, run: TrainingRun) -> None:
+        """Run before the first epoch."""
+
+    def on_epoch_start(self, run: TrainingRun) -> None:
+        """Run before the first step of an epoch."""
+
+    def on_step_end(self, run: TrainingRun) -> None:
+        """Run after optimiser steps: after each one, or after several where they are fused."""
+
+    def on_epoch_end(self, run: TrainingRun) -> None:
+        """Run after an epoch, with its losses in ``run.logs``."""
+
+    def on_fit_end(self, run: TrainingRun) -> None:
+        """Run once after the last epoch, before final positions are computed."""
+
+
+class CallbackList(Callback):
+    """Several callbacks called in order, as one.
+
+    Parameters
+    ----------
+    callbacks : iterable of Callback or None, default=None
+        Called in this order. None is the empty list.
+
+    Raises
+    ------
+    TypeError
+        If one of them is not a ``Callback`` instance.
+
+    Examples
+    --------
+    >>> len(CallbackList([Callback(), Callback()]))
+    2
+    """
+
+    def __init__(self, callbacks: Iterable[Callback] | Callback | None = None) -> None:
+        given = (
+            [callbacks] if isinstance(callbacks, Callback) else list(callbacks or ())
+        )
+        for position, callback in enumerate(given):
+            _check_callback(callback, position)
+        self.callbacks: tuple[Callback, ...] = tuple(given)
+        self._step_callbacks = tuple(c for c in given if c.wants_steps)
+
+    def __len__(self) -> int:
+        return len(self.callbacks)
+
+    def __iter__(self) -> Iterator[Callback]:
+        return iter(self.callbacks)
+
+    @property
+    def wants_steps(self) -> bool:
+        """Whether any callback of the list does something in ``on_step_end``."""
+        return bool(self._step_callbacks)
+
+    def on_fit_start(self, run: TrainingRun) -> None:
+        for callback in self.callbacks:
+            callback.on_fit_start(run)
+
+    def on_epoch_start(self, run: TrainingRun) -> None:
+        for callback in self.callbacks:
+            callback.on_epoch_start(run)
+
+    def on_step_end(self, run: TrainingRun) -> None:
+        for callback in self._step_callbacks:
+            callback.on_step_end(run)
+
+    def on_epoch_end(self, run: TrainingRun) -> None:
+        for callback in self.callbacks:
+            callback.on_epoch_end(run)
+
+    def on_fit_end(self, run: TrainingRun) -> None:
+        for callback in self.callbacks:
+            callback.on_fit_end(run)
+
+
+def _check_callback(callback: object, position: int) -> None:
+    if isinstance(callback, Callback):
+        return
+    if isinstance(callback, type) and issubclass(callback, Callback):
+        remedy = f"Pass an instance: {callback.__name__}(...)."
+    elif callable(callback):
+        remedy = "Wrap a function in LambdaCallback(on_epoch_end=function)."
+    else:
+        remedy = "Derive its class from neumap.callbacks.Callback."
+    raise TypeError(
+        f"Expected callbacks to hold neumap.callbacks.Callback instances; item {position} is "
+        f"{callback!r} of type {type(callback).__name__}. {remedy}"
+    )
