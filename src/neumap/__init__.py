@@ -1,1 +1,52 @@
-"""neumap."""
+"""neumap: parametric UMAP in PyTorch.
+
+A neural network learns the map from data to a UMAP embedding, so that new rows land on the same
+map at once. Start with :class:`ParametricUMAP`; it follows scikit-learn's habits.
+
+Every public name is loaded at first use, so that ``import neumap`` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from neumap import callbacks, export, metrics, networks, plots
+    from neumap.estimators import UMAP, ParametricUMAP, load_ParametricUMAP
+
+    __version__: str
+
+__all__ = [
+    "UMAP",
+    "ParametricUMAP",
+    "__version__",
+    "callbacks",
+    "export",
+    "load_ParametricUMAP",
+    "metrics",
+    "networks",
+    "plots",
+]
+
+_ROOMS = frozenset({"callbacks", "export", "metrics", "networks", "plots"})
+_ESTIMATORS = frozenset({"ParametricUMAP", "UMAP", "load_ParametricUMAP"})
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name at its first use and keep it (PEP 562)."""
+    if name in _ROOMS:
+        return importlib.import_module(f"neumap.{name}")  # the import binds the name here
+    if name in _ESTIMATORS:
+        value = getattr(importlib.import_module("neumap.estimators"), name)
+    elif name == "__version__":
+        value = importlib.import_module("importlib.metadata").version("neumap")
+    else:
+        raise AttributeError(f"module 'neumap' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """Public names, the ones not loaded yet included."""
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,62 @@
+# One word per job. `make demo` and `make test` need nothing but Python 3.11 or newer and make:
+# each builds the environment it needs, from the tested versions in constraints.txt.
+
+VENV ?= .venv
+# Markers of the tests to run; empty runs all of them (as `make test-all` does).
+MARKERS ?= not slow
+PYTEST_ARGS ?=
+# The first interpreter that is new enough; override with `make PYTHON=/path/to/python3.12 …`.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-all check format bench docs clean
+
+help:
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(VENV)/.installed-dev ## create the environment for development
+
+demo: $(VENV)/.installed-demo ## fit the digits, place held-out rows, write map and model to demo-output/
+	$(BIN)/neumap demo --output demo-output
+
+test: $(VENV)/.installed-dev ## run the tests, without the slow ones
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "$(MARKERS)" $(PYTEST_ARGS)
+
+test-all: ## run every test
+	$(MAKE) test MARKERS=
+
+check: $(VENV)/.installed-dev ## format, lint, types and import graph
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy --strict src
+	$(BIN)/python -m pytest -q tests/test_architecture.py
+
+format: $(VENV)/.installed-dev ## rewrite the code in the project's format
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+bench: $(VENV)/.installed-dev ## run the benchmarks and write their results
+	$(BIN)/python benchmarks/run.py
+
+docs: $(VENV)/.installed-dev ## run the documentation's code
+	$(BIN)/python -m pytest -q tests/test_readme.py
+
+clean: ## remove what the other words made
+	rm -rf .venv demo-output dist build .pytest_cache .mypy_cache .ruff_cache
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "neumap needs Python 3.11 or newer on the PATH" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed-demo: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP_INSTALL) -e '.[plot,tables]'
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP_INSTALL) -e '.[dev]'
+	@touch $@ $(VENV)/.installed-demo

@@ -1,0 +1,50 @@
+"""Settings shared by all tests: one thread, fixed seeds, no display."""
+
+from __future__ import annotations
+
+import os
+
+# Before numpy, torch and faiss load: they read these once. One thread keeps sums in one order.
+for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    os.environ[_name] = "1"
+os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ.setdefault("KERAS_BACKEND", "torch")
+
+import random
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def _fixed_seeds() -> None:
+    """Start every test from the same global random state, whatever ran before it."""
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002 - libraries that draw from the global state are meant here
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def global_random_state_untouched() -> Iterator[None]:
+    """Fail the test that asks for it if python's, numpy's or torch's global generator moved."""
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - the state under test
+    torch_state = torch.get_rng_state()
+    yield
+    assert random.getstate() == python, "python's global random state changed"
+    now = np.random.get_state()  # noqa: NPY002 - the state under test
+    assert all(np.array_equal(a, b) for a, b in zip(numpy, now, strict=True)), (
+        "numpy's global random state changed"
+    )
+    assert torch.equal(torch.get_rng_state(), torch_state), "torch's global random state changed"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip tests that need a GPU where there is none."""
+    if torch.cuda.is_available():
+        return
+    skip = pytest.mark.skip(reason="needs a CUDA device")
+    for item in items:
+        if "gpu" in item.keywords:
+            item.add_marker(skip)
