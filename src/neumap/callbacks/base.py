@@ -146,9 +146,7 @@ class CallbackList(Callback):
     """
 
     def __init__(self, callbacks: Iterable[Callback] | Callback | None = None) -> None:
-        given = (
-            [callbacks] if isinstance(callbacks, Callback) else list(callbacks or ())
-        )
+        given = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or ())
         for position, callback in enumerate(given):
             _check_callback(callback, position)
         self.callbacks: tuple[Callback, ...] = tuple(given)

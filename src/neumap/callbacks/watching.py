@@ -1,0 +1,194 @@
+"""Callbacks that only watch: copies of the map, a progress bar, functions of your own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from neumap.callbacks.base import Callback, TrainingRun
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+__all__ = ["LambdaCallback", "ProgressBar", "Snapshot", "Snapshots"]
+
+Hook = Callable[[TrainingRun], object]
+
+
+class Snapshot(NamedTuple):
+    """The map at one moment of the training."""
+
+    step: int
+    """Optimiser steps done."""
+    embedding: np.ndarray
+    """Positions of all training rows, shape (n_samples, n_components)."""
+
+
+class Snapshots(Callback):
+    """Collects copies of the map while it is trained, to look at or to animate.
+
+    Each copy costs one pass of the encoder over all rows and n_samples * n_components floats.
+
+    Parameters
+    ----------
+    every : int, default=1
+        Epochs (reports) between copies. The last epoch is always kept.
+    include_start : bool, default=True
+        Whether to keep the map before the first step as well.
+
+    Attributes
+    ----------
+    snapshots : list of Snapshot
+        Pairs (step, embedding) of the last training, in order.
+
+    Examples
+    --------
+    >>> Snapshots(every=2).snapshots
+    []
+    """
+
+    def __init__(self, every: int = 1, *, include_start: bool = True) -> None:
+        if every < 1:
+            raise ValueError(f"Expected every >= 1 epoch, got {every}. Use 1 to copy each epoch.")
+        self.every = every
+        self.include_start = include_start
+        self.snapshots: list[Snapshot] = []
+
+    def on_fit_start(self, run: TrainingRun) -> None:
+        self.snapshots = []
+        if self.include_start:
+            self._copy(run)
+
+    def on_epoch_end(self, run: TrainingRun) -> None:
+        if (run.epoch + 1) % self.every == 0:
+            self._copy(run)
+
+    def on_fit_end(self, run: TrainingRun) -> None:
+        if not self.snapshots or self.snapshots[-1].step != run.step:
+            self._copy(run)
+
+    def _copy(self, run: TrainingRun) -> None:
+        self.snapshots.append(Snapshot(run.step, np.array(run.embed(), copy=True)))
+
+
+class LambdaCallback(Callback):
+    """Calls plain functions at the hooks.
+
+    Parameters
+    ----------
+    on_fit_start, on_epoch_start, on_step_end, on_epoch_end, on_fit_end : callable or None
+        Each is called with the run. ``on_step_end`` runs after optimiser steps, so keep it cheap.
+
+    Examples
+    --------
+    >>> losses = []
+    >>> keep = LambdaCallback(on_epoch_end=lambda run: losses.append(run.logs["loss"]))
+    >>> keep.wants_steps
+    False
+    """
+
+    def __init__(
+        self,
+        *,
+        on_fit_start: Hook | None = None,
+        on_epoch_start: Hook | None = None,
+        on_step_end: Hook | None = None,
+        on_epoch_end: Hook | None = None,
+        on_fit_end: Hook | None = None,
+    ) -> None:
+        self._hooks = {
+            "on_fit_start": on_fit_start,
+            "on_epoch_start": on_epoch_start,
+            "on_step_end": on_step_end,
+            "on_epoch_end": on_epoch_end,
+            "on_fit_end": on_fit_end,
+        }
+        for name, hook in self._hooks.items():
+            if hook is not None and not callable(hook):
+                raise TypeError(
+                    f"Expected {name} to be a function of the run, got {hook!r} of type "
+                    f"{type(hook).__name__}. Pass a callable, for example lambda run: ..."
+                )
+
+    @property
+    def wants_steps(self) -> bool:
+        return self._hooks["on_step_end"] is not None
+
+    def on_fit_start(self, run: TrainingRun) -> None:
+        self._call("on_fit_start", run)
+
+    def on_epoch_start(self, run: TrainingRun) -> None:
+        self._call("on_epoch_start", run)
+
+    def on_step_end(self, run: TrainingRun) -> None:
+        self._call("on_step_end", run)
+
+    def on_epoch_end(self, run: TrainingRun) -> None:
+        self._call("on_epoch_end", run)
+
+    def on_fit_end(self, run: TrainingRun) -> None:
+        self._call("on_fit_end", run)
+
+    def _call(self, name: str, run: TrainingRun) -> None:
+        hook = self._hooks[name]
+        if hook is not None:
+            hook(run)
+
+
+class ProgressBar(Callback):
+    """Shows one bar over the optimiser steps, with the loss of the last epoch, on stderr.
+
+    Parameters
+    ----------
+    enabled : bool, default=True
+        False shows nothing and costs nothing.
+    monitor : str, default="loss"
+        Name in ``run.logs`` shown beside the bar.
+    description : str, default="training"
+        Text before the bar.
+
+    Examples
+    --------
+    >>> ProgressBar(enabled=False).wants_steps
+    False
+    """
+
+    def __init__(
+        self, *, enabled: bool = True, monitor: str = "loss", description: str = "training"
+    ) -> None:
+        self.enabled = enabled
+        self.monitor = monitor
+        self.description = description
+        self._bar: tqdm[Any] | None = None
+
+    @property
+    def wants_steps(self) -> bool:
+        return self.enabled
+
+    def on_fit_start(self, run: TrainingRun) -> None:
+        self._close()
+        if self.enabled:
+            from tqdm.auto import tqdm
+
+            self._bar = tqdm(total=run.n_steps, desc=self.description, unit="step")
+
+    def on_step_end(self, run: TrainingRun) -> None:
+        if self._bar is not None:
+            self._bar.update(run.step - self._bar.n)
+
+    def on_epoch_end(self, run: TrainingRun) -> None:
+        if self._bar is None:
+            return
+        if self.monitor in run.logs:
+            self._bar.set_postfix({self.monitor: f"{run.logs[self.monitor]:.4g}"}, refresh=False)
+        self._bar.update(run.step - self._bar.n)
+
+    def on_fit_end(self, run: TrainingRun) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None  # an open bar cannot be pickled or copied
