@@ -1,0 +1,323 @@
+"""Callbacks are driven here by a scripted run: known losses, weights that name their epoch."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from neumap.callbacks import (
+    Callback,
+    CallbackList,
+    Checkpoint,
+    EarlyStopping,
+    LambdaCallback,
+    ProgressBar,
+    Snapshots,
+    TimeBudget,
+    TrainingRun,
+    load_checkpoint,
+)
+
+STEPS_PER_EPOCH = 4
+SECONDS_PER_STEP = 0.5
+
+
+class ScriptedRun:
+    """A run whose logs are given; during epoch e the encoder's weight is e + step / 100."""
+
+    def __init__(self, logs: Sequence[dict[str, float]]) -> None:
+        self.script = logs
+        self.n_epochs, self.n_steps = len(logs), len(logs) * STEPS_PER_EPOCH
+        self.epoch = self.step = 0
+        self.logs: dict[str, float] = {}
+        self.stop_training = False
+        self.encoder = nn.Linear(1, 1, bias=False)
+        self.decoder = None
+        self.set_weight(-1.0)
+
+    @property
+    def seconds(self) -> float:
+        return self.step * SECONDS_PER_STEP
+
+    def set_weight(self, value: float) -> None:
+        with torch.no_grad():
+            self.encoder.weight.fill_(value)
+
+    @property
+    def weight(self) -> float:
+        return self.encoder.weight.item()
+
+    def embed(self) -> np.ndarray:
+        return self.encoder.weight.detach().numpy()  # a view, as a careless run would give
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"encoder": self.encoder.state_dict(), "counters": {"n_seen": self.step}}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.encoder.load_state_dict(state["encoder"])
+
+    def train(self, *callbacks: Callback) -> ScriptedRun:
+        hooks = CallbackList(callbacks)
+        hooks.on_fit_start(self)
+        for epoch, logs in enumerate(self.script):
+            self.epoch = epoch
+            hooks.on_epoch_start(self)
+            for _ in range(STEPS_PER_EPOCH):
+                self.step += 1
+                self.set_weight(self.epoch)
+                if hooks.wants_steps:
+                    hooks.on_step_end(self)
+                if self.stop_training:
+                    break
+            self.logs = logs
+            hooks.on_epoch_end(self)
+            if self.stop_training:
+                break
+        hooks.on_fit_end(self)
+        return self
+
+
+def run_with_losses(*losses: float) -> ScriptedRun:
+    return ScriptedRun([{"loss": loss} for loss in losses])
+
+
+def test_scripted_run_fulfils_the_protocol():
+    assert isinstance(run_with_losses(1.0), TrainingRun)
+
+
+def test_hooks_are_called_in_the_documented_order():
+    calls: list[str] = []
+    names = ["on_fit_start", "on_epoch_start", "on_step_end", "on_epoch_end", "on_fit_end"]
+    hooks = {name: lambda run, name=name: calls.append(f"{name}@{run.step}") for name in names}
+    run_with_losses(1.0, 0.5).train(LambdaCallback(**hooks))
+    epochs = [
+        "on_epoch_start@0", *[f"on_step_end@{s}" for s in (1, 2, 3, 4)], "on_epoch_end@4",
+        "on_epoch_start@4", *[f"on_step_end@{s}" for s in (5, 6, 7, 8)], "on_epoch_end@8",
+    ]  # fmt: skip
+    assert calls == ["on_fit_start@0", *epochs, "on_fit_end@8"]
+
+
+# --- the list -------------------------------------------------------------------------------
+
+
+def test_list_wants_steps_only_when_a_callback_overrides_the_hook():
+    assert not CallbackList().wants_steps
+    assert not CallbackList([EarlyStopping(), Snapshots(), ProgressBar(enabled=False)]).wants_steps
+    assert not CallbackList([LambdaCallback(on_epoch_end=print)]).wants_steps
+    assert CallbackList([EarlyStopping(), TimeBudget(1.0)]).wants_steps
+    assert CallbackList([CallbackList([LambdaCallback(on_step_end=print)])]).wants_steps
+
+
+def test_list_calls_in_order_and_steps_only_where_wanted():
+    calls: list[str] = []
+    first = LambdaCallback(on_epoch_end=lambda run: calls.append("first"))
+    second = LambdaCallback(
+        on_epoch_end=lambda run: calls.append("second"),
+        on_step_end=lambda run: calls.append("step"),
+    )
+    run_with_losses(1.0).train(first, second)
+    assert calls == ["step"] * STEPS_PER_EPOCH + ["first", "second"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "remedy"),
+    [
+        (EarlyStopping, r"Pass an instance: EarlyStopping\("),
+        (lambda run: None, r"LambdaCallback\(on_epoch_end"),
+        (3, r"Derive its class"),
+    ],
+)
+def test_list_says_what_to_do_with_something_else(wrong, remedy):
+    with pytest.raises(TypeError, match=rf"item 1 is .*{remedy}"):
+        CallbackList([Callback(), wrong])
+
+
+# --- early stopping -------------------------------------------------------------------------
+
+
+def test_early_stopping_stops_after_patience_and_restores_the_best_epoch():
+    stopping = EarlyStopping(patience=2)
+    run = run_with_losses(3.0, 1.0, 2.0, 1.5, 0.1).train(stopping)
+    assert run.epoch == 3  # two epochs in a row without progress
+    assert (stopping.best_score, stopping.best_epoch, stopping.stopped_epoch) == (1.0, 1, 3)
+    assert run.weight == 1.0
+
+
+def test_early_stopping_counts_epochs_in_a_row():
+    run = run_with_losses(3.0, 3.0, 2.0, 2.0, 1.0).train(EarlyStopping(patience=2))
+    assert run.epoch == 4
+    assert not run.stop_training
+
+
+def test_early_stopping_restores_even_when_it_did_not_stop():
+    assert run_with_losses(1.0, 2.0).train(EarlyStopping(patience=9)).weight == 0.0
+    kept = run_with_losses(1.0, 2.0).train(EarlyStopping(patience=9, restore_best=False))
+    assert kept.weight == 1.0
+
+
+def test_early_stopping_min_delta_is_the_smallest_progress():
+    losses = [1.0, 0.95, 0.9, 0.85]
+    assert run_with_losses(*losses).train(EarlyStopping(patience=2, min_delta=0.2)).epoch == 2
+    assert run_with_losses(*losses).train(EarlyStopping(patience=2, min_delta=0.01)).epoch == 3
+
+
+def test_early_stopping_max_mode_and_monitor():
+    script = [{"loss": 1.0 / (e + 1), "val_loss": s} for e, s in enumerate([0.5, 0.9, 0.7, 0.6])]
+    stopping = EarlyStopping("val_loss", mode="max", patience=2)
+    run = ScriptedRun(script).train(stopping)
+    assert (run.weight, stopping.best_score) == (1.0, 0.9)
+
+
+def test_early_stopping_takes_nan_as_no_progress():
+    stopping = EarlyStopping(patience=2)
+    run = run_with_losses(1.0, float("nan"), float("nan"), 0.5).train(stopping)
+    assert run.epoch == 2
+    assert stopping.best_score == 1.0
+
+
+def test_early_stopping_names_the_logs_there_are():
+    run = ScriptedRun([{"loss": 1.0, "umap_loss": 1.0}])
+    with pytest.raises(ValueError, match=r"'val_loss'.*they hold: loss, umap_loss"):
+        run.train(EarlyStopping("val_loss"))
+
+
+@pytest.mark.parametrize(
+    "settings", [{"mode": "auto"}, {"patience": 0}, {"min_delta": -1.0}, {"min_delta": np.nan}]
+)
+def test_early_stopping_refuses_settings_out_of_range(settings):
+    with pytest.raises(ValueError, match=f"Expected {next(iter(settings))}"):
+        EarlyStopping(**settings)
+
+
+def test_a_second_training_starts_afresh():
+    stopping, budget, snapshots = EarlyStopping(patience=1), TimeBudget(1.6), Snapshots()
+    first = run_with_losses(1.0, 0.5).train(stopping, budget, snapshots)
+    second = run_with_losses(9.0, 8.0).train(stopping, budget, snapshots)
+    assert first.step == second.step == budget.stopped_step == 4
+    assert stopping.best_score == 9.0
+    assert [snapshot.step for snapshot in snapshots.snapshots] == [0, 4]
+
+
+# --- time, snapshots ------------------------------------------------------------------------
+
+
+def test_time_budget_stops_within_a_step():
+    budget = TimeBudget(2.9)
+    run = run_with_losses(1.0, 1.0, 1.0).train(budget)
+    assert budget.stopped_step == run.step == 6  # 6 steps of half a second
+    assert run.logs == {"loss": 1.0}  # the epoch that was cut is reported
+
+
+def test_time_budget_wants_a_positive_time():
+    with pytest.raises(ValueError, match="max_time_seconds > 0, got 0"):
+        TimeBudget(0)
+
+
+def test_snapshots_are_copies_with_their_steps():
+    snapshots = Snapshots(every=2)
+    run_with_losses(*range(5)).train(snapshots)
+    assert [step for step, _ in snapshots.snapshots] == [0, 8, 16, 20]  # start, every 2, the end
+    assert [e.item() for _, e in snapshots.snapshots] == [-1.0, 1.0, 3.0, 4.0]
+
+
+def test_snapshots_without_start():
+    snapshots = Snapshots(every=1, include_start=False)
+    run_with_losses(1.0, 1.0).train(snapshots)
+    assert [snapshot.step for snapshot in snapshots.snapshots] == [4, 8]
+
+
+# --- checkpoints ----------------------------------------------------------------------------
+
+
+def test_checkpoint_round_trip(tmp_path: Path):
+    checkpoint = Checkpoint(tmp_path / "deep" / "{epoch:02d}-{loss:.2f}.safetensors", every=2)
+    run_with_losses(3.0, 2.0, 1.0).train(checkpoint)
+    names = ["01-2.00.safetensors", "02-1.00.safetensors"]  # the last epoch is always saved
+    assert [path.name for path in checkpoint.saved_paths] == names
+    assert sorted(p.name for p in (tmp_path / "deep").iterdir()) == names  # nothing temporary left
+
+    state, epoch, step, logs = load_checkpoint(checkpoint.saved_paths[0])
+    assert (epoch, step, logs) == (1, 8, {"loss": 2.0})
+    assert state["counters"] == {"n_seen": 8}
+    later = run_with_losses(1.0)
+    later.load_state_dict(state)
+    assert later.weight == 1.0
+
+
+def test_checkpoint_that_fails_leaves_the_earlier_file(tmp_path: Path):
+    def save(run: TrainingRun, path: Path) -> None:
+        path.write_text(f"epoch {run.epoch}")
+        if run.epoch == 1:
+            raise OSError("disk full")
+
+    checkpoint = Checkpoint(tmp_path / "state.txt", save=save)
+    with pytest.raises(OSError, match="disk full"):
+        run_with_losses(2.0, 1.0).train(checkpoint)
+    assert (tmp_path / "state.txt").read_text() == "epoch 0"
+    assert [path.name for path in tmp_path.iterdir()] == ["state.txt"]
+
+
+def test_checkpoint_of_tied_weights(tmp_path: Path):
+    class Tied(ScriptedRun):
+        def state_dict(self):
+            return {"a": self.encoder.weight, "b": self.encoder.weight, "none": {}}
+
+    path = tmp_path / "tied.safetensors"
+    Tied([{"loss": 1.0}]).train(Checkpoint(path))
+    state = load_checkpoint(path).state
+    assert state["a"].item() == state["b"].item() == 0.0
+    assert state["none"] == {}
+
+
+def test_checkpoint_names_the_fields_there_are(tmp_path: Path):
+    with pytest.raises(ValueError, match=r"'accuracy'.*Use one of: epoch, loss, step"):
+        run_with_losses(1.0).train(Checkpoint(tmp_path / "{accuracy}.safetensors"))
+
+
+def test_damaged_and_foreign_checkpoints_are_refused(tmp_path: Path):
+    from safetensors.torch import save_file
+
+    run_with_losses(1.0).train(Checkpoint(tmp_path / "good"))
+    (tmp_path / "cut").write_bytes((tmp_path / "good").read_bytes()[:-2])
+    save_file({"weight": torch.zeros(1)}, tmp_path / "foreign")
+    with pytest.raises(ValueError, match=r"damaged"):
+        load_checkpoint(tmp_path / "cut")
+    with pytest.raises(ValueError, match=r"got None"):
+        load_checkpoint(tmp_path / "foreign")
+
+
+# --- progress bar, copies, imports ----------------------------------------------------------
+
+
+def test_progress_bar_writes_steps_and_loss_to_stderr(capsys: pytest.CaptureFixture[str]):
+    run_with_losses(1.0, 0.123456).train(ProgressBar())
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "8/8" in err
+    assert "loss=0.1235" in err
+    run_with_losses(1.0).train(ProgressBar(enabled=False))
+    assert capsys.readouterr() == ("", "")
+
+
+def test_callbacks_can_be_copied_and_pickled_after_a_training(tmp_path: Path):
+    callbacks = [EarlyStopping(), Snapshots(), TimeBudget(9.0), Checkpoint(tmp_path / "c")]
+    callbacks.append(ProgressBar())
+    run_with_losses(1.0, 2.0).train(*callbacks)
+    for callback in callbacks:
+        copied = pickle.loads(pickle.dumps(copy.deepcopy(callback)))
+        assert vars(copied).keys() == vars(callback).keys()
+
+
+def test_importing_the_room_loads_neither_torch_nor_tqdm():
+    code = "import sys, neumap.callbacks; sys.exit(bool({'torch', 'tqdm'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
