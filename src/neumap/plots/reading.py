@@ -1,0 +1,271 @@
+"""What a picture is made of: positions, a graph, one label or value per row.
+
+Every drawing function takes either plain arrays or a fitted object. This file turns both
+into checked NumPy arrays, so that the rest of the room knows arrays only. A fitted object is
+anything with an attribute ``embedding_`` (or ``embedding``); ``graph_``, ``_raw_data``,
+``n_neighbors``, ``min_dist`` and ``metric`` are read where a picture can use them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import sparse
+
+__all__ = [
+    "Categories",
+    "caption_of",
+    "categories_of",
+    "chosen_rows",
+    "graph_of",
+    "positions_of",
+    "raw_data_of",
+    "title_of",
+    "values_of",
+]
+
+MISSING = -1  # the code of a row without a label, and the label that umap-learn reads as unknown
+MANY_DISTINCT = 256  # fractional "labels" with more different entries than this are a measurement
+
+
+def positions_of(source: Any, *, dimensions: tuple[int, ...] = (2, 3)) -> np.ndarray:
+    """Positions of the rows, ``(n_samples, n_components)`` float64.
+
+    Parameters
+    ----------
+    source : array of shape (n_samples, n_components), or fitted object
+        Where the positions are.
+    dimensions : tuple of int, default (2, 3)
+        Numbers of components that the picture can draw.
+
+    Raises
+    ------
+    ValueError
+        If the array is not two-dimensional, is empty, or has another number of components.
+    """
+    positions = np.asarray(_attribute(source, "embedding_", "embedding", default=source))
+    wanted = " or ".join(str(count) for count in dimensions)
+    if positions.ndim != 2 or positions.dtype.kind not in "fiub":
+        raise ValueError(
+            f"Expected an embedding of shape (n_samples, {wanted}) or a fitted object with "
+            f"`embedding_`, got {type(source).__name__} of shape {positions.shape} and dtype "
+            f"{positions.dtype}. Fit the object first, or pass the array of positions."
+        )
+    if positions.shape[1] not in dimensions:
+        raise ValueError(
+            f"This picture draws {wanted} components, the embedding has {positions.shape[1]}. "
+            f"Pick columns, for example embedding[:, :2], or fit with n_components={dimensions[0]}."
+        )
+    if not np.isfinite(positions).all(axis=1).any():
+        raise ValueError(
+            f"Expected at least one row with finite coordinates, got {positions.shape[0]} rows "
+            "without any. Check that the fit converged."
+        )
+    return positions.astype(np.float64, copy=False)
+
+
+def graph_of(source: Any, graph: Any, n_samples: int) -> sparse.coo_array:
+    """Undirected edges of a graph, each once with ``row < col``, as a scipy COO array.
+
+    ``graph`` may be a scipy sparse matrix, an object with ``to_csr()``, or None to take
+    ``source.graph_``. Where the two directions differ, the larger weight counts.
+    """
+    found: Any = _attribute(source, "graph_", default=None) if graph is None else graph
+    if hasattr(found, "to_csr"):
+        found = found.to_csr()
+    if not _is_sparse(found):
+        raise ValueError(
+            f"Expected a scipy sparse graph, got {type(found).__name__}. Pass a fitted object "
+            "with `graph_`, or the pair (embedding, graph)."
+        )
+    if found.shape != (n_samples, n_samples):
+        raise ValueError(
+            f"Expected a graph of shape ({n_samples}, {n_samples}), one row per point, got "
+            f"{found.shape}. Pass the graph that this embedding was made from."
+        )
+    directed: Any = sparse.csr_array(found)
+    return sparse.coo_array(sparse.triu(directed.maximum(directed.T), k=1))
+
+
+def raw_data_of(source: Any, X: ArrayLike | None, n_samples: int) -> np.ndarray:
+    """Rows that the embedding was made from, ``(n_samples, n_features)`` float64, dense."""
+    data: Any = _attribute(source, "_raw_data", default=None) if X is None else X
+    if data is None:
+        raise ValueError(
+            f"This picture compares the map with its data, and {type(source).__name__} does not "
+            "hold them. Pass X, the array given to fit."
+        )
+    dense = np.asarray(data.toarray() if _is_sparse(data) else data, dtype=np.float64)
+    if dense.ndim < 2 or dense.shape[0] != n_samples:
+        raise ValueError(
+            f"Expected X of shape ({n_samples}, n_features), one row per point, got {dense.shape}. "
+            "Pass the rows that this embedding was made from, in the same order."
+        )
+    return dense.reshape(n_samples, -1)
+
+
+def chosen_rows(subset_points: ArrayLike | None, n_samples: int) -> np.ndarray:
+    """Indices of the rows to draw, from a boolean mask or from indices."""
+    if subset_points is None:
+        return np.arange(n_samples)
+    chosen = np.asarray(subset_points)
+    if chosen.dtype == bool:
+        if chosen.shape != (n_samples,):
+            raise ValueError(
+                f"Expected a mask `subset_points` of length {n_samples}, got shape {chosen.shape}. "
+                "Give one boolean per point of the whole embedding."
+            )
+        return np.flatnonzero(chosen)
+    if chosen.ndim != 1 or chosen.dtype.kind not in "iu":
+        raise ValueError(
+            "Expected `subset_points` as a boolean mask or a list of row indices, got shape "
+            f"{chosen.shape} and dtype {chosen.dtype}. Use mask = labels == 3, for example."
+        )
+    if chosen.size and (chosen.min() < -n_samples or chosen.max() >= n_samples):
+        raise ValueError(
+            f"Expected row indices below {n_samples} in `subset_points`, got {chosen.max()}. "
+            "Use indices into the whole embedding."
+        )
+    rows: np.ndarray = np.arange(n_samples)[chosen]
+    return rows
+
+
+@dataclass(frozen=True)
+class Categories:
+    """Labels as codes.
+
+    Attributes
+    ----------
+    names : tuple
+        The distinct labels, in the order of the legend.
+    codes : array of shape (n_samples,), int64
+        Index into ``names``; -1 where a row has no label.
+    title : str
+        Name of the column the labels came from, or an empty string.
+    """
+
+    names: tuple[Any, ...]
+    codes: np.ndarray
+    title: str = ""
+
+    def __getitem__(self, rows: np.ndarray) -> Categories:
+        """The same names, other rows."""
+        return Categories(self.names, self.codes[rows], self.title)
+
+
+def categories_of(labels: Any, n_samples: int) -> Categories:
+    """Sort labels into categories; None, NaN and (for numbers) -1 count as missing.
+
+    A pandas categorical keeps the order of its categories. Everything else is sorted: numbers by
+    size, other things by their text.
+    """
+    entries = np.asarray(labels)
+    _check_length("labels", entries, n_samples)
+    missing = _is_missing(entries)
+    present = entries[~missing]
+    if present.dtype.kind == "f":
+        present = _whole_numbers(present)
+    names = _ordered_names(labels, present)
+    position = {name: code for code, name in enumerate(names)}
+    codes = np.full(n_samples, MISSING, dtype=np.int64)
+    codes[~missing] = [position[entry] for entry in present.tolist()]
+    return Categories(names, codes, title_of(labels))
+
+
+def values_of(values: Any, n_samples: int) -> np.ndarray:
+    """One number per row as float64; NaN and infinite numbers count as missing."""
+    try:
+        numbers = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"Expected `values` to be numbers, got {np.asarray(values).dtype}. "
+            "Pass names of classes as `labels` instead."
+        ) from error
+    _check_length("values", numbers, n_samples)
+    return np.where(np.isfinite(numbers), numbers, np.nan)
+
+
+def caption_of(source: Any, n_undrawn: int) -> str:
+    """The line below a picture: how the map was made, and how many points have no position."""
+    parts = []
+    n_neighbors = _attribute(source, "n_neighbors", default=None)
+    min_dist = _attribute(source, "min_dist", default=None)
+    if n_neighbors is not None and min_dist is not None:
+        metric = _attribute(source, "metric", default="euclidean")
+        name = "" if metric == "euclidean" else f"metric={getattr(metric, '__name__', metric)}, "
+        parts.append(f"UMAP: {name}n_neighbors={n_neighbors}, min_dist={min_dist}")
+    if n_undrawn:
+        parts.append(f"{n_undrawn} without position, not drawn")
+    return " · ".join(parts)
+
+
+def title_of(column: Any) -> str:
+    """Name of a table's column, or an empty string."""
+    name = getattr(column, "name", None)
+    return name if isinstance(name, str) else ""
+
+
+def _attribute(source: Any, *names: str, default: Any) -> Any:
+    for name in names:
+        if hasattr(source, name):
+            return getattr(source, name)
+    return default
+
+
+def _is_sparse(thing: Any) -> bool:
+    return bool(sparse.issparse(thing))  # not a type guard: scipy's narrows to a bare base class
+
+
+def _check_length(what: str, entries: np.ndarray, n_samples: int) -> None:
+    if entries.shape != (n_samples,):
+        raise ValueError(
+            f"Expected `{what}` of shape ({n_samples},), one per point, got {entries.shape}. "
+            "Give one entry per point of the whole embedding; choose rows with subset_points."
+        )
+
+
+def _is_missing(entries: np.ndarray) -> np.ndarray:
+    if entries.dtype.kind == "f":
+        return np.asarray(np.isnan(entries) | (entries == MISSING))
+    if entries.dtype.kind == "i":
+        return np.asarray(entries == MISSING)
+    if entries.dtype.kind == "O":
+        return np.array([_is_missing_entry(entry) for entry in entries], dtype=bool)
+    return np.zeros(entries.shape, dtype=bool)
+
+
+def _is_missing_entry(entry: Any) -> bool:
+    if entry is None or type(entry).__name__ in {"NAType", "NaTType"}:
+        return True
+    if isinstance(entry, (str, bytes, bool)):
+        return False
+    return bool(entry != entry) or entry == MISSING  # NaN differs from itself
+
+
+def _whole_numbers(present: np.ndarray) -> np.ndarray:
+    """Show 3.0 as 3: a column of integers becomes floating as soon as one entry is missing."""
+    if (present == np.round(present)).all():
+        return present.astype(np.int64)
+    n_distinct = np.unique(present).size
+    if n_distinct > MANY_DISTINCT:
+        raise ValueError(
+            f"Expected `labels` to name classes, got {n_distinct} different fractional numbers. "
+            "Pass them as `values` to colour by size."
+        )
+    return present
+
+
+def _ordered_names(labels: Any, present: np.ndarray) -> tuple[Any, ...]:
+    found = set(present.tolist())
+    categorical = getattr(labels, "cat", labels)  # a pandas Series, or a Categorical itself
+    declared = getattr(categorical, "categories", None)
+    if declared is not None and not isinstance(labels, Mapping):
+        return tuple(name for name in np.asarray(declared).tolist() if name in found)
+    try:
+        return tuple(sorted(found))
+    except TypeError:  # text and numbers mixed
+        return tuple(sorted(found, key=str))
