@@ -1,0 +1,70 @@
+"""An undirected weighted graph that stores each edge once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+
+__all__ = ["FuzzyGraph"]
+
+
+@dataclass(frozen=True)
+class FuzzyGraph:
+    """Undirected edges with membership strengths, each stored once.
+
+    Attributes
+    ----------
+    heads, tails : arrays of shape (n_edges,), int64
+        End points, ``heads < tails``; edges are sorted by head, then by tail.
+    weights : array of shape (n_edges,), float32
+        Membership strengths in (0, 1].
+    n_vertices : int
+        Number of rows, those without an edge included.
+
+    Examples
+    --------
+    >>> triangle = FuzzyGraph(np.array([0, 0, 1]), np.array([1, 2, 2]),
+    ...                       np.array([1.0, 0.5, 0.25], dtype=np.float32), 3)
+    >>> triangle.degrees().tolist()
+    [1.5, 1.25, 0.75]
+    """
+
+    heads: np.ndarray
+    tails: np.ndarray
+    weights: np.ndarray
+    n_vertices: int
+
+    @classmethod
+    def from_matrix(cls, matrix: Any) -> FuzzyGraph:
+        """Read the upper triangle of a symmetric matrix; explicit zeros are dropped."""
+        upper = scipy.sparse.triu(matrix, k=1, format="csr")
+        upper.eliminate_zeros()
+        upper.sort_indices()
+        edges = upper.tocoo()
+        return cls(
+            heads=edges.row.astype(np.int64),
+            tails=edges.col.astype(np.int64),
+            weights=edges.data.astype(np.float32),
+            n_vertices=int(matrix.shape[0]),
+        )
+
+    def to_csr(self) -> Any:
+        """Both directions of every edge as a symmetric matrix of shape (n, n)."""
+        n = self.n_vertices
+        upper = scipy.sparse.csr_matrix((self.weights, (self.heads, self.tails)), shape=(n, n))
+        return (upper + upper.T).tocsr()
+
+    def degrees(self) -> np.ndarray:
+        """Sum of the weights at each vertex, shape (n_vertices,), float32."""
+        n = self.n_vertices
+        degrees = np.bincount(self.heads, self.weights, n) + np.bincount(
+            self.tails, self.weights, n
+        )
+        return degrees.astype(np.float32)
+
+    def isolated(self) -> np.ndarray:
+        """Indices of the vertices without an edge, int64."""
+        return np.flatnonzero(self.degrees() == 0)

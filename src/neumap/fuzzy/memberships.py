@@ -1,0 +1,205 @@
+"""From distances to memberships: each row measures its neighbours by its own scale.
+
+McInnes, Healy and Melville, "UMAP: Uniform Manifold Approximation and Projection for Dimension
+Reduction", 2018, algorithms 2 and 3. The details (tolerance, floor of the scale, treatment of
+duplicates) follow umap-learn, so that both give the same graph for the same neighbours.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+
+import numpy as np
+
+from neumap.fuzzy.graph import FuzzyGraph
+from neumap.neighbors.graph import NeighborGraph
+
+__all__ = ["directed_memberships", "fuzzy_simplicial_set", "smooth_knn"]
+
+logger = logging.getLogger(__name__)
+
+N_BISECTIONS = 64
+TOLERANCE = 1e-5
+SMALLEST_SCALE = 1e-3  # of the mean distance, keeps weights of near-duplicates from vanishing
+
+
+def smooth_knn(
+    distances: np.ndarray,
+    n_neighbors: float,
+    local_connectivity: float = 1.0,
+    bandwidth: float = 1.0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Find the scale sigma and the offset rho of each row.
+
+    ``rho`` is the distance to the ``local_connectivity``-th neighbour at a distance above zero
+    (interpolated where it is not whole). ``sigma`` solves
+    ``sum_j exp(-max(0, d_j - rho) / sigma) = bandwidth * log2(n_neighbors)``.
+
+    Parameters
+    ----------
+    distances : array of shape (n, k)
+        Rising along each row; column 0, the row itself, takes no part in the sum.
+    n_neighbors : float
+        Larger values widen the scale. Usually ``k``.
+    local_connectivity : float, default=1.0
+        Neighbours that count as fully connected.
+    bandwidth : float, default=1.0
+        Factor of the target.
+
+    Returns
+    -------
+    sigmas, rhos : arrays of shape (n,), float32
+
+    Examples
+    --------
+    >>> sigmas, rhos = smooth_knn(np.array([[0.0, 1.0, 2.0, 3.0]]), n_neighbors=4)
+    >>> float(rhos[0])
+    1.0
+    >>> bool(np.isclose(np.exp(-np.array([0, 1, 2]) / sigmas[0]).sum(), 2, atol=1e-4))
+    True
+    """
+    distances = np.ascontiguousarray(distances, dtype=np.float32)
+    rhos = _offsets(distances, local_connectivity)
+    # In float64, so that the bisection stops at the same step as umap-learn's, whose sum is too.
+    excess = np.maximum(distances[:, 1:] - rhos[:, None], 0).T.astype(np.float64, order="C")
+    sigmas = _bisect_scales(excess, np.log2(n_neighbors) * bandwidth)
+    # Distances of duplicates say nothing about the scale here, so those rows take the floor
+    # from all rows.
+    floor = np.where(rhos > 0, distances.mean(axis=1), distances.mean(dtype=np.float64))
+    return np.maximum(sigmas, SMALLEST_SCALE * floor).astype(np.float32), rhos
+
+
+def _offsets(distances: np.ndarray, local_connectivity: float) -> np.ndarray:
+    """Interpolated distance to the local_connectivity-th neighbour at a positive distance."""
+    n, k = distances.shape
+    positive = distances > 0
+    n_positive = positive.sum(axis=1)
+    first = np.where(n_positive > 0, positive.argmax(axis=1), 0)
+    whole = int(np.floor(local_connectivity))
+    part = np.float32(local_connectivity - whole)
+    rows = np.arange(n)
+
+    def nth_positive(number: int) -> np.ndarray:
+        """The number-th positive distance of each row; 0 stands for the distance 0."""
+        if number == 0:
+            return np.zeros(n, dtype=np.float32)
+        return np.asarray(distances[rows, np.minimum(first + number - 1, k - 1)])
+
+    rhos = nth_positive(whole)
+    if part > TOLERANCE:
+        rhos = rhos + part * (nth_positive(whole + 1) - rhos)
+    largest = np.where(n_positive > 0, distances[:, -1], 0)
+    return np.where(n_positive >= local_connectivity, rhos, largest).astype(np.float32)
+
+
+def _bisect_scales(excess: np.ndarray, target: float) -> np.ndarray:
+    """Scale at which the memberships of each column of ``excess`` (k - 1, n) sum to the target."""
+    n = excess.shape[1]
+    sigmas = np.ones(n)
+    open_rows = np.arange(n)
+    below, above, middle = np.zeros(n), np.full(n, np.inf), np.ones(n)
+    for _ in range(N_BISECTIONS):
+        total = np.exp(-(excess / middle)).sum(axis=0)
+        is_open = np.abs(total - target) >= TOLERANCE
+        if not is_open.all():  # most rows end after about 20 rounds; drop them
+            open_rows, excess, total = open_rows[is_open], excess[:, is_open], total[is_open]
+            below, above, middle = below[is_open], above[is_open], middle[is_open]
+            if len(open_rows) == 0:
+                break
+        too_wide = total > target
+        above = np.where(too_wide, middle, above)
+        below = np.where(too_wide, below, middle)
+        unbounded = np.isinf(above)
+        middle = np.where(unbounded, middle * 2, (below + above) / 2)
+        sigmas[open_rows] = middle
+    return sigmas
+
+
+def directed_memberships(distances: np.ndarray, sigmas: np.ndarray, rhos: np.ndarray) -> np.ndarray:
+    """Membership of each neighbour, ``exp(-max(0, d - rho) / sigma)``, shape (n, k), float32."""
+    excess = np.maximum(distances.astype(np.float32, copy=False) - rhos[:, None], 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        strength = np.exp(-excess / sigmas[:, None])
+    return np.where((excess == 0) | (sigmas[:, None] == 0), np.float32(1), strength)
+
+
+def fuzzy_simplicial_set(
+    graph: NeighborGraph,
+    *,
+    set_op_mix_ratio: float = 1.0,
+    local_connectivity: float = 1.0,
+    disconnection_distance: float | None = None,
+) -> FuzzyGraph:
+    """Join every row's fuzzy view of its neighbourhood into one undirected graph.
+
+    Parameters
+    ----------
+    graph : NeighborGraph
+        Neighbours with the row itself in column 0.
+    set_op_mix_ratio : float in [0, 1], default=1.0
+        1 keeps an edge that either end sees (union), 0 only edges that both ends see
+        (intersection); with directed weights a and b the result is
+        ``mix * (a + b - ab) + (1 - mix) * ab``.
+    local_connectivity : float, default=1.0
+        Neighbours at each row that count as fully connected. Larger values tie the map closer
+        together; more than the intrinsic dimension is rarely useful.
+    disconnection_distance : float, optional
+        Neighbours at this distance or farther are no neighbours.
+
+    Returns
+    -------
+    FuzzyGraph
+
+    Examples
+    --------
+    >>> from neumap.neighbors import find_neighbors
+    >>> line = find_neighbors(np.arange(4.0)[:, None], n_neighbors=2)
+    >>> fuzzy_simplicial_set(line).weights.tolist()
+    [1.0, 1.0, 1.0]
+    """
+    indices, distances = graph.indices, graph.distances.astype(np.float32, copy=False)
+    if disconnection_distance is not None and np.isfinite(disconnection_distance):
+        cut = distances >= disconnection_distance
+        indices, distances = np.where(cut, -1, indices), np.where(cut, np.inf, distances)
+    sigmas, rhos = smooth_knn(distances, indices.shape[1], local_connectivity)
+    strengths = directed_memberships(distances, sigmas, rhos)
+    joined = _join_directions(indices, strengths, set_op_mix_ratio)
+    _warn_of_isolated(joined)
+    return joined
+
+
+def _join_directions(
+    indices: np.ndarray, strengths: np.ndarray, set_op_mix_ratio: float
+) -> FuzzyGraph:
+    """One undirected edge for each pair that appears in either direction."""
+    n = len(indices)
+    rows = np.arange(n)[:, None]
+    is_edge = (indices >= 0) & (indices != rows) & (strengths > 0)
+    sources = np.broadcast_to(rows, indices.shape)[is_edge]
+    targets, strengths = indices[is_edge], strengths[is_edge]
+    key = np.minimum(sources, targets) * n + np.maximum(sources, targets)
+    order = np.argsort(key, kind="stable")
+    key, strengths, is_forward = key[order], strengths[order], (sources < targets)[order]
+    starts = np.flatnonzero(np.diff(key, prepend=-1))
+    if len(starts) == 0:
+        empty = np.empty(0, dtype=np.int64)
+        return FuzzyGraph(empty, empty, np.empty(0, dtype=np.float32), n)
+    forward = np.add.reduceat(np.where(is_forward, strengths, 0), starts)
+    backward = np.add.reduceat(np.where(is_forward, 0, strengths), starts)
+    both = forward * backward
+    weights = set_op_mix_ratio * (forward + backward - both) + (1 - set_op_mix_ratio) * both
+    heads, tails = np.divmod(key[starts], n)
+    kept = weights > 0
+    return FuzzyGraph(heads[kept], tails[kept], weights[kept].astype(np.float32), n)
+
+
+def _warn_of_isolated(graph: FuzzyGraph) -> None:
+    n_isolated = len(graph.isolated())
+    if n_isolated:
+        warnings.warn(
+            f"{n_isolated} of {graph.n_vertices} rows have no neighbour left and take no part in "
+            "the map. Expected every row to have one: raise n_neighbors, disconnection_distance "
+            "or set_op_mix_ratio.",
+            stacklevel=3,
+        )

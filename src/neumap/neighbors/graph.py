@@ -1,0 +1,94 @@
+"""The value that neighbour searches return, and the contract of the backends that make it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from neumap.neighbors.metrics import Metric
+
+__all__ = ["NeighborBackend", "NeighborGraph", "own_row_first"]
+
+
+@dataclass(frozen=True)
+class NeighborGraph:
+    """The ``k`` nearest neighbours of every row, the row itself being the first.
+
+    Attributes
+    ----------
+    indices : array of shape (n, k), int64
+        Neighbours by rising distance. Column 0 is the row itself; -1 where there is none.
+    distances : array of shape (n, k), float32
+        Distances to them, in the units of the metric; infinite where the index is -1.
+    backend : str
+        Name of the search that found them.
+    recall : float or None
+        Share of the true neighbours that were found, measured on a sample of rows; 1.0 for an
+        exact search, None where it was not measured.
+    seconds : float
+        Wall time of the search.
+    """
+
+    indices: np.ndarray
+    distances: np.ndarray
+    backend: str
+    recall: float | None
+    seconds: float
+
+
+class NeighborBackend(Protocol):
+    """A way to search for neighbours; its settings are the attributes of the object.
+
+    ``search`` answers for rows of the data itself and puts each row first in its own list;
+    ``query`` answers for other rows. Both return int64 indices and float32 distances of shape
+    (n_queries, n_neighbors), by rising distance.
+    """
+
+    @property
+    def name(self) -> str:
+        """Name for reports."""
+        ...
+
+    @property
+    def exact(self) -> bool:
+        """Whether the answer needs no measurement of recall."""
+        ...
+
+    def search(self, rows: Any, n_neighbors: int, metric: Metric) -> tuple[np.ndarray, np.ndarray]:
+        """Neighbours of each row among all rows, itself first."""
+        ...
+
+    def query(
+        self, rows: Any, queries: Any, n_neighbors: int, metric: Metric
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Neighbours of each query among the rows."""
+        ...
+
+
+def own_row_first(
+    indices: np.ndarray, distances: np.ndarray, own: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Move each row's own index to column 0, at distance zero.
+
+    Where duplicates pushed the row out of its own list, the farthest entry makes room.
+
+    Examples
+    --------
+    >>> indices, distances = own_row_first(np.array([[1, 0], [1, 0]]), np.zeros((2, 2)))
+    >>> indices.tolist()
+    [[0, 1], [1, 0]]
+    """
+    n, k = indices.shape
+    rows = np.arange(n) if own is None else own
+    is_own = indices == rows[:, None]
+    position = np.where(is_own.any(axis=1), is_own.argmax(axis=1), k - 1)
+    # Entries before that position move one to the right; those after it stay.
+    column = np.arange(k)
+    source = np.where(column <= position[:, None], column - 1, column).clip(min=0)
+    moved_indices = np.take_along_axis(indices, source, axis=1).astype(np.int64, copy=False)
+    moved_distances = np.take_along_axis(distances, source, axis=1).astype(np.float32, copy=False)
+    moved_indices[:, 0] = rows
+    moved_distances[:, 0] = 0.0
+    return moved_indices, moved_distances
