@@ -1,0 +1,168 @@
+"""The contract between data and training: a `RowStore` hands out rows of ``X`` by number.
+
+Training asks for the rows of a batch, transform for consecutive slices, the neighbour search for
+one matrix. Where the rows live (memory, a graphics card, a sparse matrix, a file, a Dataset) is the
+store's own business. Everything a store hands out as a row is float32, on its device.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import sparse
+from torch import Tensor
+
+__all__ = ["Matrix", "RowMoments", "RowStore", "resolve_row_shape"]
+
+Matrix = NDArray[Any] | sparse.csr_matrix[Any]
+
+
+class RowMoments(NamedTuple):
+    """Location and scale of the rows, for centring and scaling a network's input.
+
+    Attributes
+    ----------
+    mean : Tensor of shape (n_features,), float32
+        Mean of each feature.
+    scale : float
+        Standard deviation along the first principal component: the one number that brings the
+        cloud as a whole to unit size without changing its shape. 1.0 if all rows are equal.
+    std : Tensor of shape (n_features,), float32
+        Standard deviation of each feature, 0 where the feature is constant.
+    """
+
+    mean: Tensor
+    scale: float
+    std: Tensor
+
+
+@runtime_checkable
+class RowStore(Protocol):
+    """Rows of a data set, addressed by their number."""
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows."""
+        ...
+
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        """Shape of one row as the network sees it, such as ``(784,)`` or ``(28, 28, 1)``."""
+        ...
+
+    @property
+    def n_features(self) -> int:
+        """Numbers per row, the product of `row_shape`."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Device on which rows are handed out."""
+        ...
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory (not of disk) the store holds or views."""
+        ...
+
+    def gather(self, indices: Tensor, out: Tensor | None = None) -> Tensor:
+        """Return the rows with these numbers.
+
+        Parameters
+        ----------
+        indices : Tensor of shape (batch,), int64
+            Row numbers in any order, repeats allowed, on any device.
+        out : Tensor of shape (batch, *row_shape), float32, optional
+            Contiguous memory on the store's device to write into.
+
+        Returns
+        -------
+        Tensor of shape (batch, *row_shape), float32
+            `out` if given, else new memory; never a view of the data.
+        """
+        ...
+
+    def slices(self, batch_rows: int) -> Iterator[Tensor]:
+        """Yield all rows in order, `batch_rows` at a time (the last slice may be shorter).
+
+        A slice may be a view of the data: read it, do not write to it.
+        """
+        ...
+
+    def to_matrix(self) -> Matrix:
+        """Return all rows as one matrix (n_rows, n_features), a view where the storage allows it.
+
+        The dtype is that of the storage, which need not be float32.
+        """
+        ...
+
+    def mean_and_scale(
+        self, *, max_rows: int = 10_000, seed: int | np.random.Generator = 0
+    ) -> RowMoments:
+        """Estimate mean, scale and standard deviations from a random sample of rows.
+
+        Parameters
+        ----------
+        max_rows : int
+            Largest size of the sample; 10,000 rows give the scale to about 1 %. All rows are used
+            if there are no more than that.
+        seed : int or numpy.random.Generator
+            Decides which rows are drawn.
+        """
+        ...
+
+
+def resolve_row_shape(
+    stored_shape: tuple[int, ...], dims: tuple[int, ...] | None
+) -> tuple[int, ...]:
+    """Shape of one row for the network, from the shape it is stored in and the wish of the user.
+
+    Flat rows take any `dims` of the same number of elements. Rows that already have axes may only
+    gain or lose axes of length one: reshaping ``(3, 28, 28)`` to ``(28, 28, 3)`` would scramble the
+    image rather than transpose it.
+
+    Raises
+    ------
+    ValueError
+        If the rows cannot have this shape.
+
+    Examples
+    --------
+    >>> resolve_row_shape((784,), (28, 28, 1))
+    (28, 28, 1)
+    >>> resolve_row_shape((28, 28), None)
+    (28, 28)
+    """
+    if dims is None:
+        return stored_shape
+    wanted = tuple(int(length) for length in dims)
+    if len(stored_shape) == 1 and math.prod(wanted) == stored_shape[0]:
+        return wanted
+    if _without_unit_axes(stored_shape) == _without_unit_axes(wanted):
+        return wanted
+    n_elements = math.prod(stored_shape)
+    raise ValueError(
+        f"dims={wanted} asks for rows of {math.prod(wanted)} numbers, but the rows of X have shape "
+        f"{stored_shape} ({n_elements} numbers). Pass dims whose product is "
+        f"{n_elements} for flat rows, or transpose X so that its rows have the shape of dims."
+    )
+
+
+def check_out(out: Tensor, batch: int, row_shape: tuple[int, ...]) -> None:
+    """Refuse a buffer of the wrong shape, dtype or layout."""
+    expected = (batch, *row_shape)
+    if tuple(out.shape) != expected or out.dtype != torch.float32 or not out.is_contiguous():
+        raise ValueError(
+            f"gather expected a contiguous float32 buffer of shape {expected}, got "
+            f"{'contiguous' if out.is_contiguous() else 'non-contiguous'} {out.dtype} of shape "
+            f"{tuple(out.shape)}. Allocate it with torch.empty{expected}."
+        )
+
+
+def _without_unit_axes(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(length for length in shape if length != 1)
