@@ -1,0 +1,53 @@
+"""Where the arithmetic runs, and in which precision the machine is fastest."""
+
+from __future__ import annotations
+
+import torch
+
+__all__ = ["fast_dtype", "resolve_device"]
+
+
+def resolve_device(device: str | torch.device) -> torch.device:
+    """Return the device to use; ``"auto"`` prefers CUDA, then the CPU.
+
+    Apple's MPS is used when named, not by ``"auto"``: the small steps of this training run
+    slower there than on the CPU until the layers are wide.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown or the machine has no such device.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(
+            f"device must be 'auto', 'cpu', 'cuda', 'cuda:N' or 'mps', got {device!r}."
+        ) from error
+    if resolved.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            f"device={str(device)!r} was asked for, but torch sees no CUDA device. "
+            "Use device='auto' or 'cpu', or install a CUDA build of torch."
+        )
+    if resolved.type == "mps" and not torch.backends.mps.is_available():
+        raise ValueError(
+            f"device={str(device)!r} was asked for, but torch sees no MPS device. "
+            "Use device='auto' or 'cpu'."
+        )
+    return resolved
+
+
+def fast_dtype(device: torch.device) -> torch.dtype:
+    """Return the dtype in which hidden layers train fastest on `device`.
+
+    bfloat16 where the processor multiplies bfloat16 tiles in hardware (AMX on x86, tensor cores
+    on CUDA), float32 elsewhere. This asks for the capability and never times anything: a
+    timing could differ from one run to the next, and the result of a seed with it.
+    """
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    if device.type == "cpu" and torch.cpu.get_capabilities().get("amx_bf16", False):
+        return torch.bfloat16
+    return torch.float32

@@ -1,0 +1,304 @@
+"""Networks that come with the package: multilayer perceptrons, plain or residual, and a small conv net.
+
+In: sizes. Out: ``torch.nn.Module`` objects that take float32 rows ``(batch, *row_shape)``. Every class
+has a JSON-able ``config``, the keyword arguments that rebuild it, which is what lets a saved
+model come back without executing code. Any other module serves as well; these are
+defaults, not a framework.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["MLP", "ConvDecoder", "ConvEncoder", "Standardize"]
+
+
+class MLP(nn.Module):
+    """Fully connected network with ReLU, flat rows in, flat rows (or ``output_shape``) out.
+
+    Parameters
+    ----------
+    n_inputs : int
+        Width of a flattened row.
+    n_outputs : int
+        Number of outputs; for an encoder, the number of components.
+    hidden : sequence of int, default=(100, 100, 100)
+        Widths of the hidden layers. Wider layers follow finer structure and cost time in
+        proportion to their products; 100 to 512 is a sensible range.
+    residual : bool, default=False
+        Add each hidden layer's input to its output where the widths agree. Helps from four
+        layers on.
+    output_shape : sequence of int, optional
+        Shape of one output row, with product `n_outputs`; flat by default.
+
+    Examples
+    --------
+    >>> import torch
+    >>> MLP(784, 2)(torch.zeros(5, 28, 28)).shape
+    torch.Size([5, 2])
+    """
+
+    def __init__(
+        self,
+        n_inputs: int,
+        n_outputs: int,
+        hidden: Sequence[int] = (100, 100, 100),
+        *,
+        residual: bool = False,
+        output_shape: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__()
+        if output_shape is not None and math.prod(output_shape) != n_outputs:
+            raise ValueError(
+                f"output_shape must hold n_outputs={n_outputs} numbers, got "
+                f"{tuple(output_shape)} with {math.prod(output_shape)}."
+            )
+        self.n_inputs = n_inputs
+        self.n_outputs = n_outputs
+        self.hidden = tuple(hidden)
+        self.residual = residual
+        self.output_shape = None if output_shape is None else tuple(output_shape)
+        widths = [n_inputs, *self.hidden, n_outputs]
+        self.layers = nn.ModuleList(
+            nn.Linear(i, o) for i, o in zip(widths, widths[1:], strict=False)
+        )
+        for index, layer in enumerate(self.layers):
+            _initialise(layer, last=index == len(self.layers) - 1)  # type: ignore[arg-type]
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Keyword arguments that rebuild the module."""
+        return {
+            "n_inputs": self.n_inputs,
+            "n_outputs": self.n_outputs,
+            "hidden": list(self.hidden),
+            "residual": self.residual,
+            "output_shape": None if self.output_shape is None else list(self.output_shape),
+        }
+
+    def features(self, rows: Tensor) -> Tensor:
+        """Return the last hidden layer's output, (batch, hidden[-1])."""
+        x = rows.flatten(1)
+        for layer in self.layers[:-1]:
+            y = torch.relu(layer(x))
+            x = x + y if self.residual and x.shape == y.shape else y
+        return x
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Map rows (batch, ...) to outputs (batch, n_outputs) or (batch, *output_shape)."""
+        y: Tensor = self.layers[-1](self.features(rows))
+        return y if self.output_shape is None else y.unflatten(1, self.output_shape)
+
+    def absorb_standardization(self, mean: Tensor, scale: Tensor | float) -> None:
+        """Change the first layer so that raw rows give what ``(rows - mean) / scale`` gave before."""
+        first: nn.Linear = self.layers[0]  # type: ignore[assignment]
+        with torch.no_grad():
+            weight = first.weight.double() / torch.as_tensor(scale).double()
+            first.bias -= (weight @ mean.double()).to(first.bias.dtype)
+            first.weight.copy_(weight)
+
+    def expect_standardized(self, mean: Tensor, scale: Tensor | float) -> None:
+        """Undo :meth:`absorb_standardization`, before training goes on."""
+        first: nn.Linear = self.layers[0]  # type: ignore[assignment]
+        with torch.no_grad():
+            first.bias += (first.weight.double() @ mean.double()).to(first.bias.dtype)
+            first.weight.copy_(first.weight.double() * torch.as_tensor(scale).double())
+
+
+def _initialise(layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d, *, last: bool) -> None:
+    """He initialisation for ReLU layers; unit gain and zero bias for the last one."""
+    nn.init.kaiming_normal_(layer.weight, nonlinearity="linear" if last else "relu")
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+
+
+class Standardize(nn.Module):
+    """Subtract a mean row and divide by a scale; the fixed front of a network.
+
+    Parameters
+    ----------
+    row_shape : sequence of int
+        Shape of one row.
+
+    Examples
+    --------
+    >>> import torch
+    >>> Standardize([2])(torch.tensor([[3.0, 4.0]])).tolist()
+    [[3.0, 4.0]]
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, row_shape: Sequence[int]) -> None:
+        super().__init__()
+        self.row_shape = tuple(row_shape)
+        self.register_buffer("mean", torch.zeros(self.row_shape))
+        self.register_buffer("scale", torch.ones(self.row_shape))
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Keyword arguments that rebuild the module (the statistics are in its state)."""
+        return {"row_shape": list(self.row_shape)}
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Map rows (batch, *row_shape) to standardised rows of the same shape."""
+        return (rows - self.mean) / self.scale
+
+
+def _image_shape(dims: Sequence[int]) -> tuple[int, int, int]:
+    """Read ``(height, width)`` or ``(height, width, channels)`` as channels-last sizes."""
+    if len(dims) == 2:
+        return int(dims[0]), int(dims[1]), 1
+    if len(dims) == 3:
+        return int(dims[0]), int(dims[1]), int(dims[2])
+    raise ValueError(
+        f"A convolutional network needs dims=(height, width) or (height, width, channels), "
+        f"got {tuple(dims)}."
+    )
+
+
+class ConvEncoder(nn.Module):
+    """Small convolutional encoder: two strided convolutions, one hidden layer, linear output.
+
+    Parameters
+    ----------
+    dims : sequence of int
+        ``(height, width)`` or ``(height, width, channels)``, channels last as in umap-learn's
+        pages.
+    n_outputs : int, default=2
+        Number of components.
+    channels : sequence of int, default=(32, 64)
+        Channels of the two convolutions.
+    hidden : int, default=256
+        Width of the hidden layer.
+
+    Examples
+    --------
+    >>> import torch
+    >>> ConvEncoder((28, 28, 1))(torch.zeros(3, 28, 28, 1)).shape
+    torch.Size([3, 2])
+    """
+
+    def __init__(
+        self,
+        dims: Sequence[int],
+        n_outputs: int = 2,
+        channels: Sequence[int] = (32, 64),
+        hidden: int = 256,
+    ) -> None:
+        super().__init__()
+        self.dims = tuple(dims)
+        self.n_outputs = n_outputs
+        self.channels = tuple(channels)
+        self.hidden = hidden
+        height, width, depth = _image_shape(dims)
+        sizes = [depth, *self.channels]
+        self.convolutions = nn.ModuleList(
+            nn.Conv2d(i, o, kernel_size=3, stride=2, padding=1)
+            for i, o in zip(sizes, sizes[1:], strict=False)
+        )
+        for _ in self.channels:
+            height, width = (height + 1) // 2, (width + 1) // 2
+        self.dense = nn.Linear(self.channels[-1] * height * width, hidden)
+        self.output = nn.Linear(hidden, n_outputs)
+        for layer in (*self.convolutions, self.dense):
+            _initialise(layer, last=False)  # type: ignore[arg-type]
+        _initialise(self.output, last=True)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Keyword arguments that rebuild the module."""
+        return {
+            "dims": list(self.dims),
+            "n_outputs": self.n_outputs,
+            "channels": list(self.channels),
+            "hidden": self.hidden,
+        }
+
+    def features(self, rows: Tensor) -> Tensor:
+        """Return the hidden layer's output, (batch, hidden)."""
+        height, width, depth = _image_shape(self.dims)
+        x = rows.reshape(-1, height, width, depth).permute(0, 3, 1, 2)  # to channels first
+        for convolution in self.convolutions:
+            x = torch.relu(convolution(x))
+        return torch.relu(self.dense(x.flatten(1)))
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Map images (batch, *dims) to (batch, n_outputs)."""
+        y: Tensor = self.output(self.features(rows))
+        return y
+
+
+class ConvDecoder(nn.Module):
+    """Mirror of :class:`ConvEncoder`: coordinates in, images (as logits or values) out.
+
+    Parameters
+    ----------
+    dims : sequence of int
+        ``(height, width)`` or ``(height, width, channels)`` of the images to produce.
+    n_inputs : int, default=2
+        Number of components.
+    channels : sequence of int, default=(64, 32)
+        Channels before each of the two upsamplings.
+    hidden : int, default=256
+        Width of the hidden layer.
+
+    Examples
+    --------
+    >>> import torch
+    >>> ConvDecoder((28, 28, 1))(torch.zeros(3, 2)).shape
+    torch.Size([3, 28, 28, 1])
+    """
+
+    def __init__(
+        self,
+        dims: Sequence[int],
+        n_inputs: int = 2,
+        channels: Sequence[int] = (64, 32),
+        hidden: int = 256,
+    ) -> None:
+        super().__init__()
+        self.dims = tuple(dims)
+        self.n_inputs = n_inputs
+        self.channels = tuple(channels)
+        self.hidden = hidden
+        height, width, depth = _image_shape(dims)
+        factor = 2 ** len(self.channels)
+        self.grid = (math.ceil(height / factor), math.ceil(width / factor))
+        self.dense = nn.Linear(n_inputs, hidden)
+        self.unfold = nn.Linear(hidden, self.channels[0] * math.prod(self.grid))
+        sizes = [*self.channels, depth]
+        self.convolutions = nn.ModuleList(
+            nn.ConvTranspose2d(i, o, kernel_size=4, stride=2, padding=1)
+            for i, o in zip(sizes, sizes[1:], strict=False)
+        )
+        for layer in (self.dense, self.unfold, *self.convolutions):
+            _initialise(layer, last=False)  # type: ignore[arg-type]
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Keyword arguments that rebuild the module."""
+        return {
+            "dims": list(self.dims),
+            "n_inputs": self.n_inputs,
+            "channels": list(self.channels),
+            "hidden": self.hidden,
+        }
+
+    def forward(self, coordinates: Tensor) -> Tensor:
+        """Map coordinates (batch, n_inputs) to images (batch, *dims)."""
+        height, width, _ = _image_shape(self.dims)
+        x = torch.relu(self.dense(coordinates))
+        x = torch.relu(self.unfold(x)).unflatten(1, (self.channels[0], *self.grid))
+        for index, convolution in enumerate(self.convolutions):
+            x = convolution(x)
+            if index < len(self.convolutions) - 1:
+                x = torch.relu(x)
+        images = x[:, :, :height, :width].permute(0, 2, 3, 1)  # back to channels last
+        return images.reshape(-1, *self.dims)
