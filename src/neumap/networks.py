@@ -1,7 +1,7 @@
-"""Networks that come with the package: multilayer perceptrons, plain or residual, and a small conv net.
+"""Networks that come with the package: a multilayer perceptron and small conv nets.
 
-In: sizes. Out: ``torch.nn.Module`` objects that take float32 rows ``(batch, *row_shape)``. Every class
-has a JSON-able ``config``, the keyword arguments that rebuild it, which is what lets a saved
+In: sizes. Out: ``torch.nn.Module`` objects that take float32 rows ``(batch, *row_shape)``. Every
+class has a JSON-able ``config``, the keyword arguments that rebuild it, which is what lets a saved
 model come back without executing code. Any other module serves as well; these are
 defaults, not a framework.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -64,9 +65,7 @@ class MLP(nn.Module):
         self.residual = residual
         self.output_shape = None if output_shape is None else tuple(output_shape)
         widths = [n_inputs, *self.hidden, n_outputs]
-        self.layers = nn.ModuleList(
-            nn.Linear(i, o) for i, o in zip(widths, widths[1:], strict=False)
-        )
+        self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise(widths))
         for index, layer in enumerate(self.layers):
             _initialise(layer, last=index == len(self.layers) - 1)  # type: ignore[arg-type]
 
@@ -92,21 +91,21 @@ class MLP(nn.Module):
     def forward(self, rows: Tensor) -> Tensor:
         """Map rows (batch, ...) to outputs (batch, n_outputs) or (batch, *output_shape)."""
         y: Tensor = self.layers[-1](self.features(rows))
-        return y if self.output_shape is None else y.unflatten(1, self.output_shape)
+        return y if self.output_shape is None else y.reshape(-1, *self.output_shape)
 
     def absorb_standardization(self, mean: Tensor, scale: Tensor | float) -> None:
-        """Change the first layer so that raw rows give what ``(rows - mean) / scale`` gave before."""
+        """Make raw rows give what ``(rows - mean) / scale`` gave before."""
         first: nn.Linear = self.layers[0]  # type: ignore[assignment]
         with torch.no_grad():
             weight = first.weight.double() / torch.as_tensor(scale).double()
-            first.bias -= (weight @ mean.double()).to(first.bias.dtype)
+            first.bias.sub_((weight @ mean.double()).to(first.bias.dtype))
             first.weight.copy_(weight)
 
     def expect_standardized(self, mean: Tensor, scale: Tensor | float) -> None:
         """Undo :meth:`absorb_standardization`, before training goes on."""
         first: nn.Linear = self.layers[0]  # type: ignore[assignment]
         with torch.no_grad():
-            first.bias += (first.weight.double() @ mean.double()).to(first.bias.dtype)
+            first.bias.add_((first.weight.double() @ mean.double()).to(first.bias.dtype))
             first.weight.copy_(first.weight.double() * torch.as_tensor(scale).double())
 
 
@@ -200,15 +199,14 @@ class ConvEncoder(nn.Module):
         height, width, depth = _image_shape(dims)
         sizes = [depth, *self.channels]
         self.convolutions = nn.ModuleList(
-            nn.Conv2d(i, o, kernel_size=3, stride=2, padding=1)
-            for i, o in zip(sizes, sizes[1:], strict=False)
+            nn.Conv2d(i, o, kernel_size=3, stride=2, padding=1) for i, o in pairwise(sizes)
         )
         for _ in self.channels:
             height, width = (height + 1) // 2, (width + 1) // 2
         self.dense = nn.Linear(self.channels[-1] * height * width, hidden)
         self.output = nn.Linear(hidden, n_outputs)
         for layer in (*self.convolutions, self.dense):
-            _initialise(layer, last=False)  # type: ignore[arg-type]
+            _initialise(layer, last=False)
         _initialise(self.output, last=True)
 
     @property
@@ -275,11 +273,10 @@ class ConvDecoder(nn.Module):
         self.unfold = nn.Linear(hidden, self.channels[0] * math.prod(self.grid))
         sizes = [*self.channels, depth]
         self.convolutions = nn.ModuleList(
-            nn.ConvTranspose2d(i, o, kernel_size=4, stride=2, padding=1)
-            for i, o in zip(sizes, sizes[1:], strict=False)
+            nn.ConvTranspose2d(i, o, kernel_size=4, stride=2, padding=1) for i, o in pairwise(sizes)
         )
         for layer in (self.dense, self.unfold, *self.convolutions):
-            _initialise(layer, last=False)  # type: ignore[arg-type]
+            _initialise(layer, last=False)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -295,7 +292,7 @@ class ConvDecoder(nn.Module):
         """Map coordinates (batch, n_inputs) to images (batch, *dims)."""
         height, width, _ = _image_shape(self.dims)
         x = torch.relu(self.dense(coordinates))
-        x = torch.relu(self.unfold(x)).unflatten(1, (self.channels[0], *self.grid))
+        x = torch.relu(self.unfold(x)).reshape(-1, self.channels[0], *self.grid)
         for index, convolution in enumerate(self.convolutions):
             x = convolution(x)
             if index < len(self.convolutions) - 1:

@@ -121,7 +121,7 @@ def _repel(
     coordinates: Tensor, kernel: Kernel, eps: float, n_partners: int, gradient: Tensor
 ) -> Tensor:
     """Mean repulsion of cyclic partners times its weight; its gradient is added to `gradient`."""
-    n_rows, n_components = coordinates.shape
+    n_rows = coordinates.shape[0]
     differences = []  # per component: (n_partners, n_rows)
     for component in coordinates.unbind(1):
         around = torch.cat([component, component[:n_partners]])
@@ -166,7 +166,7 @@ class _ClosedForm(torch.autograd.Function):
     """Hand the closed-form gradient to autograd, scaled by what arrives from above."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: torch.autograd.function.FunctionCtx,
         coordinates: Tensor,
         kernel: Kernel,
@@ -178,7 +178,7 @@ class _ClosedForm(torch.autograd.Function):
         return forces.attraction + forces.repulsion
 
     @staticmethod
-    def backward(  # type: ignore[override]
+    def backward(
         ctx: torch.autograd.function.FunctionCtx, outer: Tensor
     ) -> tuple[Tensor, None, None, None]:
         (gradient,) = ctx.saved_tensors  # type: ignore[attr-defined]
@@ -217,5 +217,5 @@ def umap_cross_entropy(
     >>> bool(loss.isfinite())
     True
     """
-    loss: Tensor = _ClosedForm.apply(coordinates, kernel, eps, n_partners)
+    loss: Tensor = _ClosedForm.apply(coordinates, kernel, eps, n_partners)  # type: ignore[no-untyped-call]
     return loss
