@@ -1,0 +1,250 @@
+"""Are classes kept? Neighbour classification, silhouette and the order of class centres.
+
+Labels may be of any kind that numpy can sort. Every label counts as a class: drop the rows whose
+label is unknown before scoring.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from neumap.metrics._checks import (
+    Floats,
+    Ints,
+    as_labels,
+    as_rows,
+    check_between,
+    check_same_length,
+)
+from neumap.metrics._tiles import distance_tiles, nearest_columns, sample_rows, single_cloud
+
+__all__ = ["knc", "knn_accuracy", "silhouette"]
+
+
+def knn_accuracy(  # noqa: PLR0913 (one argument per array and per knob, all by keyword)
+    embedding: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    *,
+    embedding_test: npt.ArrayLike | None = None,
+    labels_test: npt.ArrayLike | None = None,
+    n_neighbors: int = 5,
+    n_samples: int | None = 5000,
+    random_state: int = 0,
+) -> float:
+    """Return how often the vote of the k nearest rows on the map gives the right label.
+
+    Without test rows each sampled row is classified by all the others (leave one out). With test
+    rows those are classified by the training rows: the protocol of the Parametric UMAP paper.
+
+    Parameters
+    ----------
+    embedding : array of shape (n_samples, n_components)
+        Positions of the training rows.
+    labels : array of shape (n_samples,)
+        Their classes.
+    embedding_test, labels_test : arrays, optional
+        Positions and classes of rows that were not trained on.
+    n_neighbors : int, default 5
+        Number of voters; the paper reports 1 and 5. A tied vote goes to the class that sorts first.
+    n_samples : int or None, default 5000
+        How many rows are classified; None for all.
+    random_state : int, default 0
+        Seed of the choice of rows.
+
+    Returns
+    -------
+    float
+        In [0, 1].
+
+    Raises
+    ------
+    ValueError
+        If lengths disagree, only one test array is given, or there are too few rows.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> embedding = np.array([[0.0], [0.1], [0.2], [5.0], [5.1], [5.2]])
+    >>> labels = np.array(["a", "a", "a", "b", "b", "b"])
+    >>> knn_accuracy(embedding, labels, n_neighbors=1)
+    1.0
+    >>> knn_accuracy(embedding, labels, embedding_test=[[4.0]], labels_test=["a"], n_neighbors=3)
+    0.0
+    """
+    if (embedding_test is None) != (labels_test is None):
+        raise ValueError(
+            "embedding_test and labels_test must be given together; got only one of them. "
+            "Pass the positions of the test rows and their labels, or neither."
+        )
+    train = as_rows(embedding, "embedding")
+    train_labels = as_labels(labels, train, "labels")
+    if embedding_test is None or labels_test is None:
+        chosen = sample_rows(len(train), n_samples, random_state)
+        cloud, truth = single_cloud(train, chosen), train_labels[chosen]
+    else:
+        test = as_rows(embedding_test, "embedding_test")
+        test_labels = as_labels(labels_test, test, "labels_test")
+        chosen = sample_rows(len(test), n_samples, random_state)
+        cloud, truth = single_cloud(test, chosen, train), test_labels[chosen]
+    check_between(n_neighbors, "n_neighbors", 1, cloud.n_candidates, "the number of voters there")
+
+    classes, codes = np.unique(train_labels, return_inverse=True)
+    winners = [
+        _vote(codes[nearest_columns(distances, n_neighbors)], len(classes))
+        for (distances,) in distance_tiles(cloud)
+    ]
+    return float(np.mean(classes[np.concatenate(winners)] == truth))
+
+
+def _vote(ballots: Ints, n_classes: int) -> Ints:
+    """Return the most frequent class of each row of `ballots` (n_queries, n_neighbors)."""
+    counts = np.zeros((len(ballots), n_classes), dtype=np.int64)
+    np.add.at(counts, (np.arange(len(ballots))[:, None], ballots), 1)
+    winners: Ints = counts.argmax(axis=1)
+    return winners
+
+
+def silhouette(
+    embedding: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    *,
+    n_samples: int | None = 2000,
+    random_state: int = 0,
+) -> float:
+    """Return the mean silhouette of the classes on the map.
+
+    For a row let u be its mean distance to the other rows of its class and v the smallest mean
+    distance to the rows of another class; its silhouette is ``(v - u) / max(u, v)``, 0 for the
+    only member of a class. The sampled rows are compared with all rows, so the sample has no bias.
+    The score favours round, distant classes: report it, do not tune for it.
+
+    Parameters
+    ----------
+    embedding : array of shape (n_samples, n_components)
+        Positions of the rows.
+    labels : array of shape (n_samples,)
+        Their classes, at least two.
+    n_samples : int or None, default 2000
+        How many rows are scored; None for all.
+    random_state : int, default 0
+        Seed of the choice of rows.
+
+    Returns
+    -------
+    float
+        In [-1, 1]; 1 is best.
+
+    Raises
+    ------
+    ValueError
+        If lengths disagree or there is a single class.
+
+    References
+    ----------
+    Rousseeuw (1987), Silhouettes: a graphical aid to the interpretation of cluster analysis.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> round(silhouette(np.array([[0.0], [1.0], [10.0], [11.0]]), [0, 0, 1, 1]), 3)
+    0.9
+    """
+    rows = as_rows(embedding, "embedding")
+    classes, codes = np.unique(as_labels(labels, rows, "labels"), return_inverse=True)
+    if len(classes) < 2:
+        raise ValueError(
+            f"labels must hold at least two classes; got only {classes[0]!r}. "
+            "The silhouette compares a class with the nearest other one."
+        )
+    # With the rows of a class side by side, sums per class are one reduceat over the columns.
+    order = np.argsort(codes, kind="stable")
+    rows, codes = rows[order], codes[order]
+    sizes = np.bincount(codes)
+    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+    chosen = sample_rows(len(rows), n_samples, random_state)
+
+    sums = []
+    for (squared,) in distance_tiles(single_cloud(rows, chosen)):
+        distances = np.sqrt(squared)
+        distances[np.isinf(distances)] = 0.0  # the row itself adds nothing to its class
+        sums.append(np.add.reduceat(distances, starts, axis=1))
+    return float(np.mean(_silhouettes(np.concatenate(sums), codes[chosen], sizes)))
+
+
+def _silhouettes(sums: Floats, codes: Ints, sizes: Ints) -> Floats:
+    """Silhouette of each row from its summed distances to the classes (n_rows, n_classes)."""
+    at = np.arange(len(codes))
+    own_size = sizes[codes]
+    within = sums[at, codes] / np.maximum(own_size - 1, 1)
+    means = sums / sizes
+    means[at, codes] = np.inf
+    between = means.min(axis=1)
+    largest = np.maximum(within, between)
+    alone_or_coincident = (own_size == 1) | (largest == 0)
+    values: Floats = np.where(
+        alone_or_coincident, 0.0, (between - within) / np.where(largest == 0, 1.0, largest)
+    )
+    return values
+
+
+def knc(
+    X: npt.ArrayLike, embedding: npt.ArrayLike, labels: npt.ArrayLike, *, n_neighbors: int = 4
+) -> float:
+    """Return the mean share of each class's nearest class centres that is kept on the map.
+
+    Parameters
+    ----------
+    X : array of shape (n_samples, n_features)
+        The data.
+    embedding : array of shape (n_samples, n_components)
+        The position of each row of `X`.
+    labels : array of shape (n_samples,)
+        The class of each row; the centre of a class is the mean of its rows.
+    n_neighbors : int, default 4
+        How many nearest centres are compared; less than the number of other classes, at which the
+        score is always 1.
+
+    Returns
+    -------
+    float
+        In [0, 1]; 1 is best.
+
+    Raises
+    ------
+    ValueError
+        If lengths disagree or there are too few classes.
+
+    References
+    ----------
+    Kobak and Berens (2019), The art of using t-SNE for single-cell transcriptomics (as KNC).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.array([[0.0], [1.0], [3.0], [7.0]])
+    >>> knc(X, -X, labels=[0, 1, 2, 3], n_neighbors=1)
+    1.0
+    """
+    data, positions = as_rows(X, "X"), as_rows(embedding, "embedding")
+    check_same_length(data, positions, "X", "embedding")
+    classes, codes = np.unique(as_labels(labels, data, "labels"), return_inverse=True)
+    check_between(n_neighbors, "n_neighbors", 1, len(classes) - 2, "two less than the classes")
+    near = _nearest_centers(data, codes, n_neighbors)
+    shown = _nearest_centers(positions, codes, n_neighbors)
+    return float((near[:, :, None] == shown[:, None, :]).sum() / near.size)
+
+
+def _nearest_centers(rows: npt.NDArray[np.generic], codes: Ints, k: int) -> Ints:
+    order = np.argsort(codes, kind="stable")
+    sizes = np.bincount(codes)
+    ends = np.cumsum(sizes)
+    # One class at a time: a float64 copy of all rows at once could double the memory of the data.
+    centers = np.stack(
+        [
+            rows[order[end - size : end]].mean(axis=0, dtype=np.float64)
+            for end, size in zip(ends, sizes, strict=True)
+        ]
+    )
+    cloud = single_cloud(centers, np.arange(len(centers)))
+    return np.concatenate([nearest_columns(tile, k) for (tile,) in distance_tiles(cloud)])
