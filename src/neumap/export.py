@@ -1,0 +1,267 @@
+"""Write a network as one ONNX file that gives the same numbers without PyTorch.
+
+In goes an ``nn.Module`` that takes a batch of rows, with its reshaping and preprocessing inside;
+out comes a file for onnxruntime and its relatives, whose batch size is free. Before the file takes
+its place, onnxruntime runs it beside the module on random rows, negative values included.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from neumap._optional import require
+
+__all__ = ["to_onnx"]
+
+_LARGEST_FILE = 2 * 2**30 - 2**24  # bytes of weights; a protobuf message ends at 2 GiB
+_CHECKED_BATCHES = (1, 7)  # rows; 1 is the size that an exporter is most apt to fix by mistake
+
+_logger = logging.getLogger(__name__)
+
+
+def to_onnx(  # noqa: PLR0913 - the names and the opset are the file's interface
+    module: nn.Module,
+    path: str | os.PathLike[str],
+    *,
+    example: Tensor | Sequence[int],
+    input_names: Sequence[str] = ("input",),
+    output_names: Sequence[str] = ("output",),
+    opset: int = 18,
+    check: bool = True,
+    tolerance: float = 1e-5,
+) -> Path:
+    """Write ``module`` as an ONNX file with a free batch size.
+
+    The module is exported in evaluation mode and is as before afterwards, device and modes
+    included. The file appears complete or not at all.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Network of one input, a batch along the first axis. Each row is treated by itself.
+    path : path-like
+        File to write, usually ending in ``.onnx``. Missing folders are made.
+    example : Tensor of shape (n_rows, ...) or sequence of int
+        Typical rows, or the shape of one row, for example ``(784,)`` (then float, of the
+        module's precision). With typical rows the check runs on numbers of their scale.
+    input_names, output_names : sequence of str
+        Names of the input and the outputs in the file.
+    opset : int, default=18
+        Version of ONNX's operators. A larger one needs a newer runtime.
+    check : bool, default=True
+        Compare the file with the module where onnxruntime is installed.
+    tolerance : float, default=1e-5
+        Largest difference accepted, as a fraction of the largest absolute output. Half precision
+        needs about 1e-2.
+
+    Returns
+    -------
+    Path
+        The file written.
+
+    Raises
+    ------
+    ImportError
+        If the extra ``onnx`` is not installed.
+    ValueError
+        If the module cannot be exported with a free batch size, or the file gives other numbers.
+
+    Warns
+    -----
+    UserWarning
+        If the weights exceed 2 GB, where ONNX needs a second file, ``<path>.data``.
+
+    Examples
+    --------
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = to_onnx(nn.Linear(4, 2), f"{folder}/map.onnx", example=(4,))
+    ...     file.name
+    'map.onnx'
+    """
+    require("onnxscript", extra="onnx")
+    target = Path(path).resolve()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        _evaluated_on_cpu(module),
+        tempfile.TemporaryDirectory(dir=target.parent, prefix=".neumap-") as folder,
+    ):
+        rows = _example_rows(module, example)
+        draft = Path(folder) / target.name
+        program = _export(module, rows, input_names, output_names, opset)
+        _drop_traces(program.model)
+        is_split = _n_bytes(module) > _LARGEST_FILE
+        program.save(draft, external_data=is_split)
+        if check:
+            _compare(module, draft, rows, tolerance)
+        # The weights' own file comes first: the model's must never stand without it.
+        for file in sorted(Path(folder).iterdir(), key=lambda file: file == draft):
+            _move(file, target.parent / file.name)
+    if is_split:
+        warnings.warn(
+            f"The weights exceed 2 GB, the limit of one ONNX file. They are in {target.name}.data, "
+            f"which must stay beside {target.name}.",
+            stacklevel=2,
+        )
+    return target
+
+
+@contextmanager
+def _evaluated_on_cpu(module: nn.Module) -> Iterator[None]:
+    """Put the module into evaluation mode on the CPU, and back afterwards.
+
+    On the CPU, since a GPU may round convolutions to TF32, more coarsely than the check allows.
+    """
+    modes = [(part, part.training) for part in module.modules()]
+    tensors = [(tensor, tensor.data) for tensor in [*module.parameters(), *module.buffers()]]
+    try:
+        module.eval()
+        for tensor, data in tensors:
+            tensor.data = data.cpu()
+        yield
+    finally:
+        for tensor, data in tensors:
+            tensor.data = data
+        for part, mode in modes:
+            part.training = mode
+
+
+def _example_rows(module: nn.Module, example: Tensor | Sequence[int]) -> Tensor:
+    """At least two rows: the exporter takes a batch of one for a constant."""
+    if not isinstance(example, Tensor):
+        floats = (p.dtype for p in module.parameters() if p.is_floating_point())
+        return torch.zeros(2, *example, dtype=next(floats, torch.float32))
+    if example.ndim == 0 or len(example) == 0:
+        raise ValueError(
+            f"Expected example to hold rows along its first axis; got shape "
+            f"{tuple(example.shape)}. Pass a few rows of data, or the shape of one row."
+        )
+    rows = example.detach().cpu()[:64]
+    return rows if len(rows) > 1 else torch.cat([rows, rows])
+
+
+def _export(
+    module: nn.Module,
+    rows: Tensor,
+    input_names: Sequence[str],
+    output_names: Sequence[str],
+    opset: int,
+) -> Any:
+    try:
+        with _quiet(), torch.no_grad():
+            return torch.onnx.export(
+                module,
+                (rows,),
+                dynamo=True,
+                verbose=False,
+                input_names=list(input_names),
+                output_names=list(output_names),
+                opset_version=opset,
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
+            )
+    except Exception as error:  # the exporter's own classes are many and private
+        cause = error.__cause__ or error
+        raise ValueError(
+            f"Expected a network that torch.onnx can export with a free batch size; "
+            f"{type(module).__name__} failed: {type(cause).__name__}: {cause!s:.600}\n"
+            "Write its forward without sizes of the batch as Python numbers (x.flatten(1), "
+            "x.reshape(-1, ...)) and without branches on values."
+        ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hold back the progress lines, warnings and log records of the exporter."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings(), redirect_stdout(StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _drop_traces(model: Any) -> None:
+    """Remove the exporter's notes, which hold source lines and paths of the user's machine."""
+    model.metadata_props.clear()
+    for graph in model.graphs():
+        graph.metadata_props.clear()
+        values = [*graph.inputs, *graph.initializers.values()]
+        for node in graph:
+            node.metadata_props.clear()
+            values += node.outputs
+        for value in values:
+            value.metadata_props.clear()
+
+
+def _n_bytes(module: nn.Module) -> int:
+    return sum(t.numel() * t.element_size() for t in [*module.parameters(), *module.buffers()])
+
+
+def _compare(module: nn.Module, file: Path, rows: Tensor, tolerance: float) -> None:
+    """Raise if onnxruntime and the module disagree; say so in the log if it is not installed."""
+    if importlib.util.find_spec("onnxruntime") is None:
+        _logger.info("onnxruntime is not installed: %s was written without a check", file.name)
+        return
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors only; they arrive as exceptions
+    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    generator = torch.Generator().manual_seed(0)
+    batches = [rows, *(_random_rows(rows, n_rows, generator) for n_rows in _CHECKED_BATCHES)]
+    for batch in batches:
+        with torch.no_grad():
+            expected = module(batch)
+        outputs = [expected] if isinstance(expected, Tensor) else list(expected)
+        got = session.run(None, {session.get_inputs()[0].name: batch.numpy()})
+        for ours, theirs in zip(outputs, got, strict=True):
+            _require_equal(ours.numpy(), theirs, tolerance)
+
+
+def _random_rows(rows: Tensor, n_rows: int, generator: torch.Generator) -> Tensor:
+    """Rows of the example's type and scale; floats take both signs."""
+    shape = (n_rows, *rows.shape[1:])
+    if not rows.is_floating_point():
+        low, high = int(rows.min()), int(rows.max())
+        return torch.randint(low, high + 1, shape, generator=generator).to(rows.dtype)
+    scale = float(rows.abs().max()) or 1.0
+    return (torch.randn(shape, generator=generator) * scale).to(rows.dtype)
+
+
+def _require_equal(expected: np.ndarray, got: np.ndarray, tolerance: float) -> None:
+    if expected.shape != got.shape:
+        raise ValueError(
+            f"Expected the ONNX file to return shape {expected.shape}, as the module does; it "
+            f"returns {got.shape}. The batch size was fixed: use -1 or x.shape[0] in reshapes."
+        )
+    scale = float(np.abs(expected).max(initial=0.0)) or 1.0
+    difference = float(np.abs(expected - got).max(initial=0.0)) / scale
+    if not difference <= tolerance:  # nan is a difference too
+        raise ValueError(
+            f"Expected the ONNX file to agree with the module within {tolerance:g} of the largest "
+            f"output; it differs by {difference:.3g}. Raise tolerance if the network computes in "
+            "half precision, else report this with the module's code."
+        )
+
+
+def _move(file: Path, target: Path) -> None:
+    with file.open("rb+") as opened:
+        os.fsync(opened.fileno())  # else a power cut may leave the name without its content
+    file.replace(target)
