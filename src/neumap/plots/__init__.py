@@ -6,7 +6,27 @@ showing it; ``save`` writes a file. Needs the extra ``plot``; ``interactive`` ne
 and very large maps look better with ``large-plot``.
 """
 
+from neumap.plots.curves import loss
+from neumap.plots.edges import connectivity, nearest_neighbour_distribution
+from neumap.plots.files import output, save, show
+from neumap.plots.html import interactive
+from neumap.plots.images import inverse_grid, reconstruction
+from neumap.plots.quality import diagnostic
 from neumap.plots.scatter import points
 from neumap.plots.themes import THEMES, Theme
 
-__all__ = ["THEMES", "Theme", "points"]
+__all__ = [
+    "THEMES",
+    "Theme",
+    "connectivity",
+    "diagnostic",
+    "interactive",
+    "inverse_grid",
+    "loss",
+    "nearest_neighbour_distribution",
+    "output",
+    "points",
+    "reconstruction",
+    "save",
+    "show",
+]

@@ -20,7 +20,15 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
 
-__all__ = ["Grid", "grid_for", "has_datashader", "shade_classes", "shade_density", "shade_values"]
+__all__ = [
+    "Grid",
+    "grid_for",
+    "has_datashader",
+    "shade_classes",
+    "shade_density",
+    "shade_edges",
+    "shade_values",
+]
 
 OVERSAMPLING = 2  # pixels of the image per pixel of the screen, so that print stays sharp
 FAINTEST = 110  # opacity of a pixel with a single point, of 255
@@ -113,6 +121,21 @@ def shade_density(positions: np.ndarray, cmap: Colormap, grid: Grid) -> np.ndarr
     return _flatten([functions.shade(counts, cmap=_hexes(cmap), how="eq_hist")])
 
 
+def shade_edges(ends: np.ndarray, weights: np.ndarray, cmap: Colormap, grid: Grid) -> np.ndarray:
+    """Image ``(height, width, 4)`` uint8 of the summed weight of the edges through each pixel.
+
+    ``ends`` has shape (n_edges, 2, 2): both ends, in map coordinates.
+    """
+    datashader, functions = _datashader()
+    pandas = require("pandas", extra="large-plot")
+    flat = ends.reshape(-1, 4)
+    table = pandas.DataFrame(flat, columns=["x0", "y0", "x1", "y1"]).assign(weight=weights)
+    sums = grid.canvas().line(
+        table, x=["x0", "x1"], y=["y0", "y1"], axis=1, agg=datashader.sum("weight")
+    )
+    return _to_rgba(functions.shade(sums, cmap=_hexes(cmap), how="eq_hist"))
+
+
 def _datashader() -> tuple[Any, Any]:
     return (
         require("datashader", extra="large-plot"),
@@ -137,7 +160,11 @@ def _flatten(layers: list[Any]) -> np.ndarray:
     stacked = functions.stack(
         *(functions.dynspread(layer, threshold=0.6, max_px=2) for layer in layers)
     )
-    packed = np.ascontiguousarray(stacked.to_numpy())
+    return _to_rgba(stacked)
+
+
+def _to_rgba(image: Any) -> np.ndarray:
+    packed: np.ndarray = np.ascontiguousarray(image.to_numpy())  # RGBA in one uint32 per pixel
     return packed.view(np.uint8).reshape(*packed.shape, 4)
 
 

@@ -17,7 +17,15 @@ from neumap.plots.themes import Theme
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["add_colorbar", "add_legend", "axes_for", "bare", "point_style", "write_names_on_map"]
+__all__ = [
+    "add_colorbar",
+    "add_legend",
+    "axes_for",
+    "bare",
+    "plain_axes",
+    "point_style",
+    "write_names_on_map",
+]
 
 ROWS_PER_COLUMN = 20
 MOST_ENTRIES = 60
@@ -165,3 +173,14 @@ def add_colorbar(ax: Axes, mappable: Any, theme: Theme, title: str = "") -> None
     bar.set_label(title, color=theme.text)
     if bar.solids is not None:
         bar.solids.set_alpha(1)
+
+
+def plain_axes(ax: Axes, theme: Theme) -> None:
+    """Quiet axes for curves and histograms: two spines, faint horizontal guides."""
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.spines[["left", "bottom"]].set_color(theme.missing)
+    ax.tick_params(colors=theme.text, length=0)
+    ax.grid(axis="y", color=theme.missing, alpha=0.3, linewidth=0.7)
+    ax.set_axisbelow(True)
+    ax.xaxis.label.set_color(theme.text)
+    ax.yaxis.label.set_color(theme.text)

@@ -1,0 +1,119 @@
+"""Pictures to files and to the screen. A file appears complete or not at all."""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from neumap._optional import require
+
+__all__ = ["output", "save", "show", "write_atomically"]
+
+# No dates and no version: the same picture gives the same bytes
+METADATA: dict[str, dict[str, Any]] = {
+    ".svg": {"Date": None, "Creator": None},
+    ".png": {"Software": None},
+    ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
+
+
+def save(plot: Any, path: str | Path, *, dpi: int = 200) -> Path:
+    """Write a picture to a file, chosen by its ending.
+
+    Parameters
+    ----------
+    plot : matplotlib Axes or Figure, or what `interactive` returns
+        The picture. Axes stand for their whole figure.
+    path : str or Path
+        ``.png``, ``.svg`` or ``.pdf`` for matplotlib, ``.html`` for `interactive`. A file that is
+        there is replaced in one step; on an error it stays as it was.
+    dpi : int, default 200
+        Dots per inch, for PNG and for rasterised parts of the others.
+
+    Returns
+    -------
+    Path
+        The file written.
+
+    Raises
+    ------
+    ValueError
+        If the ending does not fit the kind of picture.
+    """
+    target = Path(path)
+    ending = target.suffix.lower()
+    figure = _figure_of(plot)
+    if figure is not None:
+        if ending not in METADATA:
+            raise ValueError(
+                f"Expected a path ending in {', '.join(METADATA)}, got {str(path)!r}. "
+                "Change the ending."
+            )
+        write_atomically(target, _render(figure, ending, dpi))
+    elif ending in (".html", ".htm"):
+        write_atomically(target, _html_page(plot, target.stem).encode())
+    else:
+        raise ValueError(
+            f"Expected a path ending in .html for an interactive picture, got {str(path)!r} for "
+            f"{type(plot).__name__}. Change the ending, or pass matplotlib axes."
+        )
+    return target
+
+
+output = save  # the other word that people look for
+
+
+def show(plot: Any) -> None:
+    """Put a picture on the screen: matplotlib's window, or the browser for `interactive`."""
+    if _figure_of(plot) is not None:
+        require("matplotlib.pyplot", extra="plot").show()
+    else:
+        require("bokeh.io", extra="interactive").show(plot)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write beside the target and rename, which the file system does in one step."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        mask = os.umask(0)  # mkstemp makes the file private; give it the usual rights
+        os.umask(mask)
+        Path(name).chmod(0o666 & ~mask)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _figure_of(plot: Any) -> Any:
+    """The figure of matplotlib axes or of a figure; None for anything else."""
+    if hasattr(plot, "savefig"):
+        return plot
+    get_figure = getattr(plot, "get_figure", None)
+    return get_figure() if callable(get_figure) else None
+
+
+def _render(figure: Any, ending: str, dpi: int) -> bytes:
+    matplotlib = require("matplotlib", extra="plot")
+    buffer = io.BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": "neumap"}):
+        figure.savefig(
+            buffer,
+            format=ending[1:],
+            dpi=dpi,
+            bbox_inches="tight",
+            facecolor=figure.get_facecolor(),
+            metadata=METADATA[ending],
+        )
+    return buffer.getvalue()
+
+
+def _html_page(plot: Any, title: str) -> str:
+    embed = require("bokeh.embed", extra="interactive")
+    inline = require("bokeh.resources", extra="interactive").INLINE
+    page: str = embed.file_html(plot, inline, title)
+    return page

@@ -1,0 +1,213 @@
+"""Pictures of how far to trust a map, point by point."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from neumap._optional import require
+from neumap.plots import frame, local
+from neumap.plots.reading import caption_of, positions_of, raw_data_of
+from neumap.plots.scatter import draw_markers
+from neumap.plots.themes import Theme, colormap, theme_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
+
+__all__ = ["KINDS", "diagnostic"]
+
+KINDS = ("pca", "ica", "vq", "local_dim", "neighborhood")
+
+TITLES = {
+    "pca": "Colored by RGB coords of PCA embedding",
+    "ica": "Colored by RGB coords of FastICA embedding",
+    "vq": "Colored by RGB coords of Vector Quantization",
+    "local_dim": "Colored by approx local dimension",
+    "neighborhood": "Colored by neighborhood Jaccard index",
+}
+COLORS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "pca": local.pca_colors,
+    "ica": local.ica_colors,
+    "vq": local.vq_colors,
+}
+
+
+def diagnostic(  # noqa: PLR0913  the arguments of umap.plot
+    umap_object: Any,
+    X: ArrayLike | None = None,
+    *,
+    kind: Literal["pca", "ica", "vq", "local_dim", "neighborhood", "all"] = "pca",
+    nhood_size: int = 15,
+    local_variance_threshold: float = 0.8,
+    neighbors: ArrayLike | None = None,
+    metric: str | Callable[..., float] | None = None,
+    ax: Axes | None = None,
+    cmap: str | Colormap = "viridis",
+    point_size: float | None = None,
+    theme: str | Theme | None = None,
+    background: str | None = None,
+    width: int = 800,
+    height: int = 800,
+    return_diagnostics: bool = False,
+) -> Any:
+    """Colour the map by what it should have kept of the data.
+
+    ``"pca"``, ``"ica"`` and ``"vq"`` colour each point by where it lies in a coarse view of the
+    data: sudden changes of colour mark tears. ``"neighborhood"`` shows how much of a point's
+    neighbourhood the map kept, ``"local_dim"`` how many dimensions the data have around it.
+
+    Parameters
+    ----------
+    umap_object : array of shape (n_samples, 2), or fitted object
+        Positions.
+    X : array or scipy sparse matrix of shape (n_samples, n_features), optional
+        The data; a fitted object's ``_raw_data`` by default.
+    kind : {"pca", "ica", "vq", "local_dim", "neighborhood", "all"}, default "pca"
+        What to show; ``"all"`` draws a figure with the five side by side.
+    nhood_size : int, default 15
+        Neighbours per row, itself included. Larger looks at coarser structure.
+    local_variance_threshold : float, default 0.8
+        Share of a neighbourhood's variance that its local dimension has to exceed.
+    neighbors : array of shape (n_samples, n_neighbors), optional
+        Known neighbours in the data, the row itself first; saves the exact search, whose cost
+        grows with the square of n_samples. Its first ``nhood_size`` columns count.
+    metric : str or callable, optional
+        Distance between rows of X; a fitted object's ``metric`` by default, else "euclidean".
+    ax : matplotlib Axes, optional
+        Where to draw; not for ``"all"``.
+    cmap : str or Colormap, default "viridis"
+        Ramp for ``"local_dim"`` and ``"neighborhood"``; it spans the 5th to 95th percentile.
+    point_size : float, optional
+        Marker area in square points.
+    theme, background, width, height
+        As in `points`.
+    return_diagnostics : bool, default False
+        Return the pair of axes and data: colours of shape (n_samples, 3), or one number per row;
+        for ``"all"`` a dict of them.
+
+    Returns
+    -------
+    matplotlib Axes, or Figure for "all"
+        The picture; with ``return_diagnostics`` a pair.
+
+    Raises
+    ------
+    ValueError
+        If the kind is unknown, X is missing or has another number of rows.
+    """
+    if kind != "all" and kind not in KINDS:
+        raise ValueError(
+            f"Expected kind out of {', '.join(KINDS)} or all, got {kind!r}. Choose one of these."
+        )
+    if kind == "all" and ax is not None:
+        raise ValueError("Expected no ax for kind='all', got one. It draws a figure of five axes.")
+    positions = positions_of(umap_object, dimensions=(2,))
+    if not np.isfinite(positions).all():
+        raise ValueError(
+            "Expected finite positions, got rows with NaN or infinity. "
+            "Leave these rows out of the embedding and of X."
+        )
+    data = raw_data_of(umap_object, X, len(positions))
+    look = theme_of(theme, background=background)
+    chosen_metric = getattr(umap_object, "metric", "euclidean") if metric is None else metric
+    measure = _Measure(
+        data, positions, nhood_size, local_variance_threshold, neighbors, chosen_metric
+    )
+    shown: Any
+    if kind == "all":
+        picture, shown = _all_kinds(measure, look, cmap, point_size)
+    else:
+        axes = frame.axes_for(ax, look, width, height)
+        shown = measure.of(kind)
+        _draw(axes, positions, shown, kind, look, colormap(cmap), point_size)
+        frame.bare(axes, look, caption_of(umap_object, 0))
+        picture = axes
+    return (picture, shown) if return_diagnostics else picture
+
+
+class _Measure:
+    """Diagnostics of one map, the search for neighbours done once."""
+
+    def __init__(
+        self,
+        data: np.ndarray,
+        positions: np.ndarray,
+        nhood_size: int,
+        variance_threshold: float,
+        neighbors: ArrayLike | None,
+        metric: Any,
+    ) -> None:
+        self.data = data
+        self.positions = positions
+        self.nhood_size = nhood_size
+        self.variance_threshold = variance_threshold
+        self.metric = metric
+        self._known = None if neighbors is None else self._checked(np.asarray(neighbors))
+
+    def of(self, kind: str) -> np.ndarray:
+        """Colours ``(n_samples, 3)`` or numbers ``(n_samples,)`` of one kind."""
+        if kind in COLORS:
+            return COLORS[kind](self.data)
+        if kind == "local_dim":
+            return local.local_dimension(self.data, self._in_data(), self.variance_threshold)
+        on_map = local.nearest(self.positions, self.nhood_size)
+        return local.neighborhood_jaccard(self._in_data(), on_map)
+
+    def _in_data(self) -> np.ndarray:
+        if self._known is None:
+            self._known = local.nearest(self.data, self.nhood_size, self.metric)
+        return self._known
+
+    def _checked(self, neighbors: np.ndarray) -> np.ndarray:
+        if neighbors.ndim != 2 or len(neighbors) != len(self.data):
+            raise ValueError(
+                f"Expected neighbors of shape ({len(self.data)}, n_neighbors), got "
+                f"{neighbors.shape}. Pass the indices of the graph this map was made from."
+            )
+        if neighbors.shape[1] < self.nhood_size:
+            raise ValueError(
+                f"Expected at least nhood_size={self.nhood_size} columns in neighbors, got "
+                f"{neighbors.shape[1]}. Lower nhood_size, or search for more neighbours."
+            )
+        return neighbors[:, : self.nhood_size].astype(np.int64)
+
+
+def _draw(  # noqa: PLR0913  one step of two callers
+    ax: Axes,
+    positions: np.ndarray,
+    shown: np.ndarray,
+    kind: str,
+    theme: Theme,
+    ramp: Colormap,
+    point_size: float | None,
+) -> None:
+    if shown.ndim == 2:
+        colors = np.column_stack([shown, np.ones(len(shown))])
+    else:
+        mappable = require("matplotlib.cm", extra="plot").ScalarMappable(cmap=ramp)
+        mappable.set_clim(*np.percentile(shown, (5, 95)))
+        colors = mappable.to_rgba(shown)
+        frame.add_colorbar(ax, mappable, theme)
+    draw_markers(ax, positions, colors, len(positions), point_size=point_size)
+    ax.set_title(TITLES[kind], color=theme.text, fontsize="medium")
+
+
+def _all_kinds(
+    measure: _Measure, theme: Theme, cmap: str | Colormap, point_size: float | None
+) -> tuple[Any, dict[str, np.ndarray]]:
+    pyplot = require("matplotlib.pyplot", extra="plot")
+    figure, panels = pyplot.subplots(
+        2, 3, figsize=(13, 8.5), layout="constrained", facecolor=theme.background
+    )
+    shown = {}
+    for ax, kind in zip(panels.flat, KINDS, strict=False):
+        frame.axes_for(ax, theme, 0, 0)
+        shown[kind] = measure.of(kind)
+        _draw(ax, measure.positions, shown[kind], kind, theme, colormap(cmap), point_size)
+        frame.bare(ax, theme)
+    panels.flat[-1].remove()
+    return figure, shown
