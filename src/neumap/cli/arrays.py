@@ -1,0 +1,151 @@
+"""Tables out of ``.npy`` and ``.npz`` files: arrays, with labels and ids in arrays of their own."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from neumap.cli.errors import CommandError
+from neumap.cli.table import Selection, Table, listed
+
+__all__ = ["read_npy", "read_npz", "split_key"]
+
+# Names under which people store the rows in an .npz, most telling first.
+_USUAL_KEYS = ("x", "X", "data", "x_train", "X_train", "embedding")
+
+
+def split_key(path: Path) -> tuple[Path, str | None]:
+    """Split ``file.npz:key`` into file and key.
+
+    Examples
+    --------
+    >>> split_key(Path("mnist.npz:x_train"))[1]
+    'x_train'
+    """
+    name, colon, key = path.name.rpartition(":")
+    if colon and name.lower().endswith(".npz"):
+        return path.with_name(name), key
+    return path, None
+
+
+def read_npy(file: Path, selection: Selection) -> Table:
+    """Map one array into memory; labels and ids come from other array files."""
+    rows = _flat_rows(_load_npy(file, memory_map=True), file)
+    labels = _array_beside(file, selection.label, rows.shape[0])
+    ids = _array_beside(file, selection.id, rows.shape[0])
+    return Table(rows, labels=labels, ids=ids)
+
+
+def _load_npy(file: Path, *, memory_map: bool = False) -> np.ndarray:
+    try:
+        loaded = np.load(file, mmap_mode="r" if memory_map else None, allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise CommandError(f"{file}: not a readable .npy array ({error})") from error
+    if not isinstance(loaded, np.ndarray):
+        raise CommandError(f"{file}: expected one array, found an archive; name it .npz")
+    return loaded
+
+
+def read_npz(file: Path, selection: Selection) -> Table:
+    """Read one array of an archive, with labels and ids from its other arrays."""
+    arrays = _open_npz(file)
+    try:
+        key = selection.key or _obvious_key(arrays, file)
+        rows = _flat_rows(_member(arrays, key, file), f"{file}:{key}")
+        labels = _npz_column(arrays, selection.label, rows.shape[0], file)
+        ids = _npz_column(arrays, selection.id, rows.shape[0], file)
+    finally:
+        arrays.close()
+    return Table(
+        rows,
+        labels=labels,
+        ids=ids,
+        label_name=selection.label or "label",
+        id_name=selection.id or "id",
+    )
+
+
+def _open_npz(file: Path) -> Any:
+    try:
+        arrays = np.load(file, allow_pickle=False)
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+        raise CommandError(f"{file}: not a readable .npz archive ({error})") from error
+    if isinstance(arrays, np.ndarray):
+        raise CommandError(f"{file}: expected an archive, found one array; name it .npy")
+    return arrays
+
+
+def _member(arrays: Any, key: str, file: Path) -> np.ndarray:
+    if key not in arrays.files:
+        raise CommandError(f"{file}: no array {key!r}; it holds {listed(arrays.files)}")
+    try:
+        member: np.ndarray = arrays[key]
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+        raise CommandError(f"{file}:{key}: not readable ({error})") from error
+    return member
+
+
+def _obvious_key(arrays: Any, file: Path) -> str:
+    """Choose the array whose name says that it holds the rows, or the only one that can."""
+    for key in _USUAL_KEYS:
+        if key in arrays.files and _member(arrays, key, file).ndim >= 2:
+            return key
+    tables = [key for key in arrays.files if _member(arrays, key, file).ndim >= 2]
+    if len(tables) != 1:
+        raise CommandError(
+            f"{file}: expected one array of rows, found {len(tables)} among "
+            f"{listed(arrays.files)}; choose one with --key NAME"
+        )
+    return str(tables[0])
+
+
+def _npz_column(arrays: Any, name: str | None, n_rows: int, file: Path) -> np.ndarray | None:
+    if name is None:
+        return None
+    if name in arrays.files:
+        return _one_per_row(_member(arrays, name, file), n_rows, f"{file}:{name}")
+    if Path(name).suffix in {".npy", ".npz"} or ".npz:" in name:
+        return _array_beside(file, name, n_rows)
+    raise CommandError(f"{file}: no array {name!r}; it holds {listed(arrays.files)}")
+
+
+def _array_beside(file: Path, name: str | None, n_rows: int) -> np.ndarray | None:
+    """Labels or ids of an array file: another ``.npy``, or ``other.npz:key``."""
+    if name is None:
+        return None
+    other, key = split_key(Path(name))
+    if other.suffix.lower() == ".npz" and key is not None:
+        with _open_npz(other) as arrays:
+            return _one_per_row(_member(arrays, key, other), n_rows, name)
+    if other.suffix.lower() != ".npy":
+        raise CommandError(
+            f"{file}: an array has no named columns; came {name!r}; "
+            f"give the labels as another array, 'labels.npy' or 'file.npz:key'"
+        )
+    return _one_per_row(_load_npy(other), n_rows, name)
+
+
+def _flat_rows(array: np.ndarray, place: object) -> np.ndarray:
+    """Rows of numbers; images and sequences are laid out flat."""
+    if array.dtype.kind not in "fiub":
+        raise CommandError(f"{place}: expected numbers; came dtype {array.dtype}")
+    if array.ndim < 2:
+        raise CommandError(
+            f"{place}: expected rows and columns; came shape {array.shape}; "
+            "reshape to (n_rows, n_columns)"
+        )
+    if array.ndim == 2:
+        return array
+    return array.reshape(array.shape[0], int(np.prod(array.shape[1:])))
+
+
+def _one_per_row(array: np.ndarray, n_rows: int, place: object) -> np.ndarray:
+    flat = array.reshape(-1) if array.ndim == 2 and 1 in array.shape else array
+    if flat.shape != (n_rows,):
+        raise CommandError(
+            f"{place}: expected one entry for each of {n_rows} rows; came shape {array.shape}"
+        )
+    return flat

@@ -1,0 +1,203 @@
+"""The subcommands. Each reads its files, calls the library once or twice and writes the result.
+
+Rooms of the library are imported inside the commands: ``neumap --help`` must not wait for torch.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from neumap.cli.options import FILE, input_options, progress_option, say
+from neumap.cli.table import Selection
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["ALL"]
+
+_PICTURES = (".png", ".pdf", ".svg", ".html")
+
+
+@click.command()
+@click.option(
+    "--output",
+    type=FILE,
+    default=Path("demo-output"),
+    show_default=True,
+    help="Folder for picture, model and coordinates; made if it is not there.",
+)
+@click.option("--seed", type=int, default=0, help="Seed of the split and of the fit.")
+@click.option("--quick", is_flag=True, help="A rough map in a few seconds.")
+@progress_option
+def demo(output: Path, seed: int, quick: bool, verbose: bool) -> None:
+    """Map scikit-learn's digits, then place unseen ones."""
+    from neumap.cli.demo import run_demo
+
+    run_demo(output, seed=seed, quick=quick, verbose=verbose)
+
+
+@click.command()
+@click.argument("input", type=FILE)
+@click.option("-o", "--output", "model_path", type=FILE, required=True, help="Model to write.")
+@click.option("--coordinates", type=FILE, help="Table to write with the rows' places on the map.")
+@click.option("--n-neighbors", type=int, help="Rows counted as near; larger shows the larger form.")
+@click.option("--min-dist", type=float, help="Smallest distance between points on the map.")
+@click.option("--metric", help="Distance between rows, for example euclidean or cosine.")
+@click.option("--n-components", type=int, help="Dimensions of the map.")
+@click.option("--n-epochs", type=int, help="Passes over the data; more is finer and slower.")
+@click.option("--seed", type=int, help="Seed; the same seed gives the same map.")
+@click.option("--preset", help="Trade of quality and time: fast, default or best.")
+@click.option("--device", help="auto, cpu, cuda, cuda:1, mps.")
+@click.option("--max-time", type=float, metavar="SECONDS", help="Stop training after this time.")
+@click.option("--supervised", is_flag=True, help="Let the labels shape the map too.")
+@click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Any other parameter of ParametricUMAP; repeat.",
+)
+@input_options
+@progress_option
+def fit(
+    input: Path,
+    model_path: Path,
+    coordinates: Path | None,
+    seed: int | None,
+    supervised: bool,
+    assignments: tuple[str, ...],
+    selection: Selection,
+    verbose: bool,
+    **settings: Any,
+) -> None:
+    """Learn a map of INPUT; write the model."""
+    from neumap.cli import models, reading, writing
+
+    models.check_model_output(model_path, input)
+    if coordinates is not None:
+        writing.check_output(coordinates, tuple(writing.TABLES), input, model_path)
+    table = reading.read_table(input, selection)
+    targets = models.targets_of(table) if supervised else None
+    say(f"{input}: {_shape(table.rows)}", verbose)
+    model = models.make_model(settings | {"random_state": seed, "verbose": verbose}, assignments)
+    started = time.perf_counter()
+    positions = model.fit_transform(models.fit_input(table), targets)
+    seconds = time.perf_counter() - started
+    model.save(model_path)
+    click.echo(
+        f"{model_path}: {_shape(table.rows)} to {positions.shape[1]} in {seconds:.1f} seconds"
+    )
+    if coordinates is not None:
+        writing.write_coordinates(coordinates, models.coordinates_of(model, positions, table))
+        click.echo(f"{coordinates}: {_shape(positions)}")
+
+
+@click.command()
+@click.argument("model", type=FILE)
+@click.argument("input", type=FILE)
+@click.option("-o", "--output", type=FILE, required=True, help="Table to write.")
+@input_options
+@progress_option
+def transform(model: Path, input: Path, output: Path, selection: Selection, verbose: bool) -> None:
+    """Place the rows of INPUT on a map."""
+    from neumap.cli import models, writing
+
+    writing.check_output(output, tuple(writing.TABLES), input, model)
+    fitted = models.load_model(model)
+    table = models.read_rows_for(fitted, input, selection)
+    started = time.perf_counter()
+    positions = fitted.transform(table.rows)
+    say(f"{_shape(table.rows)} in {time.perf_counter() - started:.2f} seconds", verbose)
+    writing.write_coordinates(output, models.coordinates_of(fitted, positions, table))
+    click.echo(f"{output}: {_shape(positions)}")
+
+
+@click.command()
+@click.argument("model", type=FILE)
+@click.argument("input", type=FILE)
+@click.option("--held-out", type=FILE, help="Rows that were not trained on, scored against INPUT.")
+@click.option("--held-out-label-column", metavar="NAME", help="Their labels, if named otherwise.")
+@click.option("--samples", type=int, default=2000, help="Rows scored; 0 scores all.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@input_options
+def evaluate(
+    model: Path,
+    input: Path,
+    held_out: Path | None,
+    held_out_label_column: str | None,
+    samples: int,
+    as_json: bool,
+    selection: Selection,
+) -> None:
+    """Score how well a map keeps neighbourhoods."""
+    from neumap import metrics
+    from neumap.cli import models
+
+    fitted = models.load_model(model)
+    table = models.read_rows_for(fitted, input, selection)
+    arguments: dict[str, Any] = {"labels": table.labels, "n_samples": samples or None}
+    if held_out is not None:
+        other = replace(selection, key=None, label=held_out_label_column or selection.label)
+        new = models.read_rows_for(fitted, held_out, other)
+        arguments |= {
+            "X_test": new.rows,
+            "embedding_test": fitted.transform(new.rows),
+            "labels_test": new.labels,
+        }
+    scores = metrics.scores(table.rows, fitted.transform(table.rows), **arguments)
+    click.echo(json.dumps(scores, indent=2) if as_json else score_lines(scores))
+
+
+@click.command()
+@click.argument("source", type=FILE, metavar="MODEL_OR_COORDINATES")
+@click.argument("input", type=FILE, required=False)
+@click.option("-o", "--output", type=FILE, required=True, help=f"Picture: {', '.join(_PICTURES)}.")
+@click.option("--theme", help="Colours of the picture, for example light, dark or fire.")
+@input_options
+def plot(
+    source: Path, input: Path | None, output: Path, theme: str | None, selection: Selection
+) -> None:
+    """Draw a map as a picture or a page.
+
+    Takes a table of coordinates, or a model with the INPUT whose rows it places.
+    """
+    from neumap.cli import models, pictures, writing
+
+    writing.check_output(output, _PICTURES, source, *([input] if input else []))
+    if models.is_table(source):
+        positions, labels = pictures.from_coordinates(source, input, selection)
+    else:
+        positions, labels = pictures.from_model(source, input, selection)
+    pictures.draw(output, positions, labels, theme=theme)
+    click.echo(f"{output}: {len(positions):,} points")
+
+
+@click.command()
+@click.argument("model", type=FILE)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def info(model: Path, as_json: bool) -> None:
+    """Tell what a model is and how it was fitted."""
+    from neumap.cli import models
+    from neumap.cli.description import describe, lines_of
+
+    facts = describe(models.load_model(model), model)
+    click.echo(json.dumps(facts, indent=2, default=str) if as_json else lines_of(facts))
+
+
+def score_lines(scores: dict[str, float]) -> str:
+    """One score per line, names to the left."""
+    width = max(map(len, scores), default=0)
+    return "\n".join(f"{name:<{width}}  {value:.4f}" for name, value in scores.items())
+
+
+def _shape(rows: np.ndarray) -> str:
+    return f"{rows.shape[0]:,} rows of {rows.shape[1]:,} columns"
+
+
+ALL = (demo, fit, transform, evaluate, plot, info)

@@ -1,0 +1,65 @@
+"""What a fitted model says of itself, for ``neumap info``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from neumap.estimators import ParametricUMAP
+
+__all__ = ["describe", "lines_of"]
+
+
+def describe(model: ParametricUMAP, path: Path) -> dict[str, Any]:
+    """Facts of a fitted model: file, data, network, settings that are not the defaults, report."""
+    embedding = getattr(model, "embedding_", None)
+    return {
+        "file": str(path),
+        "bytes": _size(path),
+        "class": type(model).__name__,
+        "columns": int(model.n_features_in_),
+        "components": int(model.n_components),
+        "rows": None if embedding is None else len(embedding),
+        "encoder": _network(getattr(model, "encoder_", None)),
+        "decoder": _network(getattr(model, "decoder_", None)),
+        "settings": _settings(model),
+        "report": dict(getattr(model, "report_", {})),
+    }
+
+
+def lines_of(facts: dict[str, Any]) -> str:
+    """Facts as indented lines, those that are absent left out."""
+    return "\n".join(_lines(facts, ""))
+
+
+def _lines(facts: dict[str, Any], indent: str) -> list[str]:
+    present = {name: value for name, value in facts.items() if value not in (None, {}, [])}
+    width = max(map(len, present), default=0)
+    lines: list[str] = []
+    for name, value in present.items():
+        if isinstance(value, dict):
+            lines += [f"{indent}{name}", *_lines(value, indent + "  ")]
+        else:
+            shown = f"{value:.4g}" if isinstance(value, float) else str(value)
+            lines.append(f"{indent}{name:<{width}}  {shown}")
+    return lines
+
+
+def _settings(model: ParametricUMAP) -> dict[str, Any]:
+    """Parameters that differ from their defaults."""
+    defaults = type(model)().get_params(deep=False)
+    given = model.get_params(deep=False)
+    return {name: value for name, value in given.items() if repr(value) != repr(defaults[name])}
+
+
+def _network(module: Any) -> str | None:
+    if module is None or not hasattr(module, "parameters"):
+        return None
+    n_weights = sum(weights.numel() for weights in module.parameters())
+    return f"{type(module).__name__}, {n_weights:,} weights"
+
+
+def _size(path: Path) -> int:
+    files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
+    return sum(file.stat().st_size for file in files)

@@ -1,0 +1,138 @@
+"""Models on the command line: made from options, loaded, and fed with tables that fit them."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from neumap.cli.errors import CommandError
+from neumap.cli.reading import READABLE, read_table
+from neumap.cli.table import Selection, Table
+from neumap.cli.writing import Coordinates, check_output
+
+if TYPE_CHECKING:
+    from neumap.estimators import ParametricUMAP
+
+__all__ = [
+    "check_model_output",
+    "coordinates_of",
+    "fit_input",
+    "is_table",
+    "load_model",
+    "make_model",
+    "read_rows_for",
+    "targets_of",
+]
+
+
+def make_model(settings: Mapping[str, Any], assignments: Sequence[str]) -> ParametricUMAP:
+    """Build an unfitted model from options and from ``name=value`` pairs.
+
+    Parameters
+    ----------
+    settings : mapping of str to value
+        Parameters of :class:`neumap.ParametricUMAP`; those that are None keep their defaults.
+    assignments : sequence of str
+        Further parameters, ``"spread=1.5"``; values are read as JSON, else taken as text.
+    """
+    from neumap.estimators import ParametricUMAP
+
+    chosen = {name: value for name, value in settings.items() if value is not None}
+    chosen |= dict(_assignment(text) for text in assignments)
+    known = list(inspect.signature(ParametricUMAP).parameters)
+    unknown = [name for name in chosen if name not in known]
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], known, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise CommandError(f"--set: ParametricUMAP has no parameter {unknown[0]!r}{hint}")
+    return ParametricUMAP(**chosen)
+
+
+def _assignment(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals or not name.isidentifier():
+        raise CommandError(f"--set: expected NAME=VALUE; came {text!r}")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value
+
+
+def load_model(path: Path) -> ParametricUMAP:
+    """Load a saved model."""
+    if not path.exists():
+        raise CommandError(f"{path}: no such model file")
+    if is_table(path):
+        raise CommandError(f"{path}: expected a model written by 'neumap fit', came a table")
+    from neumap.estimators import load_ParametricUMAP
+
+    return load_ParametricUMAP(path)
+
+
+def is_table(path: Path) -> bool:
+    """Whether the name is one of a table rather than of a model."""
+    return path.suffix.lower() in READABLE or ".npz:" in path.name
+
+
+def check_model_output(path: Path, *inputs: Path) -> None:
+    """Raise if a model could not be written to ``path``."""
+    if is_table(path):
+        raise CommandError(f"{path}: expected a name for a model, such as map.neumap; came a table")
+    check_output(path, (), *inputs)
+
+
+def read_rows_for(model: ParametricUMAP, path: Path, selection: Selection) -> Table:
+    """Read the columns a model was fitted on, or say which of them the file lacks."""
+    names = getattr(model, "feature_names_in_", None)
+    wanted = None if names is None else tuple(map(str, names))
+    table = read_table(path, replace(selection, wanted=wanted))
+    n_fitted = int(model.n_features_in_)
+    if table.rows.shape[1] != n_fitted:
+        hint = "; name label and id columns" if table.rows.shape[1] > n_fitted else ""
+        raise CommandError(
+            f"{path}: expected the {n_fitted} columns the model was fitted on; "
+            f"came {table.rows.shape[1]}{hint}"
+        )
+    return table
+
+
+def fit_input(table: Table) -> Any:
+    """Rows for ``fit``: with their column names where there are names and pandas."""
+    if table.columns is None:
+        return table.rows
+    try:
+        import pandas as pd
+    except ImportError:
+        return table.rows
+    return pd.DataFrame(table.rows, columns=table.columns, copy=False)
+
+
+def targets_of(table: Table) -> np.ndarray:
+    """Labels as numbers for a supervised fit: text becomes codes, a missing label -1."""
+    if table.labels is None:
+        raise CommandError("--supervised needs the labels: name them with --label-column")
+    labels = table.labels
+    if labels.dtype.kind in "fiu":
+        return np.where(np.isnan(labels), -1, labels) if labels.dtype.kind == "f" else labels
+    text = np.array(["" if label is None else str(label) for label in labels.tolist()])
+    names, codes = np.unique(text, return_inverse=True)
+    missing = np.isin(names, ("", "nan", "None", "NA"))
+    order = np.where(missing, -1, np.cumsum(~missing) - 1)
+    return np.asarray(order[codes], dtype=np.int64)
+
+
+def coordinates_of(model: ParametricUMAP, positions: np.ndarray, table: Table) -> Coordinates:
+    """Join positions with the ids and labels of their rows."""
+    beside = {table.id_name: table.ids, table.label_name: table.labels}
+    return Coordinates(
+        positions,
+        names=[str(name) for name in model.get_feature_names_out()],
+        beside={name: values for name, values in beside.items() if values is not None},
+    )

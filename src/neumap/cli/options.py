@@ -1,0 +1,75 @@
+"""Options that several commands share, each gathered into one value."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from neumap.cli.table import Selection
+
+__all__ = ["FILE", "input_options", "progress_option", "say"]
+
+FILE = click.Path(path_type=Path)
+
+Function = Callable[..., Any]
+
+
+def input_options(function: Function) -> Function:
+    """Add the options that choose parts of the input; hand them on as ``selection``."""
+
+    @functools.wraps(function)
+    def with_selection(
+        *args: Any,
+        key: str | None,
+        label_column: str | None,
+        id_column: str | None,
+        ignore_column: tuple[str, ...],
+        **kwargs: Any,
+    ) -> Any:
+        selection = Selection(key, label_column, id_column, ignore_column)
+        return function(*args, selection=selection, **kwargs)
+
+    options = (
+        click.option("--key", metavar="NAME", help="Array of an .npz that holds the rows."),
+        click.option(
+            "--label-column",
+            metavar="NAME",
+            help="Column (or array) with a label per row: not a number to map, kept in the output.",
+        ),
+        click.option(
+            "--id-column", metavar="NAME", help="Column (or array) with a name per row, kept too."
+        ),
+        click.option(
+            "--ignore-column", metavar="NAME", multiple=True, help="Column to leave out; repeat."
+        ),
+    )
+    for option in reversed(options):
+        with_selection = option(with_selection)
+    return with_selection
+
+
+def progress_option(function: Function) -> Function:
+    """Add ``--verbose/--quiet``; progress is shown to a person and not to a log file."""
+
+    @functools.wraps(function)
+    def with_default(*args: Any, verbose: bool | None, **kwargs: Any) -> Any:
+        shown = sys.stderr.isatty() if verbose is None else verbose
+        return function(*args, verbose=shown, **kwargs)
+
+    return click.option(
+        "--verbose/--quiet",
+        default=None,
+        show_default="verbose in a terminal",
+        help="Show progress on stderr.",
+    )(with_default)
+
+
+def say(message: str, verbose: bool = True) -> None:
+    """Tell the person at the terminal, on stderr."""
+    if verbose:
+        click.echo(message, err=True)

@@ -1,0 +1,81 @@
+"""Tables in: a file named on the command line becomes rows of numbers with labels and ids.
+
+``.npy`` and ``.npz`` hold arrays, ``.csv`` and ``.parquet`` hold named columns. Every fault of the
+file is a :class:`CommandError` that names the file and the place in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from neumap.cli.arrays import read_npy, read_npz, split_key
+from neumap.cli.columns import read_csv, read_parquet
+from neumap.cli.errors import CommandError
+from neumap.cli.table import Selection, Table
+
+__all__ = ["READABLE", "read_table"]
+
+_ROWS_PER_CHECK = 65_536  # bounds the memory of the finiteness check to a slice of the table
+
+READABLE: dict[str, Callable[[Path, Selection], Table]] = {
+    ".npy": read_npy,
+    ".npz": read_npz,
+    ".csv": read_csv,
+    ".parquet": read_parquet,
+}
+
+
+def read_table(path: Path, selection: Selection) -> Table:
+    """Read the rows of ``path``, with the labels and ids that ``selection`` names.
+
+    Parameters
+    ----------
+    path : Path
+        ``.npy``, ``.npz`` (also written ``file.npz:key``), ``.csv`` or ``.parquet``.
+    selection : Selection
+        Key, label column, id column and columns to ignore.
+
+    Returns
+    -------
+    Table
+        With at least one row and one column, every number finite.
+
+    Raises
+    ------
+    CommandError
+        If the file is missing, of another kind, damaged, or holds anything but finite numbers.
+    """
+    file, key = split_key(path)
+    reader = READABLE.get(file.suffix.lower())
+    if reader is None:
+        raise CommandError(
+            f"{file}: expected a file ending in {', '.join(READABLE)}; "
+            f"came {file.suffix or 'no ending'!r}"
+        )
+    if not file.is_file():
+        raise CommandError(f"{file}: {'is a folder' if file.is_dir() else 'no such file'}")
+    table = reader(file, selection if key is None else replace(selection, key=key))
+    _check_finite(table, file)
+    return table
+
+
+def _check_finite(table: Table, file: Path) -> None:
+    """Raise where a row holds a missing or infinite number, and say which."""
+    rows = table.rows
+    if rows.shape[0] == 0 or rows.shape[1] == 0:
+        raise CommandError(f"{file}: expected at least one row and one column; came {rows.shape}")
+    if rows.dtype.kind != "f":
+        return
+    for start in range(0, rows.shape[0], _ROWS_PER_CHECK):
+        finite = np.isfinite(rows[start : start + _ROWS_PER_CHECK])
+        if not finite.all():
+            row, column = np.argwhere(~finite)[0]
+            name = repr(table.columns[column]) if table.columns else str(column)
+            raise CommandError(
+                f"{file}: expected finite numbers; came {rows[start + row, column]} in row "
+                f"{start + row}, column {name} (rows count from 0); fill or drop such rows first"
+            )
