@@ -171,11 +171,11 @@ def plot(
 
     writing.check_output(output, _PICTURES, source, *([input] if input else []))
     if models.is_table(source):
-        positions, labels = pictures.from_coordinates(source, input, selection)
+        drawn = pictures.from_coordinates(source, input, selection)
     else:
-        positions, labels = pictures.from_model(source, input, selection)
-    pictures.draw(output, positions, labels, theme=theme)
-    click.echo(f"{output}: {len(positions):,} points")
+        drawn = pictures.from_model(source, input, selection)
+    pictures.draw(output, drawn, theme)
+    click.echo(f"{output}: {len(drawn.positions):,} points")
 
 
 @click.command()

@@ -16,7 +16,7 @@ import numpy as np
 from neumap._optional import require
 from neumap.cli.errors import CommandError
 from neumap.cli.options import say
-from neumap.cli.writing import Coordinates, check_output, replacing, write_coordinates
+from neumap.cli.writing import Coordinates, check_output, write_coordinates
 
 if TYPE_CHECKING:
     from neumap.estimators import ParametricUMAP
@@ -130,8 +130,7 @@ def _write_results(
     )
     write_coordinates(output / "coordinates.csv", coordinates)
     labels = {name: digits[part] for name, part in parts.items()}
-    with replacing(output / "map.png") as draft:
-        _draw(draft, positions, labels)
+    _draw(output / "map.png", positions, labels)
 
 
 def _draw(file: Path, positions: dict[str, np.ndarray], labels: dict[str, np.ndarray]) -> None:
@@ -143,5 +142,5 @@ def _draw(file: Path, positions: dict[str, np.ndarray], labels: dict[str, np.nda
     for axes, name in zip(panels, positions, strict=True):
         plots.points(positions[name], labels=labels[name], ax=axes)
         axes.set_title(f"{len(positions[name]):,} digits, {name}")
-    figure.savefig(file, dpi=120, bbox_inches="tight")
+    plots.save(figure, file, dpi=120)
     pyplot.close(figure)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -13,58 +12,62 @@ from neumap.cli import models
 from neumap.cli.errors import CommandError
 from neumap.cli.reading import read_table
 from neumap.cli.table import Selection
-from neumap.cli.writing import replacing
 
-__all__ = ["draw", "from_coordinates", "from_model"]
+__all__ = ["Map", "draw", "from_coordinates", "from_model"]
 
 # Names that neumap and umap-learn give to coordinates.
 _COORDINATE = r"(?i)(parametric)?umap[ _-]?\d+"
 
-Drawable = tuple[np.ndarray, np.ndarray | None]
+
+@dataclass(frozen=True)
+class Map:
+    """Positions to draw, with the label and the name of each point where they are known."""
+
+    positions: np.ndarray
+    labels: np.ndarray | None = None
+    ids: np.ndarray | None = None
 
 
-def from_coordinates(source: Path, input: Path | None, selection: Selection) -> Drawable:
-    """Positions and labels of a table of coordinates."""
+def from_coordinates(source: Path, input: Path | None, selection: Selection) -> Map:
+    """Take positions, labels and ids from a table of coordinates."""
     if input is not None:
         raise CommandError(f"{input}: a table of coordinates is drawn alone; leave INPUT out")
     table = read_table(source, replace(selection, preferred=_COORDINATE))
-    return _drawable(table.rows, source), table.labels
+    return Map(_drawable(table.rows, source), table.labels, table.ids)
 
 
-def from_model(source: Path, input: Path | None, selection: Selection) -> Drawable:
-    """Positions of the rows of ``input``, or of the training rows a model remembers."""
+def from_model(source: Path, input: Path | None, selection: Selection) -> Map:
+    """Place the rows of ``input``, or take the training rows whose places a model remembers."""
     model = models.load_model(source)
     if input is not None:
         table = models.read_rows_for(model, input, selection)
-        return _drawable(model.transform(table.rows), source), table.labels
+        return Map(_drawable(model.transform(table.rows), source), table.labels, table.ids)
     positions = getattr(model, "embedding_", None)
     if positions is None:
         raise CommandError(f"{source}: this model keeps no positions; name the INPUT to place")
     if selection.label is not None:
         raise CommandError("--label-column needs the INPUT that has this column")
-    return _drawable(positions, source), None
+    return Map(_drawable(positions, source))
 
 
-def draw(
-    output: Path, positions: np.ndarray, labels: np.ndarray | None, *, theme: str | None = None
-) -> None:
-    """Write a picture, atomically; an ``.html`` one can be searched with the pointer."""
+def draw(output: Path, drawn: Map, theme: str | None = None) -> None:
+    """Write a picture, or for ``.html`` a page to zoom and point into. Whole or not at all."""
     from neumap import plots
 
-    with replacing(output) as draft:
-        if output.suffix.lower() == ".html":
-            _write_html(draft, positions, labels, theme)
-            return
-        options: dict[str, Any] = {} if theme is None else {"theme": theme}
-        axes = plots.points(positions, labels=labels, **options)
-        axes.figure.savefig(draft, dpi=150, bbox_inches="tight")
-        require("matplotlib.pyplot", extra="plot").close(axes.figure)
+    colouring = {"values" if _continuous(drawn.labels) else "labels": drawn.labels}
+    if output.suffix.lower() == ".html":
+        hover = None if drawn.ids is None else {"id": drawn.ids}
+        page = plots.interactive(drawn.positions, hover_data=hover, theme=theme, **colouring)
+        plots.save(page, output)
+        return
+    axes = plots.points(drawn.positions, theme=theme, **colouring)
+    plots.save(axes, output)
+    require("matplotlib.pyplot", extra="plot").close(axes.figure)
 
 
-def _write_html(
-    file: Path, positions: np.ndarray, labels: np.ndarray | None, theme: str | None
-) -> None:
-    raise NotImplementedError
+def _continuous(labels: np.ndarray | None) -> bool:
+    """Whether labels are measurements rather than classes."""
+    return labels is not None and labels.dtype.kind == "f" and bool((labels % 1 != 0).any())
 
 
 def _drawable(positions: np.ndarray, source: Path) -> np.ndarray:

@@ -1,0 +1,91 @@
+"""The core dependencies are enough to fit and place; what needs an extra says which one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+EXTRA_PACKAGES = [
+    "matplotlib",
+    "bokeh",
+    "datashader",
+    "pynndescent",
+    "numba",
+    "keras",
+    "onnx",
+    "onnxscript",
+    "onnxruntime",
+    "pandas",
+    "pyarrow",
+    "umap",
+    "polars",
+    "anndata",
+    "h5py",
+    "zarr",
+    "tensorflow",
+]
+
+# A fresh process in which the packages of all extras look as if they were not installed.
+WITHOUT_EXTRAS = f"""
+import sys
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {EXTRA_PACKAGES!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Missing())
+import numpy as np
+X = np.random.default_rng(0).normal(size=(60, 5)).astype(np.float32)
+"""
+
+
+def run_without_extras(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", WITHOUT_EXTRAS + textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+
+
+def test_fit_and_transform() -> None:
+    done = run_without_extras(
+        """
+        from neumap import ParametricUMAP
+        model = ParametricUMAP(n_neighbors=5, n_epochs=2, random_state=0)
+        print(model.fit_transform(X).shape, model.transform(X[:3]).shape)
+        """
+    )
+    assert done.stdout == "(60, 2) (3, 2)\n", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("code", "extra"),
+    [
+        ("from neumap import plots; plots.points(X[:, :2])", "plot"),
+        ("from neumap import plots; plots.interactive(X[:, :2])", "plot|interactive"),
+        (
+            "from pathlib import Path; from neumap.cli.writing import check_output; "
+            "check_output(Path('map.parquet'), ('.parquet',))",
+            "tables",
+        ),
+    ],
+)
+def test_optional_feature_names_its_extra(code: str, extra: str) -> None:
+    done = run_without_extras(
+        f"""
+        import re
+        try:
+            {code}
+        except ImportError as error:
+            assert re.search(r'pip install "neumap\\[({extra})\\]"', str(error)), error
+        else:
+            raise SystemExit("no ImportError")
+        """
+    )
+    assert done.returncode == 0, done.stderr
