@@ -19,8 +19,55 @@ from torch import Tensor, nn
 __all__ = ["MLP", "ConvDecoder", "ConvEncoder", "Standardize"]
 
 
+class Standardize(nn.Module):
+    """Subtract a mean row and divide by a scale; the fixed front of a network.
+
+    One scale serves all features, so that the shape of the cloud, which the neighbour graph was
+    built on, stays as it is. The statistics are state, not configuration: a saved network
+    carries them.
+
+    Parameters
+    ----------
+    n_inputs : int
+        Width of a flattened row.
+
+    Examples
+    --------
+    >>> import torch
+    >>> Standardize(2)(torch.tensor([[3.0, 4.0]])).tolist()
+    [[3.0, 4.0]]
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, n_inputs: int) -> None:
+        super().__init__()
+        self.n_inputs = n_inputs
+        self.register_buffer("mean", torch.zeros(n_inputs))
+        self.register_buffer("scale", torch.ones(()))
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Keyword arguments that rebuild the module."""
+        return {"n_inputs": self.n_inputs}
+
+    def set(self, mean: Tensor, scale: float) -> None:
+        """Take these statistics from now on."""
+        self.mean.copy_(mean)
+        self.scale.fill_(scale)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Map rows (batch, n_inputs) to standardised rows of the same shape."""
+        standard: Tensor = (rows - self.mean) / self.scale
+        return standard
+
+
 class MLP(nn.Module):
     """Fully connected network with ReLU, flat rows in, flat rows (or ``output_shape``) out.
+
+    The rows pass through :class:`Standardize` first, which does nothing until it is given
+    statistics; a fit gives it those of the training rows.
 
     Parameters
     ----------
@@ -64,6 +111,7 @@ class MLP(nn.Module):
         self.hidden = tuple(hidden)
         self.residual = residual
         self.output_shape = None if output_shape is None else tuple(output_shape)
+        self.standardize = Standardize(n_inputs)
         widths = [n_inputs, *self.hidden, n_outputs]
         self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise(widths))
         for index, layer in enumerate(self.layers):
@@ -82,7 +130,7 @@ class MLP(nn.Module):
 
     def features(self, rows: Tensor) -> Tensor:
         """Return the last hidden layer's output, (batch, hidden[-1])."""
-        x = rows.flatten(1)
+        x = self.standardize(rows.flatten(1))
         for layer in self.layers[:-1]:
             y = torch.relu(layer(x))
             x = x + y if self.residual and x.shape == y.shape else y
@@ -91,22 +139,7 @@ class MLP(nn.Module):
     def forward(self, rows: Tensor) -> Tensor:
         """Map rows (batch, ...) to outputs (batch, n_outputs) or (batch, *output_shape)."""
         y: Tensor = self.layers[-1](self.features(rows))
-        return y if self.output_shape is None else y.reshape(-1, *self.output_shape)
-
-    def absorb_standardization(self, mean: Tensor, scale: Tensor | float) -> None:
-        """Make raw rows give what ``(rows - mean) / scale`` gave before."""
-        first: nn.Linear = self.layers[0]  # type: ignore[assignment]
-        with torch.no_grad():
-            weight = first.weight.double() / torch.as_tensor(scale).double()
-            first.bias.sub_((weight @ mean.double()).to(first.bias.dtype))
-            first.weight.copy_(weight)
-
-    def expect_standardized(self, mean: Tensor, scale: Tensor | float) -> None:
-        """Undo :meth:`absorb_standardization`, before training goes on."""
-        first: nn.Linear = self.layers[0]  # type: ignore[assignment]
-        with torch.no_grad():
-            first.bias.add_((first.weight.double() @ mean.double()).to(first.bias.dtype))
-            first.weight.copy_(first.weight.double() * torch.as_tensor(scale).double())
+        return y if self.output_shape is None else y.reshape(len(rows), *self.output_shape)
 
 
 def _initialise(layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d, *, last: bool) -> None:
@@ -114,40 +147,6 @@ def _initialise(layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d, *, last: bool
     nn.init.kaiming_normal_(layer.weight, nonlinearity="linear" if last else "relu")
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
-
-
-class Standardize(nn.Module):
-    """Subtract a mean row and divide by a scale; the fixed front of a network.
-
-    Parameters
-    ----------
-    row_shape : sequence of int
-        Shape of one row.
-
-    Examples
-    --------
-    >>> import torch
-    >>> Standardize([2])(torch.tensor([[3.0, 4.0]])).tolist()
-    [[3.0, 4.0]]
-    """
-
-    mean: Tensor
-    scale: Tensor
-
-    def __init__(self, row_shape: Sequence[int]) -> None:
-        super().__init__()
-        self.row_shape = tuple(row_shape)
-        self.register_buffer("mean", torch.zeros(self.row_shape))
-        self.register_buffer("scale", torch.ones(self.row_shape))
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """Keyword arguments that rebuild the module (the statistics are in its state)."""
-        return {"row_shape": list(self.row_shape)}
-
-    def forward(self, rows: Tensor) -> Tensor:
-        """Map rows (batch, *row_shape) to standardised rows of the same shape."""
-        return (rows - self.mean) / self.scale
 
 
 def _image_shape(dims: Sequence[int]) -> tuple[int, int, int]:
@@ -198,6 +197,7 @@ class ConvEncoder(nn.Module):
         self.hidden = hidden
         height, width, depth = _image_shape(dims)
         sizes = [depth, *self.channels]
+        self.standardize = Standardize(height * width * depth)
         self.convolutions = nn.ModuleList(
             nn.Conv2d(i, o, kernel_size=3, stride=2, padding=1) for i, o in pairwise(sizes)
         )
@@ -222,7 +222,8 @@ class ConvEncoder(nn.Module):
     def features(self, rows: Tensor) -> Tensor:
         """Return the hidden layer's output, (batch, hidden)."""
         height, width, depth = _image_shape(self.dims)
-        x = rows.reshape(-1, height, width, depth).permute(0, 3, 1, 2)  # to channels first
+        x = self.standardize(rows.flatten(1))
+        x = x.reshape(-1, height, width, depth).permute(0, 3, 1, 2)  # to channels first
         for convolution in self.convolutions:
             x = torch.relu(convolution(x))
         return torch.relu(self.dense(x.flatten(1)))

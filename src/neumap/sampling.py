@@ -1,0 +1,79 @@
+"""Edges drawn in proportion to their weight: a fuzzy graph in, batches of row numbers out.
+
+A batch is one vector of ``2 n_edges`` row numbers, heads first and their tails after them. Edges
+are found by inverse CDF in float64, a whole block of batches at a time, with one uniform number
+per equal slice of the total weight. Within a block each edge therefore comes up as often as its
+weight says, to within one draw, where independent draws would scatter by the square root;
+a permutation makes the order random. No list of repeated edges is ever built.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from neumap._random import torch_generator
+from neumap.fuzzy import FuzzyGraph
+
+__all__ = ["EdgeSampler"]
+
+# Edges drawn at once: large enough that one sorted search and one permutation cost little per
+# batch, small enough (1 MB of indices) to stay in cache.
+BLOCK_EDGES = 2**16
+
+
+class EdgeSampler:
+    """An endless stream of batches of edges.
+
+    Parameters
+    ----------
+    graph : FuzzyGraph
+        Undirected edges with weights; it must have at least one.
+    seed : int
+        Two samplers with the same seed draw the same batches.
+    device : torch.device or str, default="cpu"
+        Where the indices are wanted.
+
+    Raises
+    ------
+    ValueError
+        If the graph has no edges.
+    """
+
+    def __init__(self, graph: FuzzyGraph, *, seed: int, device: torch.device | str = "cpu") -> None:
+        if len(graph.weights) == 0:
+            raise ValueError(
+                "The neighbour graph has no edges, so there is nothing to learn from. "
+                "Raise n_neighbors or disconnection_distance, or pass more rows."
+            )
+        cumulative = np.cumsum(graph.weights, dtype=np.float64)
+        self.total_weight = float(cumulative[-1])
+        self._cumulative = torch.from_numpy(cumulative / cumulative[-1]).to(device)
+        self._ends = torch.from_numpy(np.stack([graph.heads, graph.tails])).to(device)
+        self._generator = torch_generator(seed, "edges", device)
+        self._block = torch.empty(2, 0, dtype=torch.int64, device=device)
+        self._position = 0
+
+    def draw(self, n_edges: int) -> Tensor:
+        """Return the rows of the next batch, (2 n_edges,) int64: heads, then tails."""
+        if self._position + n_edges > self._block.shape[1]:
+            self._block = self._draw_block(max(BLOCK_EDGES, n_edges))
+            self._position = 0
+        batch = self._block[:, self._position : self._position + n_edges]
+        self._position += n_edges
+        return batch.reshape(-1)
+
+    def _draw_block(self, n_edges: int) -> Tensor:
+        """Draw (2, n_edges) end points in random order, each edge in a random direction."""
+        device, generator = self._cumulative.device, self._generator
+        jitter = torch.rand(n_edges, dtype=torch.float64, generator=generator, device=device)
+        slices = torch.arange(n_edges, dtype=torch.float64, device=device)
+        uniform = (slices + jitter).div_(n_edges)  # sorted, one per slice
+        edges = torch.searchsorted(self._cumulative, uniform, right=True)
+        edges.clamp_(max=len(self._cumulative) - 1)
+        edges = edges[torch.randperm(n_edges, generator=generator, device=device)]
+        flipped = torch.randint(2, (n_edges,), generator=generator, device=device)
+        heads = self._ends[flipped, edges]
+        tails = self._ends[1 - flipped, edges]
+        return torch.stack([heads, tails])

@@ -1,0 +1,139 @@
+"""What gives positions: an encoder applied to rows, or a free table.
+
+Row numbers in, coordinates out. Losses, sampling and the loop do not know which of the two they
+train.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from neumap.data import RowStore
+
+__all__ = ["Embedder", "EncoderEmbedder", "TableEmbedder", "encode_rows", "evaluating"]
+
+# Rows encoded at once outside training. A multiple of every GEMM tile, small enough that the
+# activations of a 1,000-wide layer stay in a few MB.
+ENCODE_ROWS = 4096
+
+
+class Embedder(Protocol):
+    """A module from row numbers to coordinates."""
+
+    @property
+    def n_rows(self) -> int:
+        """Number of training rows."""
+        ...
+
+    @property
+    def encoder(self) -> nn.Module | None:
+        """The network, or None for a free table."""
+        ...
+
+    def locate(self, indices: Tensor) -> tuple[Tensor | None, Tensor]:
+        """Return network inputs (None for a table) and coordinates of these rows."""
+        ...
+
+    def embed(self) -> np.ndarray:
+        """Return the positions of all rows, (n_rows, n_components) float32."""
+        ...
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Switch a module to evaluation without gradients, and put its mode back afterwards."""
+    was_training = module.training
+    module.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        module.train(was_training)
+
+
+def encode_rows(module: nn.Module, rows: RowStore, batch_rows: int = ENCODE_ROWS) -> np.ndarray:
+    """Apply a module to all rows in order, in batches, without gradients.
+
+    Returns
+    -------
+    ndarray of shape (n_rows, ...), float32
+        Outputs, on the CPU.
+    """
+    with evaluating(module):
+        parts = [module(rows_part).float().cpu() for rows_part in rows.slices(batch_rows)]
+    return np.ascontiguousarray(torch.cat(parts).numpy())
+
+
+class EncoderEmbedder(nn.Module):
+    """Positions are the encoder's output at the rows of a store.
+
+    Parameters
+    ----------
+    encoder : nn.Module
+        Maps (batch, *row_shape) float32 to (batch, n_components).
+    rows : RowStore
+        The training rows.
+    """
+
+    def __init__(self, encoder: nn.Module, rows: RowStore) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.rows = rows
+
+    @property
+    def n_rows(self) -> int:
+        """Number of training rows."""
+        return self.rows.n_rows
+
+    def locate(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Gather and encode rows.
+
+        Where a batch is at least as long as the data set, each row is encoded once and the
+        coordinates are gathered instead.
+        """
+        if len(indices) >= self.n_rows:
+            everything = torch.arange(self.n_rows, device=indices.device)
+            coordinates = self.encoder(self.rows.gather(everything)).index_select(0, indices)
+            return self.rows.gather(indices), coordinates
+        inputs = self.rows.gather(indices)
+        return inputs, self.encoder(inputs)
+
+    def embed(self) -> np.ndarray:
+        """Return the positions of all rows, (n_rows, n_components) float32."""
+        return encode_rows(self.encoder, self.rows)
+
+
+class TableEmbedder(nn.Module):
+    """Positions are free parameters: plain UMAP.
+
+    Parameters
+    ----------
+    initial : ndarray of shape (n_rows, n_components)
+        Positions to start from; copied.
+    """
+
+    encoder: None = None
+
+    def __init__(self, initial: np.ndarray) -> None:
+        super().__init__()
+        self.positions = nn.Parameter(torch.tensor(initial, dtype=torch.float32))
+
+    @property
+    def n_rows(self) -> int:
+        """Number of training rows."""
+        return int(self.positions.shape[0])
+
+    def locate(self, indices: Tensor) -> tuple[None, Tensor]:
+        """Look positions up."""
+        return None, functional.embedding(indices, self.positions)
+
+    def embed(self) -> np.ndarray:
+        """Return the positions of all rows, (n_rows, n_components) float32."""
+        return self.positions.detach().cpu().numpy().copy()

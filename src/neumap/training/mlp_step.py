@@ -1,0 +1,148 @@
+"""The training step of a plain MLP written by hand: the same arithmetic without an autograd graph.
+
+It computes what :class:`~neumap.training.steps.AutogradStep` computes for an :class:`MLP` encoder
+and the UMAP term alone. What it saves: the graph and its small kernels, and, where the processor
+multiplies bfloat16 tiles in hardware, most of the matrix time: rows, hidden layers and their
+gradients are bfloat16 there. The last layer, the coordinates, the loss and the optimiser's
+weights stay float32, since eight significant bits would quantise the map.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from neumap._device import fast_dtype
+from neumap.data import DenseRows, RowStore
+from neumap.losses import umap_forces
+from neumap.losses.terms import UmapTerm
+from neumap.networks import MLP, Standardize
+from neumap.training.embedders import EncoderEmbedder
+
+__all__ = ["MLPStep"]
+
+# Rows converted at once when the standardised copy is made.
+CONVERT_ROWS = 4096
+
+
+class MLPStep:
+    """Losses and gradients of one batch for an MLP, in closed form throughout.
+
+    Parameters
+    ----------
+    embedder : EncoderEmbedder
+        With an encoder that :meth:`serves` accepts.
+    term : UmapTerm
+        The whole objective.
+    dtype : torch.dtype, optional
+        Of rows and hidden layers; by default the machine's fast one.
+    """
+
+    def __init__(
+        self, embedder: EncoderEmbedder, term: UmapTerm, dtype: torch.dtype | None = None
+    ) -> None:
+        encoder = embedder.encoder
+        assert isinstance(encoder, MLP)
+        self.embedder = embedder
+        self.term = term
+        self.dtype = fast_dtype(embedder.rows.device) if dtype is None else dtype
+        self.layers: list[nn.Linear] = list(encoder.layers)  # type: ignore[arg-type]
+        self._gather = _row_source(embedder.rows, encoder.standardize, self.dtype)
+
+    @staticmethod
+    def serves(embedder: EncoderEmbedder) -> bool:
+        """Whether the encoder is a plain MLP, all of it to be trained, without hooks."""
+        encoder = embedder.encoder
+        return (
+            type(encoder) is MLP
+            and not encoder.residual
+            and encoder.output_shape is None
+            and len(encoder.hidden) > 0
+            and all(parameter.requires_grad for parameter in encoder.parameters())
+            and not any(m._forward_hooks or m._backward_hooks for m in encoder.modules())
+        )
+
+    def parameters(self) -> list[nn.Parameter]:
+        """The weights and biases of the encoder."""
+        return list(self.embedder.encoder.parameters())
+
+    def __call__(self, indices: Tensor, progress: float) -> dict[str, Tensor]:
+        """Leave fresh gradients in the parameters; return detached scalars by name."""
+        with torch.no_grad():
+            weights = [layer.weight.to(self.dtype) for layer in self.layers[:-1]]
+            activations, coordinates = self._forward(self._gather(indices), weights)
+            forces = umap_forces(
+                coordinates,
+                self.term.kernel,
+                self.term.softening(progress),
+                self.term.n_partners,
+            )
+            self._backward(forces.gradient, activations, weights)
+        loss = forces.attraction + forces.repulsion
+        return {"loss": loss, self.term.name: loss}
+
+    def _forward(self, inputs: Tensor, weights: list[Tensor]) -> tuple[list[Tensor], Tensor]:
+        """Return the input of every layer, and the coordinates."""
+        activations = [inputs]  # (batch, width) each
+        for layer, weight in zip(self.layers, weights, strict=False):
+            bias = layer.bias.to(self.dtype)
+            activations.append(torch.addmm(bias, activations[-1], weight.t()).relu_())
+        last = self.layers[-1]
+        return activations, torch.addmm(last.bias, activations[-1].float(), last.weight.t())
+
+    def _backward(self, gradient: Tensor, activations: list[Tensor], weights: list[Tensor]) -> None:
+        """Send the gradient at the coordinates down through the layers."""
+        last = self.layers[-1]
+        _store(last, gradient, activations[-1].float())
+        flowing = (gradient @ last.weight).to(self.dtype)  # (batch, hidden[-1])
+        for depth in range(len(weights) - 1, -1, -1):
+            # ReLU passes the gradient where its output is positive.
+            flowing = torch.ops.aten.threshold_backward(flowing, activations[depth + 1], 0)
+            _store(self.layers[depth], flowing, activations[depth])
+            if depth:
+                flowing = flowing @ weights[depth]
+
+    def finish(self) -> None:
+        """Nothing is kept elsewhere: the optimiser works on the encoder's own parameters."""
+
+
+def _store(layer: nn.Linear, gradient: Tensor, inputs: Tensor) -> None:
+    """Write the gradients of a layer's weight and bias."""
+    layer.weight.grad = (gradient.t() @ inputs).to(layer.weight.dtype)
+    layer.bias.grad = gradient.sum(0, dtype=layer.bias.dtype)
+
+
+class _Standardized:
+    """Rows gathered from a store and standardised batch by batch."""
+
+    def __init__(self, rows: RowStore, standardize: Standardize, dtype: torch.dtype) -> None:
+        self.rows = rows
+        self.standardize = standardize
+        self.dtype = dtype
+
+    def __call__(self, indices: Tensor) -> Tensor:
+        flat = self.rows.gather(indices).flatten(1)
+        return flat.sub_(self.standardize.mean).div_(self.standardize.scale).to(self.dtype)
+
+
+class _Resident:
+    """Rows standardised once and kept in a compact dtype, half the size of float32 data."""
+
+    def __init__(self, rows: DenseRows, standardize: Standardize, dtype: torch.dtype) -> None:
+        self.table = torch.empty(rows.n_rows, rows.n_features, dtype=dtype, device=rows.device)
+        start = 0
+        for part in rows.slices(CONVERT_ROWS):
+            self.table[start : start + len(part)] = standardize(part.flatten(1))
+            start += len(part)
+
+    def __call__(self, indices: Tensor) -> Tensor:
+        return torch.index_select(self.table, 0, indices)
+
+
+def _row_source(
+    rows: RowStore, standardize: Standardize, dtype: torch.dtype
+) -> _Resident | _Standardized:
+    """Keep a compact copy of dense rows; convert other rows, and float32 ones, by the batch."""
+    if isinstance(rows, DenseRows) and dtype != torch.float32:
+        return _Resident(rows, standardize, dtype)
+    return _Standardized(rows, standardize, dtype)

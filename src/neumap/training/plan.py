@@ -1,0 +1,68 @@
+"""How long and how fast: steps, batch sizes and learning rates as functions of progress."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+__all__ = ["Plan"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The course of one training.
+
+    Everything that changes during training is a function of *progress*, the share that is done.
+    Progress is counted in steps, or in seconds where `max_time` runs out first, so that a
+    fit cut to a time budget still anneals to the end.
+
+    Parameters
+    ----------
+    n_steps : int
+        Optimiser steps.
+    n_epochs : int
+        Reports, that is lines of the history; at most `n_steps`.
+    batch_edges : int
+        Edges per step at the start; each edge is two rows.
+    final_batch_edges : int
+        Edges per step at the end, reached geometrically. Early training is limited by the
+        number of steps, late training by the noise of the gradient.
+    peak_learning_rate : float or None
+        Peak of the schedule; None leaves the optimiser's own learning rate alone.
+    warm_up : float
+        Share of the training over which the learning rate rises from zero.
+    max_time : float or None
+        Seconds after which training ends.
+    """
+
+    n_steps: int
+    n_epochs: int = 10
+    batch_edges: int = 256
+    final_batch_edges: int = 256
+    peak_learning_rate: float | None = 1e-2
+    warm_up: float = 0.05
+    max_time: float | None = None
+
+    def progress(self, step: int, seconds: float) -> float:
+        """Return the share of the training that is done, 0 to 1."""
+        done = step / self.n_steps
+        if self.max_time is not None:
+            done = max(done, seconds / self.max_time)
+        return min(done, 1.0)
+
+    def edges(self, progress: float) -> int:
+        """Return the number of edges of the next batch."""
+        growth = self.final_batch_edges / self.batch_edges
+        return round(self.batch_edges * float(growth**progress))
+
+    def learning_rate(self, progress: float) -> float | None:
+        """Return the learning rate: linear warm-up, then a half cosine down to zero."""
+        if self.peak_learning_rate is None:
+            return None
+        rise = min(1.0, (progress + 1.0 / self.n_steps) / self.warm_up) if self.warm_up else 1.0
+        return self.peak_learning_rate * rise * 0.5 * (1.0 + math.cos(math.pi * progress))
+
+    def epoch_ends(self) -> list[int]:
+        """Return the step after which each report is due."""
+        n_epochs = min(self.n_epochs, self.n_steps)
+        return [(i + 1) * self.n_steps // n_epochs for i in range(n_epochs)]
