@@ -166,8 +166,8 @@ def silhouette(
 
     sums = []
     for (squared,) in distance_tiles(single_cloud(rows, chosen)):
-        distances = np.sqrt(squared)
-        distances[np.isinf(distances)] = 0.0  # the row itself adds nothing to its class
+        squared[np.isinf(squared)] = 0.0  # the row itself adds nothing to its class
+        distances = np.sqrt(np.maximum(squared, 0.0, out=squared), out=squared)
         sums.append(np.add.reduceat(distances, starts, axis=1))
     return float(np.mean(_silhouettes(np.concatenate(sums), codes[chosen], sizes)))
 

@@ -200,7 +200,7 @@ def knn_recall(  # noqa: PLR0913 (one argument per array and per knob, all by ke
         _n_shared(nearest_columns(near, n_neighbors), nearest_columns(shown, n_neighbors))
         for near, shown in distance_tiles(original, embedded)
     )
-    return kept / (n_neighbors * len(original.queries))
+    return kept / (n_neighbors * original.n_queries)
 
 
 def neighborhood_scores(  # noqa: PLR0913 (one argument per array and per knob, all by keyword)
@@ -253,7 +253,7 @@ def neighborhood_scores(  # noqa: PLR0913 (one argument per array and per knob, 
     return NeighborhoodScores(
         trustworthiness=_rank_score(intruding, original, n_neighbors),
         continuity=_rank_score(torn, original, n_neighbors),
-        recall=kept / (n_neighbors * len(original.queries)),
+        recall=kept / (n_neighbors * original.n_queries),
     )
 
 
@@ -283,7 +283,7 @@ def _n_shared(first: Ints, second: Ints) -> int:
 
 def _rank_score(excess: float, cloud: Cloud, k: int) -> float:
     # The k worst neighbours have the k last of m ranks, an excess of k (2m - 3k + 1) / 2 per query.
-    worst = len(cloud.queries) * k * (2 * cloud.n_candidates - 3 * k + 1) / 2
+    worst = cloud.n_queries * k * (2 * cloud.n_candidates - 3 * k + 1) / 2
     return 1.0 - excess / worst
 
 
