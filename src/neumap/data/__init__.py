@@ -1,12 +1,27 @@
 """Data: what may come in, and how training gets its rows.
 
 `check_input` takes what the user passed and says whether it can be embedded; `as_rows` wraps it in
-a `RowStore`, which hands out rows by number without ever copying the whole data set.
+a `RowStore`, which hands out rows by number and never copies the whole data set.
 """
 
+from neumap.data.anndata import embed_anndata
 from neumap.data.choose import as_rows
+from neumap.data.dataset import DatasetRows
 from neumap.data.dense import DenseRows
+from neumap.data.disk import MemmapRows
 from neumap.data.rows import RowMoments, RowStore
 from neumap.data.sparse import SparseRows
+from neumap.data.validate import Validated, check_input
 
-__all__ = ["DenseRows", "RowMoments", "RowStore", "SparseRows", "as_rows"]
+__all__ = [
+    "DatasetRows",
+    "DenseRows",
+    "MemmapRows",
+    "RowMoments",
+    "RowStore",
+    "SparseRows",
+    "Validated",
+    "as_rows",
+    "check_input",
+    "embed_anndata",
+]

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from neumap.data.moments import matrix_moments, sample_rows
+from neumap.data.moments import dense_row_moments
 from neumap.data.rows import Matrix, RowMoments, check_out, resolve_row_shape
 
 __all__ = ["DenseRows", "Storage"]
@@ -94,7 +94,7 @@ class DenseRows:
 
     @property
     def table(self) -> Tensor:
-        """The stored tensor (n_rows, n_features) in its own dtype; divide by `divisor` to decode."""
+        """The stored tensor (n_rows, n_features), in its own dtype; `divisor` decodes it."""
         return self._table
 
     @property
@@ -131,10 +131,7 @@ class DenseRows:
         self, *, max_rows: int = 10_000, seed: int | np.random.Generator = 0
     ) -> RowMoments:
         """Estimate mean, scale and standard deviations from a random sample of rows."""
-        rng = np.random.default_rng(seed)
-        chosen = sample_rows(self.n_rows, max_rows, rng, 4 * self.n_features)
-        sample = self.gather(torch.from_numpy(chosen)).view(len(chosen), -1)
-        return matrix_moments(sample.cpu().numpy(), rng, self.device)
+        return dense_row_moments(self, max_rows, seed)
 
     def _decode(self, stored: Tensor, out: Tensor | None = None) -> Tensor:
         values = stored.to(torch.float32) if out is None else out.copy_(stored)

@@ -16,15 +16,23 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, eigsh
 
-from neumap.data.rows import Matrix, RowMoments
+from neumap.data.rows import Matrix, RowMoments, RowStore
 
-__all__ = ["matrix_moments", "sample_rows"]
+__all__ = ["dense_row_moments", "matrix_moments", "sample_rows"]
 
 Vector = NDArray[np.float64]
 
 _MAX_SAMPLE_BYTES = 2**28  # wide rows need fewer of them: the sample stays below this
 _MIN_SAMPLE_ROWS = 256
 _NARROW = 64  # up to this many features the covariance itself is cheap, and exact
+
+
+def dense_row_moments(rows: RowStore, max_rows: int, seed: int | np.random.Generator) -> RowMoments:
+    """Moments of a sample that the store gathers."""
+    rng = np.random.default_rng(seed)
+    chosen = sample_rows(rows.n_rows, max_rows, rng, bytes_per_row=4 * rows.n_features)
+    sample = rows.gather(torch.from_numpy(chosen)).view(len(chosen), -1)
+    return matrix_moments(sample.cpu().numpy(), rng, rows.device)
 
 
 def sample_rows(

@@ -88,10 +88,10 @@ class SparseRows:
         counts = self._starts[index + 1].long() - first  # (batch,) entries of each row
         row = torch.repeat_interleave(torch.arange(len(index), device=self._device), counts)
         # Entry e of the batch is entry e - (entries before its row) of its row, counted from first.
-        before = counts.cumsum(0) - counts
-        entry = torch.arange(len(row), device=self._device) + (first - before)[row]
-        position = row * self.n_features + self._columns[entry]
-        result.view(-1)[position] = self._values[entry]
+        offset = first - (counts.cumsum(0) - counts)
+        entry = torch.arange(len(row), device=self._device).add_(offset.index_select(0, row))
+        position = row.mul_(self.n_features).add_(self._columns.index_select(0, entry))
+        result.view(-1).scatter_(0, position, self._values.index_select(0, entry))
         return result
 
     def slices(self, batch_rows: int) -> Iterator[Tensor]:

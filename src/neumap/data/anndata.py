@@ -1,0 +1,102 @@
+"""Annotated matrices: embed the cells of an AnnData in place, as scanpy's functions do."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+
+from neumap._optional import require
+from neumap.data.containers import open_container
+from neumap.data.kinds import is_a
+
+__all__ = ["embed_anndata"]
+
+_STORABLE = (bool, int, float, str)  # what an .h5ad file can hold as a parameter
+
+
+class _Embedder(Protocol):
+    def fit_transform(self, X: Any, y: Any = None) -> Any: ...
+
+
+def embed_anndata(
+    adata: Any,
+    estimator: _Embedder,
+    *,
+    use_rep: str = "X_pca",
+    key_added: str = "neumap",
+    labels: str | None = None,
+) -> None:
+    """Embed the rows of an AnnData and write the result into it.
+
+    Parameters
+    ----------
+    adata : anndata.AnnData
+        Annotated matrix; changed in place.
+    estimator : object with fit_transform
+        A `ParametricUMAP`, say. It is fitted, and afterwards places new cells with
+        ``estimator.transform(other.obsm[use_rep])``.
+    use_rep : str
+        The representation to embed: a key of ``obsm``, or ``"X"`` for the matrix itself.
+    key_added : str
+        The embedding goes to ``obsm["X_" + key_added]``, the parameters to ``uns[key_added]``.
+    labels : str, optional
+        Column of ``obs`` that supervises the embedding; missing labels count as unknown.
+
+    Raises
+    ------
+    TypeError
+        If `adata` is not an AnnData.
+    KeyError
+        If the representation or the column of labels is not there.
+
+    Examples
+    --------
+    >>> import anndata
+    >>> from sklearn.decomposition import PCA
+    >>> cells = anndata.AnnData(np.eye(5, 4, dtype=np.float32))
+    >>> embed_anndata(cells, PCA(n_components=2), use_rep="X", key_added="map")
+    >>> cells.obsm["X_map"].shape
+    (5, 2)
+    """
+    if not is_a(adata, "anndata", "AnnData"):
+        raise TypeError(
+            f"embed_anndata expected an anndata.AnnData, got {type(adata).__name__}. For arrays "
+            "and tables call estimator.fit_transform(X)."
+        )
+    values = open_container(adata, use_rep).values
+    if labels is None:
+        result = estimator.fit_transform(values)
+    else:
+        result = estimator.fit_transform(values, _label_column(adata, labels))
+    adata.obsm[f"X_{key_added}"] = _embedding(result, len(adata))
+    adata.uns[key_added] = {"params": {"use_rep": use_rep, **_storable_params(estimator)}}
+
+
+def _label_column(adata: Any, labels: str) -> Any:
+    """Numbers as they are; categories as codes, in which -1 stands for an unknown label."""
+    if labels not in adata.obs:
+        raise KeyError(
+            f"labels={labels!r} is not a column of this AnnData's obs, which has "
+            f"{list(adata.obs.columns)}. Pass one of these."
+        )
+    column = adata.obs[labels]
+    pandas = require("pandas", extra="tables")
+    if pandas.api.types.is_numeric_dtype(column) and not pandas.api.types.is_bool_dtype(column):
+        return column.to_numpy()
+    return pandas.Categorical(column).codes.astype(np.int64)
+
+
+def _embedding(result: Any, n_rows: int) -> Any:
+    if isinstance(result, tuple) or np.ndim(result) != 2 or len(result) != n_rows:
+        raise ValueError(
+            f"The estimator must return one position per row, an array ({n_rows}, n_components); "
+            f"got {type(result).__name__} of shape {np.shape(result) if np.ndim(result) else ''}. "
+            "Turn off options that return more, such as output_dens."
+        )
+    return np.asarray(result)
+
+
+def _storable_params(estimator: Any) -> dict[str, Any]:
+    params = estimator.get_params(deep=False) if hasattr(estimator, "get_params") else {}
+    return {name: value for name, value in params.items() if isinstance(value, _STORABLE)}

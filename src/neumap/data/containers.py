@@ -1,0 +1,221 @@
+"""Take the numbers, the column names and the row labels out of whatever container came in.
+
+Tables and annotated matrices are opened here, text and dates are refused with the name of their
+column, and the rest of the package sees one of five kinds of data only: an array, a CSR matrix, a
+torch tensor, an array on disk or a torch Dataset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import sparse
+from sklearn.utils.validation import check_array
+from torch import Tensor
+
+from neumap._optional import require
+from neumap.data.kinds import is_a, is_dataset, is_on_disk, is_table
+
+__all__ = ["Contents", "numeric", "open_container"]
+
+_KEPT_DTYPES = [np.float32, np.uint8, np.bool_]  # the first is what others are converted to
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a container holds.
+
+    Attributes
+    ----------
+    values : object
+        The data themselves, not yet checked.
+    named : object
+        What carries the column names, in a form scikit-learn reads them from.
+    index : pandas.Index or None
+        Labels of the rows.
+    """
+
+    values: Any
+    named: Any
+    index: Any | None = None
+
+
+def open_container(X: Any, use_rep: str | None = None) -> Contents:
+    """Open an AnnData, a torch sparse tensor or a table; leave everything else as it is.
+
+    Parameters
+    ----------
+    X : object
+        What the user passed.
+    use_rep : str, optional
+        For an AnnData: a key of ``obsm``, or ``"X"``. By default ``X``.
+
+    Raises
+    ------
+    TypeError
+        If `use_rep` is given and `X` is not an AnnData, or a lazy table came in.
+    KeyError
+        If the AnnData has no such representation.
+    """
+    if is_a(X, "anndata", "AnnData"):
+        return _open_anndata(X, use_rep)
+    if use_rep is not None:
+        raise TypeError(
+            f"use_rep={use_rep!r} names a representation inside an AnnData, but X is a "
+            f"{type(X).__name__}. Pass the AnnData, or leave use_rep out."
+        )
+    if isinstance(X, str | Path):
+        raise TypeError(
+            f"X must hold data, but the name {str(X)!r} came. Read the file first, for example "
+            "with numpy.load or pandas.read_csv."
+        )
+    if is_a(X, "polars", "LazyFrame"):
+        raise TypeError("X must hold data, but a polars LazyFrame came. Call X.collect() first.")
+    if isinstance(X, Tensor):
+        return Contents(values=_plain_tensor(X), named=None)
+    index = X.index if is_a(X, "pandas", "DataFrame") else None
+    return Contents(values=X, named=X if is_table(X) else None, index=index)
+
+
+def numeric(contents: Contents, estimator_name: str) -> Any:
+    """Turn the values of a container into one of the five kinds of data.
+
+    Arrays become float32, or stay uint8 or bool, without a copy where they are that already;
+    sparse matrices become CSR. Missing and infinite values pass.
+
+    Raises
+    ------
+    ValueError
+        If the values are text, dates or complex numbers, or a ragged list.
+    """
+    values = contents.values
+    if isinstance(values, Tensor) or is_dataset(values) or is_on_disk(values):
+        _refuse_dtype(getattr(values, "dtype", None))
+        return values
+    if not sparse.issparse(values) and not is_table(values):
+        values = _as_array(values)
+    if not sparse.issparse(values):
+        _refuse_text(values)
+    # Values beyond float32 become infinite here and are reported as such by the finite check.
+    with np.errstate(over="ignore"):
+        return check_array(
+            values,
+            accept_sparse="csr",
+            dtype=_KEPT_DTYPES,
+            ensure_2d=False,
+            allow_nd=True,
+            ensure_all_finite=False,
+            ensure_min_samples=0,
+            ensure_min_features=0,
+            estimator=estimator_name,
+            input_name="X",
+        )
+
+
+def _open_anndata(adata: Any, use_rep: str | None) -> Contents:
+    if use_rep is None or use_rep == "X":
+        if adata.X is None:
+            raise KeyError(
+                "This AnnData has no X. Pass use_rep with one of its representations: "
+                f"{sorted(adata.obsm)}."
+            )
+        # An AnnData opened in backed mode holds its sparse matrix in the file.
+        values = adata.X.to_memory() if hasattr(adata.X, "to_memory") else adata.X
+        columns = require("pandas", extra="tables").DataFrame(columns=adata.var_names)
+        return Contents(values=values, named=columns, index=adata.obs_names)
+    if use_rep not in adata.obsm:
+        raise KeyError(
+            f"use_rep={use_rep!r} is not a representation of this AnnData, whose obsm has "
+            f"{sorted(adata.obsm)}. Compute it first (scanpy.pp.pca writes 'X_pca'), or pass one "
+            "of these or 'X'."
+        )
+    values = adata.obsm[use_rep]
+    return Contents(values, named=values if is_table(values) else None, index=adata.obs_names)
+
+
+def _plain_tensor(X: Tensor) -> Any:
+    """Detach; bring a sparse tensor of any layout to scipy's CSR."""
+    tensor = X.detach()
+    if tensor.layout == torch.strided:
+        return tensor
+    if X.ndim != 2:
+        raise ValueError(
+            f"A sparse tensor must have two axes (rows, features), got shape {tuple(X.shape)}. "
+            "Pass a dense tensor, or flatten the rows."
+        )
+    coo = tensor.to_sparse_coo().coalesce().cpu()  # type: ignore[no-untyped-call]
+    rows, columns = coo.indices().numpy()
+    return sparse.csr_matrix((coo.values().numpy(), (rows, columns)), shape=tuple(coo.shape))
+
+
+def _as_array(values: Any) -> NDArray[Any]:
+    if isinstance(values, np.ma.MaskedArray):
+        # Dropping the mask would turn missing values into whatever lies beneath it.
+        data = np.asarray(values.data, dtype=np.float32)
+        return np.where(np.ma.getmaskarray(values), np.float32(np.nan), data)
+    if isinstance(values, np.matrix):
+        return values  # check_array explains why np.matrix is refused
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise ValueError(
+            "X must be a rectangular array, with all rows of one length; a "
+            f"{type(values).__name__} of unequal rows came ({error}). Pad or cut the rows."
+        ) from error
+
+
+def _refuse_dtype(dtype: Any) -> None:
+    if dtype is None or getattr(dtype, "is_floating_point", False):
+        return
+    if getattr(dtype, "is_complex", False) or getattr(dtype, "kind", "") == "c":
+        raise ValueError(
+            f"Complex data not supported: X has dtype {dtype}. Pass real and imaginary parts (or "
+            "modulus and phase) as separate features."
+        )
+    if getattr(dtype, "kind", "i") not in "fiub":
+        raise ValueError(f"X must hold numbers, but its dtype is {dtype}. Convert it to float32.")
+
+
+def _refuse_text(values: Any) -> None:
+    for name, column in _columns(values):
+        unfit = _describe_unfit(column)
+        if unfit:
+            raise ValueError(
+                f"X must hold numbers, but column {name!r} holds {unfit}. Encode it (for example "
+                "with sklearn.preprocessing.OneHotEncoder, or pandas.to_numeric for numbers "
+                "written as text), or leave it out of X."
+            )
+
+
+def _columns(values: Any) -> Iterator[tuple[Any, NDArray[Any]]]:
+    """Columns that may hold something else than numbers, with their names or positions."""
+    if is_a(values, "pandas", "DataFrame"):
+        for position, name in enumerate(values.columns):
+            yield name, np.asarray(values.iloc[:, position])
+    elif is_a(values, "polars", "DataFrame"):
+        for series in values.get_columns():
+            yield series.name, np.asarray(series)
+    elif is_a(values, "pyarrow", "Table"):
+        for name, column in zip(values.column_names, values.columns, strict=True):
+            yield name, np.asarray(column)
+    elif values.dtype.kind not in "fiubc" and values.ndim == 2:
+        for position in range(values.shape[1]):
+            yield position, values[:, position]
+
+
+def _describe_unfit(column: NDArray[Any]) -> str | None:
+    if column.dtype.kind in "mM":
+        return f"dates or times ({column.dtype})"
+    if column.dtype.kind in "USV":
+        return f"text, such as {column[0]!s:.40} in its first row" if len(column) else "text"
+    if column.dtype.kind == "O":
+        for row, value in enumerate(column):
+            if isinstance(value, str | bytes):
+                return f"text, such as {value!r:.40} in row {row}"
+    return None

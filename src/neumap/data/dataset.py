@@ -1,0 +1,175 @@
+"""Rows of a torch Dataset: whatever ``dataset[i]`` computes, decodes or loads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset, IterableDataset
+
+from neumap.data.moments import dense_row_moments
+from neumap.data.rows import Matrix, RowMoments, check_out, resolve_row_shape
+
+__all__ = ["DatasetRows"]
+
+_READ_ROWS = 1024
+
+
+class DatasetRows:
+    """Rows of a map-style `torch.utils.data.Dataset`.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Its items are tensors or arrays of one shape, or tuples whose first entry is one, such as
+        ``(image, label)``. It must have a length. A dataset with ``__getitems__`` is asked for a
+        whole batch at once.
+    dims : tuple of int, optional
+        Shape of one row; by default that of an item.
+    device : torch.device or str
+        Where rows are handed out.
+
+    Raises
+    ------
+    TypeError
+        If the dataset is iterable-style or has no length, or an item is not an array of numbers.
+
+    Examples
+    --------
+    >>> pairs = torch.utils.data.TensorDataset(torch.eye(3), torch.tensor([5, 6, 7]))
+    >>> rows = DatasetRows(pairs)
+    >>> rows.gather(torch.tensor([1]))
+    tensor([[0., 1., 0.]])
+    >>> rows.labels()
+    array([5, 6, 7])
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset[Any],
+        *,
+        dims: tuple[int, ...] | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self._dataset: Any = dataset
+        self._n_rows = _length(dataset)
+        self._device = torch.device(device)
+        self._item_shape = tuple(_row(self._dataset[0]).shape) if self._n_rows else (0,)
+        self._row_shape = resolve_row_shape(self._item_shape, dims)
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows."""
+        return self._n_rows
+
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        """Shape of one row as the network sees it."""
+        return self._row_shape
+
+    @property
+    def n_features(self) -> int:
+        """Numbers per row."""
+        return math.prod(self._row_shape)
+
+    @property
+    def device(self) -> torch.device:
+        """Device on which rows are handed out."""
+        return self._device
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory the store itself holds: none."""
+        return 0
+
+    def gather(self, indices: Tensor, out: Tensor | None = None) -> Tensor:
+        """Return the rows with these numbers, float32 (batch, *row_shape)."""
+        shape = (len(indices), *self._row_shape)
+        if out is not None:
+            check_out(out, len(indices), self._row_shape)
+        numbers = indices.tolist()
+        rows = [_row(item) for item in self._items(numbers)]
+        if not rows:
+            return torch.empty(shape, device=self._device)
+        self._check_shapes(rows, numbers)
+        batch = torch.stack(rows).to(self._device).view(shape)
+        return batch if out is None else out.copy_(batch)
+
+    def slices(self, batch_rows: int) -> Iterator[Tensor]:
+        """Yield all rows in order, each slice in new memory."""
+        for start in range(0, self._n_rows, batch_rows):
+            yield self.gather(torch.arange(start, min(start + batch_rows, self._n_rows)))
+
+    def to_matrix(self) -> Matrix:
+        """Read every row into a new float32 array: the neighbour search needs all of them."""
+        matrix = np.empty((self._n_rows, self.n_features), dtype=np.float32)
+        for number, rows in enumerate(self.slices(_READ_ROWS)):
+            start = number * _READ_ROWS
+            matrix[start : start + len(rows)] = rows.view(len(rows), -1).cpu().numpy()
+        return matrix
+
+    def mean_and_scale(
+        self, *, max_rows: int = 10_000, seed: int | np.random.Generator = 0
+    ) -> RowMoments:
+        """Estimate mean, scale and standard deviations from a random sample of rows."""
+        return dense_row_moments(self, max_rows, seed)
+
+    def labels(self) -> NDArray[Any] | None:
+        """Return the second entries of the items, or None if the items are not tuples.
+
+        Reads every item, as the labels of a general Dataset are stored nowhere else.
+        """
+        if not self._n_rows or not _is_pair(self._dataset[0]):
+            return None
+        return np.asarray([np.asarray(self._dataset[i][1]) for i in range(self._n_rows)])
+
+    def _items(self, numbers: list[int]) -> Sequence[Any]:
+        if hasattr(self._dataset, "__getitems__"):
+            items: Sequence[Any] = self._dataset.__getitems__(numbers)
+            return items
+        return [self._dataset[number] for number in numbers]
+
+    def _check_shapes(self, rows: list[Tensor], numbers: list[int]) -> None:
+        for number, row in zip(numbers, rows, strict=True):
+            if tuple(row.shape) != self._item_shape:
+                raise ValueError(
+                    f"All items of a Dataset must have the shape of the first, {self._item_shape}; "
+                    f"item {number} has shape {tuple(row.shape)}. Crop, pad or resize it in the "
+                    "Dataset."
+                )
+
+
+def _length(dataset: Any) -> int:
+    if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
+        raise TypeError(
+            "Rows are drawn by number, so X must be a map-style Dataset with __len__ and "
+            f"__getitem__; got {type(dataset).__name__}. Collect the stream into an array or a "
+            "memory-mapped file first."
+        )
+    return len(dataset)
+
+
+def _is_pair(item: Any) -> bool:
+    """Whether an item is (row, label, ...) rather than a row; a list of numbers is a row."""
+    if isinstance(item, list):
+        return len(item) > 1 and np.ndim(item[0]) > 0 and np.shape(item[0]) != np.shape(item[1])
+    return isinstance(item, tuple) and len(item) > 1
+
+
+def _row(item: Any) -> Tensor:
+    single = isinstance(item, tuple) and len(item) == 1
+    row = item[0] if single or _is_pair(item) else item
+    if isinstance(row, Tensor):
+        return row.detach().to(torch.float32)
+    array = np.asarray(row)
+    if array.dtype.kind not in "fiub" or array.ndim == 0:
+        raise TypeError(
+            "An item of a Dataset must be a tensor or an array of numbers, or a tuple that starts "
+            f"with one; got {type(row).__name__}. Convert it in the Dataset."
+        )
+    return torch.from_numpy(np.array(array, dtype=np.float32, order="C"))

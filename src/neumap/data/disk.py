@@ -1,0 +1,196 @@
+"""Rows on disk: memory maps, HDF5 and zarr arrays, read batch by batch and never as a whole.
+
+A batch is read in ascending order of rows, each distinct row once. Three layouts occur:
+
+- a flat file (``np.memmap``) is read where the rows are;
+- a contiguous, uncompressed HDF5 dataset is a flat file inside a file, and mapped as one;
+- a chunked array must unpack a whole chunk for a single row, so scattered batches would unpack the
+  file over and over. The first call of `to_matrix`, which a fit makes for its neighbour search,
+  unpacks it once into a flat temporary file; from then on batches are read there.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from neumap.data.kinds import is_a
+from neumap.data.moments import dense_row_moments
+from neumap.data.rows import Matrix, RowMoments, check_out, resolve_row_shape
+
+__all__ = ["MemmapRows", "tile_starts"]
+
+logger = logging.getLogger(__name__)
+
+_TILE_BYTES = 2**23
+_LOCAL_DRIVERS = ("sec2", "stdio")  # HDF5 drivers whose offsets are those of an ordinary file
+
+
+class MemmapRows:
+    """Rows of an array on disk.
+
+    Parameters
+    ----------
+    X : numpy.memmap, h5py.Dataset or zarr.Array of shape (n_rows, *shape)
+        The array. It must stay open and unchanged for the life of the store.
+    dims : tuple of int, optional
+        Shape of one row; by default as in `X`.
+    device : torch.device or str
+        Where rows are handed out.
+    scratch_dir : path, optional
+        Folder for the temporary file of a chunked array, by default the system's. It needs
+        ``n_rows * n_features`` times 4 bytes (1 for bytes and booleans); the file vanishes with the
+        store.
+    """
+
+    def __init__(
+        self,
+        X: Any,
+        *,
+        dims: tuple[int, ...] | None = None,
+        device: torch.device | str = "cpu",
+        scratch_dir: Path | str | None = None,
+    ) -> None:
+        self._row_shape = resolve_row_shape(tuple(X.shape[1:]), dims)
+        self._device = torch.device(device)
+        self._scratch_dir = scratch_dir
+        self._source = _map_if_contiguous(X)
+        self._n_rows = int(X.shape[0])
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows."""
+        return self._n_rows
+
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        """Shape of one row as the network sees it."""
+        return self._row_shape
+
+    @property
+    def n_features(self) -> int:
+        """Numbers per row."""
+        return math.prod(self._row_shape)
+
+    @property
+    def device(self) -> torch.device:
+        """Device on which rows are handed out."""
+        return self._device
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory: none, the rows are on disk."""
+        return 0
+
+    def gather(self, indices: Tensor, out: Tensor | None = None) -> Tensor:
+        """Return the rows with these numbers, float32 (batch, *row_shape)."""
+        if out is not None:
+            check_out(out, len(indices), self._row_shape)
+        ascending, where = np.unique(indices.cpu().numpy(), return_inverse=True)
+        read = self._to_device(_read_rows(self._source, ascending))  # (n_distinct, n_features)
+        flat = None if out is None else out.view(len(indices), self.n_features)
+        index = torch.from_numpy(where).to(self._device)
+        return torch.index_select(read, 0, index, out=flat).view(len(indices), *self._row_shape)
+
+    def slices(self, batch_rows: int) -> Iterator[Tensor]:
+        """Yield all rows in order, each slice in new memory."""
+        for start in range(0, self._n_rows, batch_rows):
+            read = np.asarray(self._source[start : start + batch_rows])
+            yield self._to_device(read).view(len(read), *self._row_shape)
+
+    def to_matrix(self) -> Matrix:
+        """Return a memory-mapped matrix; a chunked array is unpacked to a temporary file first."""
+        if not _is_flat(self._source):
+            self._source = _unpack(self._source, self._scratch_dir)
+        return np.asarray(self._source).reshape(self._n_rows, -1)
+
+    def mean_and_scale(
+        self, *, max_rows: int = 10_000, seed: int | np.random.Generator = 0
+    ) -> RowMoments:
+        """Estimate mean, scale and standard deviations from a random sample of rows."""
+        return dense_row_moments(self, max_rows, seed)
+
+    def _to_device(self, read: NDArray[Any]) -> Tensor:
+        # A copy always: what was read may be a read-only view of the file.
+        values = np.array(read, dtype=np.float32, order="C").reshape(len(read), self.n_features)
+        return torch.from_numpy(values).to(self._device)
+
+
+def tile_starts(X: Any, tile_bytes: int = _TILE_BYTES) -> range:
+    """Rows at which to cut an array for a pass in tiles; its step is the number of rows per tile.
+
+    Tiles of a chunked array hold whole chunks, so that each chunk is unpacked once.
+    """
+    row_bytes = max(1, math.prod(X.shape[1:]) * X.dtype.itemsize)
+    rows_per_tile = max(1, tile_bytes // row_bytes)
+    chunks = getattr(X, "chunks", None)
+    if chunks:
+        rows_per_tile = max(1, rows_per_tile // chunks[0]) * chunks[0]
+    return range(0, X.shape[0], rows_per_tile)
+
+
+def _is_flat(source: Any) -> bool:
+    return isinstance(source, np.ndarray) and (source.ndim == 2 or source.flags.c_contiguous)
+
+
+def _map_if_contiguous(X: Any) -> Any:
+    """Map the bytes of a contiguous, unfiltered HDF5 dataset; return anything else as it is."""
+    if not is_a(X, "h5py", "Dataset"):
+        return X
+    offset = X.id.get_offset()  # None for chunked, compact and not yet written datasets
+    file = X.file
+    plain = file.driver in _LOCAL_DRIVERS and file.userblock_size == 0 and X.external is None
+    if offset is None or not plain or X.is_virtual or X.dtype.kind not in "fiub":
+        return X
+    file.flush()  # rows written in this session may still be in HDF5's own buffers
+    return np.memmap(file.filename, mode="r", dtype=X.dtype, shape=X.shape, offset=offset)
+
+
+def _read_rows(source: Any, ascending: NDArray[np.int64]) -> NDArray[Any]:
+    """Read distinct rows given in ascending order."""
+    if isinstance(source, np.ndarray):
+        return source[ascending]
+    if is_a(source, "zarr", "Array"):
+        rest = (slice(None),) * (source.ndim - 1)
+        return np.asarray(source.get_orthogonal_selection((ascending, *rest)))
+    # HDF5's own row lists cost far more than reading the block that holds the wanted rows.
+    block_rows = source.chunks[0] if source.chunks else 1
+    cuts = np.flatnonzero(np.diff(ascending // block_rows)) + 1
+    blocks = [
+        source[rows[0] : rows[-1] + 1][rows - rows[0]]
+        for rows in np.split(ascending, cuts)
+        if rows.size
+    ]
+    return np.concatenate(blocks) if blocks else np.asarray(source[:0])
+
+
+def _unpack(source: Any, scratch_dir: Path | str | None) -> NDArray[Any]:
+    """Copy an array, tile by tile, into a flat temporary file that lives as long as its map."""
+    compact = source.dtype.kind == "b" or source.dtype == np.uint8
+    dtype = np.dtype(source.dtype) if compact else np.dtype(np.float32)
+    n_bytes = math.prod(source.shape) * dtype.itemsize
+    folder = Path(scratch_dir or tempfile.gettempdir())
+    free = shutil.disk_usage(folder).free
+    if free < n_bytes:
+        raise OSError(
+            f"A chunked array of shape {source.shape} is unpacked to a temporary file of "
+            f"{n_bytes / 1e9:.2f} GB, but {folder} has {free / 1e9:.2f} GB free. Pass scratch_dir, "
+            "or save the array uncompressed and without chunks."
+        )
+    logger.info("unpacking a chunked array of %.2f GB to %s", n_bytes / 1e9, folder)
+    with tempfile.TemporaryFile(dir=folder) as file:
+        flat = np.memmap(file, dtype=dtype, mode="w+", shape=source.shape)
+    starts = tile_starts(source)
+    for start in starts:
+        flat[start : start + starts.step] = source[start : start + starts.step]
+    return flat

@@ -1,0 +1,39 @@
+"""Tell kinds of data apart without importing the optional packages they come from."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+from torch.utils.data import Dataset
+
+__all__ = ["is_a", "is_dataset", "is_on_disk", "is_table"]
+
+_TABLES = (("pandas", "DataFrame"), ("polars", "DataFrame"), ("pyarrow", "Table"))
+
+
+def is_a(X: Any, module: str, name: str) -> bool:
+    """Whether `X` is of a class of an optional package, without importing that package."""
+    loaded = sys.modules.get(module)  # an instance exists only if its module was imported
+    return loaded is not None and isinstance(X, getattr(loaded, name, ()))
+
+
+def is_table(X: Any) -> bool:
+    """Whether `X` is a table with named columns: pandas, polars or pyarrow."""
+    return any(is_a(X, module, name) for module, name in _TABLES)
+
+
+def is_dataset(X: Any) -> bool:
+    """Whether `X` is a torch Dataset of either style."""
+    return isinstance(X, Dataset)
+
+
+def is_on_disk(X: Any) -> bool:
+    """Whether `X` is an array in a file: np.memmap, h5py.Dataset or zarr.Array.
+
+    Arithmetic on a memmap gives an array of that class without a file; it does not count.
+    """
+    if isinstance(X, np.memmap):
+        return X.filename is not None
+    return is_a(X, "h5py", "Dataset") or is_a(X, "zarr", "Array")
