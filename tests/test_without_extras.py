@@ -9,23 +9,9 @@ import textwrap
 import pytest
 
 EXTRA_PACKAGES = [
-    "matplotlib",
-    "bokeh",
-    "datashader",
-    "pynndescent",
-    "numba",
-    "keras",
-    "onnx",
-    "onnxscript",
-    "onnxruntime",
-    "pandas",
-    "pyarrow",
-    "umap",
-    "polars",
-    "anndata",
-    "h5py",
-    "zarr",
-    "tensorflow",
+    *("matplotlib", "bokeh", "datashader", "pandas", "pyarrow", "polars", "anndata", "h5py"),
+    *("zarr", "keras", "tensorflow", "onnx", "onnxscript", "onnxruntime"),
+    *("pynndescent", "numba", "umap"),
 ]
 
 # A fresh process in which the packages of all extras look as if they were not installed.

@@ -74,7 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except (click.ClickException, CommandError, *INPUT_FAULTS) as error:
             if is_broken_pipe(error):
                 return 0
-            if "--traceback" in words:
+            # A package missing without a word about its extra is a fault of neumap.
+            if "--traceback" in words or isinstance(error, ModuleNotFoundError):
                 raise
             click.echo(f"neumap: {message_of(error)}", err=True)
             return EXIT_BAD_INPUT

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from neumap._optional import require
+from neumap.cli.arrays import split_key
 from neumap.cli.errors import CommandError
 
 __all__ = ["TABLES", "Coordinates", "check_output", "replacing", "write_coordinates"]
@@ -76,7 +77,8 @@ def check_output(path: Path, endings: Sequence[str], *inputs: Path) -> None:
         raise CommandError(f"{path}: no folder {str(folder)!r} to write into; create it first")
     if not os.access(folder, os.W_OK):
         raise CommandError(f"{path}: no permission to write into {str(folder)!r}")
-    if any(path.exists() and other.exists() and path.samefile(other) for other in inputs):
+    files = [split_key(other)[0] for other in inputs]
+    if any(path.exists() and other.exists() and path.samefile(other) for other in files):
         raise CommandError(f"{path}: would overwrite the input; choose another name")
     if path.suffix.lower() == ".parquet":
         require("pyarrow.parquet", extra="tables")
