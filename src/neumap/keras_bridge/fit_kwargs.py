@@ -1,0 +1,104 @@
+"""``keras_fit_kwargs``: what people passed to Keras's ``fit``, taken apart.
+
+``callbacks`` and ``verbose`` act. Any other argument of ``fit`` has its place in neumap under
+another name, or no meaning in training on edges; it is refused with a word on which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from neumap.callbacks import Callback
+from neumap.keras_bridge.callbacks import KerasCallbacks
+from neumap.keras_bridge.detect import is_keras_callback
+
+__all__ = ["FitOptions", "split_fit_kwargs", "wrap_callbacks"]
+
+_REMEDIES = {
+    "batch_size": "use batch_size=... of ParametricUMAP",
+    "epochs": "use n_training_epochs=... of ParametricUMAP",
+    "steps_per_epoch": "use loss_report_frequency=... of ParametricUMAP, reports per epoch",
+    "validation_data": "use reconstruction_validation=... of ParametricUMAP",
+    "validation_split": "split the data and use reconstruction_validation=... of ParametricUMAP",
+    "validation_freq": "validation runs at each report; set loss_report_frequency",
+    "validation_steps": "all rows of reconstruction_validation are used",
+    "validation_batch_size": "use batch_size=... of ParametricUMAP",
+    "shuffle": "edges are always drawn at random; set random_state",
+    "initial_epoch": "the training counts from 0; call fit again to go on",
+    "sample_weight": "rows count by their edges in the graph",
+    "class_weight": "rows count by their edges in the graph",
+    "x": "pass the data to fit",
+    "y": "pass the labels to fit",
+}
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """What acts of ``keras_fit_kwargs``.
+
+    Attributes
+    ----------
+    callbacks : tuple of Callback
+        Ready for neumap's training; Keras's are wrapped.
+    verbose : bool or None
+        Whether to show progress; None where nothing was said.
+    """
+
+    callbacks: tuple[Callback, ...] = ()
+    verbose: bool | None = None
+
+
+def split_fit_kwargs(fit_kwargs: Mapping[str, Any] | None) -> FitOptions:
+    """Check ``keras_fit_kwargs`` and take it apart.
+
+    Parameters
+    ----------
+    fit_kwargs : mapping of str to object or None
+        ``{"callbacks": [...], "verbose": 0}``; each key is optional.
+
+    Raises
+    ------
+    ValueError
+        For a key that cannot act, with what to use instead.
+    TypeError
+        For a callback that is neither Keras's nor neumap's.
+
+    Examples
+    --------
+    >>> split_fit_kwargs({"verbose": 0})
+    FitOptions(callbacks=(), verbose=False)
+    """
+    given = dict(fit_kwargs or {})
+    callbacks, verbose = given.pop("callbacks", None), given.pop("verbose", None)
+    for key in given:
+        remedy = _REMEDIES.get(key, "it is no argument of Keras's fit that has a meaning here")
+        raise ValueError(
+            f"Expected keras_fit_kwargs to hold 'callbacks' and 'verbose' only, got {key!r}. "
+            f"Leave it out: {remedy}."
+        )
+    shown = None if verbose is None else verbose not in (0, "0", False)
+    return FitOptions(wrap_callbacks(callbacks), shown)
+
+
+def wrap_callbacks(callbacks: Any) -> tuple[Callback, ...]:
+    """Make Keras's and neumap's callbacks, mixed as they come, into neumap's, in order.
+
+    Parameters
+    ----------
+    callbacks : callback, iterable of callbacks or None
+        Nested lists are opened, as Keras does.
+    """
+    if callbacks is None:
+        return ()
+    if isinstance(callbacks, Callback):
+        return (callbacks,)
+    if is_keras_callback(callbacks):
+        return (KerasCallbacks([callbacks]),)
+    if isinstance(callbacks, (list, tuple)):
+        return tuple(inner for item in callbacks for inner in wrap_callbacks(item))
+    raise TypeError(
+        f"Expected callbacks of keras.callbacks or neumap.callbacks, got {callbacks!r} of type "
+        f"{type(callbacks).__name__}. Pass instances, in a list."
+    )

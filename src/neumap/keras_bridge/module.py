@@ -1,0 +1,285 @@
+"""A Keras model as a torch module.
+
+In: a Keras 3 model and the shape of one row. Out: an ``nn.Module`` that owns a copy of the model,
+shows the model's variables as its parameters, and can be trained, copied, pickled and saved
+like any other.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import tempfile
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from neumap.keras_bridge.backend import global_random_state_kept, keras_on_torch
+from neumap.keras_bridge.copying import copy_keras
+from neumap.keras_bridge.detect import is_keras_model
+
+__all__ = ["KerasModule", "as_module"]
+
+# What a .keras file lacks: the shape of a row, and the states of random layers such as dropout.
+_OWN_ENTRY = "neumap.json"  # Keras passes over members of the archive that it does not know
+
+
+class KerasModule(nn.Module):
+    """A torch module that computes what a Keras model computes.
+
+    It holds a copy: training it leaves the given model as it was. The copy is built if the
+    model is not.
+
+    Parameters
+    ----------
+    model : keras.Model or keras.Layer
+        Sequential, functional or subclassed; one input, one output.
+    input_shape : sequence of int
+        Shape of one row, without the batch axis; images are channels-last as in Keras.
+
+    Attributes
+    ----------
+    input_shape : tuple of int
+        As given.
+    output_shape : tuple of int
+        Shape of one row of the output.
+    variables : torch.nn.ParameterList
+        The model's variables in the model's order; those that are not trained (moving averages,
+        seeds of dropout) have ``requires_grad=False``. Positions, not Keras's names, key the
+        ``state_dict``: Keras numbers its layers over the whole process.
+
+    Raises
+    ------
+    TypeError
+        If ``model`` is no Keras model.
+    ValueError
+        If it does not take rows of this shape, or gives more than one tensor.
+    RuntimeError
+        If Keras is not on its torch backend.
+    """
+
+    variables: nn.ParameterList
+
+    def __init__(self, model: Any, input_shape: Sequence[int]) -> None:
+        super().__init__()
+        if not is_keras_model(model):
+            raise TypeError(
+                f"Expected a Keras 3 model, got {type(model).__name__}. Pass a keras.Sequential, a "
+                "functional or a subclassed keras.Model; a torch module needs no wrapping."
+            )
+        self._keras = keras_on_torch()
+        own = _without_compile_state(copy_keras(model))
+        if not isinstance(own, self._keras.Model):
+            own = self._keras.Sequential([own])  # a bare layer cannot be saved by itself
+        self.input_shape = tuple(int(size) for size in input_shape)
+        self.output_shape = _build(self._keras, own, self.input_shape)
+        # Kept out of the registered submodules: Keras registers each variable at several levels,
+        # and the state_dict would hold it as many times.
+        self.__dict__["_model"] = own
+        variables = [*own.weights, *_random_states(own)]
+        self.variables = nn.ParameterList([variable.value for variable in variables])
+        constrained = [variable for variable in own.weights if variable.constraint is not None]
+        self.__dict__["_constrained"] = [(v, v.value._version) for v in constrained]
+
+    @property
+    def model(self) -> Any:
+        """The Keras model inside, with the weights of this module."""
+        return self.__dict__["_model"]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Output of the model; its ``training`` argument follows ``self.training``.
+
+        Parameters
+        ----------
+        x : Tensor of shape (batch, *input_shape)
+            float32 rows, channels-last.
+
+        Returns
+        -------
+        Tensor of shape (batch, *output_shape)
+        """
+        with self._keras.device(str(x.device)):  # else Keras moves x to a GPU where there is one
+            self._apply_constraints()
+            y: Tensor = self.model(x, training=self.training)
+        return y
+
+    def regularization(self) -> Tensor | None:
+        """Sum of the model's own penalties (``kernel_regularizer``, ``add_loss``), or None.
+
+        Penalties of activities are those of the latest ``forward``.
+        """
+        device = next(self.parameters()).device if len(self.variables) else torch.device("cpu")
+        with self._keras.device(str(device)):
+            penalties: list[Tensor] = self.model.losses
+        return torch.stack([p.sum() for p in penalties]).sum() if penalties else None
+
+    def to_bytes(self) -> bytes:
+        """The model as the content of a ``.keras`` file, which Keras itself can load as well.
+
+        Raises
+        ------
+        ValueError
+            If Keras cannot write the model or does not read it back as it is.
+        """
+        self._apply_constraints()
+        try:
+            data = _add_entry(_saved(self.model), self.input_shape, _random_states(self.model))
+            same = _same_model(self, self.from_bytes(data, custom_objects=self._custom_objects()))
+        except Exception as error:  # whatever the layers of others raise
+            raise ValueError(f"{self._unsavable()} Keras says: {error}") from error
+        if not same:
+            raise ValueError(self._unsavable())
+        return data
+
+    @classmethod
+    def from_bytes(
+        cls, data: bytes, custom_objects: Mapping[str, Any] | None = None
+    ) -> KerasModule:
+        """Read what ``to_bytes`` gave; weights are equal to the bit.
+
+        No code of the file is executed: lambdas inside are refused.
+
+        Parameters
+        ----------
+        data : bytes
+            Content of a ``.keras`` file written by ``to_bytes``.
+        custom_objects : mapping of str to class or function, optional
+            Custom layers and models by their names.
+
+        Raises
+        ------
+        ValueError
+            If the data are damaged or another kind of file, or a custom class is missing.
+        """
+        keras = keras_on_torch()
+        try:
+            with zipfile.ZipFile(io.BytesIO(data)) as archive:
+                own_entry = json.loads(archive.read(_OWN_ENTRY))
+        except (zipfile.BadZipFile, KeyError, ValueError, EOFError) as error:
+            raise ValueError(
+                f"Expected {len(data)} bytes written by KerasModule.to_bytes, but they cannot be "
+                f"read ({error}). The file is damaged or of another kind: save it again."
+            ) from error
+        with tempfile.TemporaryDirectory() as folder, global_random_state_kept():
+            path = Path(folder) / "model.keras"
+            path.write_bytes(data)
+            try:
+                model = keras.saving.load_model(
+                    path, custom_objects=dict(custom_objects or {}), compile=False, safe_mode=True
+                )
+            except Exception as error:  # Keras raises many kinds, some of the user's layers
+                raise ValueError(
+                    "Expected a Keras model that can be rebuilt from its file; Keras cannot. Pass "
+                    "its own classes and functions as custom_objects={'Name': Name}, and "
+                    f"use no lambdas in it. Keras says: {error}"
+                ) from error
+        new = cls(model, own_entry["input_shape"])
+        for variable, state in zip(_random_states(new.model), own_entry["random"], strict=True):
+            variable.assign(state)
+        return new
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> KerasModule:
+        self._apply_constraints()
+        new = type(self)(self.model, self.input_shape).train(self.training)
+        memo[id(self)] = new
+        memo |= {id(old): own for old, own in zip(self.variables, new.variables, strict=True)}
+        return new
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unpickle, (type(self), self.to_bytes(), self._custom_objects(), self.training)
+
+    def _apply_constraints(self) -> None:
+        # Keras projects a variable after each step. Here this happens before its next use, once
+        # per change: writing to it between two uses in one backward pass is an error in torch.
+        constrained: list[tuple[Any, int]] = self.__dict__["_constrained"]
+        for position, (variable, seen_version) in enumerate(constrained):
+            if variable.value._version != seen_version:
+                with torch.no_grad():
+                    variable.assign(variable.constraint(variable.value))
+                constrained[position] = (variable, variable.value._version)
+
+    def _custom_objects(self) -> dict[str, Any]:
+        """Classes of layers that are not Keras's own, by name."""
+        types = {type(layer) for layer in self.model._flatten_layers()}
+        return {kind.__name__: kind for kind in types if not kind.__module__.startswith("keras.")}
+
+    def _unsavable(self) -> str:
+        names = ", ".join(sorted(self._custom_objects())) or type(self.model).__name__
+        return (
+            "Expected a Keras model that its file gives back unchanged; this one comes back "
+            f"different or not at all. Let get_config of your classes ({names}) return all "
+            "constructor arguments, and use named functions instead of lambdas."
+        )
+
+
+def as_module(model: Any, input_shape: Sequence[int]) -> KerasModule:
+    """Wrap a copy of a Keras model as a torch module, see :class:`KerasModule`."""
+    return KerasModule(model, input_shape)
+
+
+def _build(keras: Any, model: Any, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Run one row of zeros through the model, which builds it; return the shape that comes out."""
+    with keras.device("cpu" if not model.variables else str(model.variables[0].value.device)):
+        row = torch.zeros((1, *input_shape))
+        try:
+            with torch.no_grad(), global_random_state_kept():
+                y = model(row, training=False)
+        except Exception as error:  # whatever the user's layers raise
+            raise ValueError(
+                f"Expected a Keras model for rows of shape {input_shape}, but it cannot take them. "
+                f"Give the shape of one row as dims=..., channels last. Keras says: {error}"
+            ) from error
+    if not isinstance(y, Tensor):
+        raise ValueError(
+            f"Expected a Keras model with one output tensor, got {type(y).__name__}. Wrap it in a "
+            "model that returns the tensor to train."
+        )
+    return tuple(y.shape[1:])
+
+
+def _without_compile_state(model: Any) -> Any:
+    """Drop what ``model.compile`` added to a copy: it takes no part and would be saved along."""
+    if getattr(model, "compiled", False):
+        vars(model).update(compiled=False, optimizer=None)
+    return model
+
+
+def _saved(model: Any) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.keras"
+        model.save(path)
+        return path.read_bytes()
+
+
+def _add_entry(data: bytes, input_shape: tuple[int, ...], random_states: list[Any]) -> bytes:
+    entry = {
+        "input_shape": input_shape,
+        "random": [variable.value.tolist() for variable in random_states],
+    }
+    buffer = io.BytesIO(data)
+    with zipfile.ZipFile(buffer, "a") as archive:
+        archive.writestr(_OWN_ENTRY, json.dumps(entry))
+    return buffer.getvalue()
+
+
+def _random_states(model: Any) -> list[Any]:
+    """Variables that are neither weights nor metrics: the states of seed generators."""
+    others = {id(variable) for variable in (*model.weights, *model.metrics_variables)}
+    return [variable for variable in model.variables if id(variable) not in others]
+
+
+def _same_model(first: KerasModule, second: KerasModule) -> bool:
+    pairs = list(zip(first.variables, second.variables, strict=False))
+    return len(first.variables) == len(second.variables) and all(
+        torch.equal(a.cpu(), b.cpu()) for a, b in pairs
+    )
+
+
+def _unpickle(
+    cls: type[KerasModule], data: bytes, custom_objects: dict[str, Any], training: bool
+) -> KerasModule:
+    return cls.from_bytes(data, custom_objects).train(training)
