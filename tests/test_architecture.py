@@ -27,8 +27,8 @@ LEVELS = {
     },
     2: {"fuzzy", "losses"},
     3: {"supervision", "sampling"},
-    4: {"training"},
-    5: {"estimators", "keras_bridge"},
+    4: {"training", "keras_bridge"},  # the bridge speaks callbacks; estimators use it
+    5: {"estimators"},
     6: {"cli"},
     7: {"__main__"},
 }

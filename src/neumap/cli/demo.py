@@ -138,9 +138,16 @@ def _draw(file: Path, positions: dict[str, np.ndarray], labels: dict[str, np.nda
     from neumap import plots
 
     pyplot = require("matplotlib.pyplot", extra="plot")
-    figure, panels = pyplot.subplots(1, 2, figsize=(12, 6), sharex=True, sharey=True)
+    figure, panels = pyplot.subplots(1, 2, figsize=(12, 6))
+    everywhere = np.concatenate(list(positions.values()))
+    low, high = everywhere.min(axis=0), everywhere.max(axis=0)
+    margin = 0.05 * (high - low)
     for axes, name in zip(panels, positions, strict=True):
-        plots.points(positions[name], labels=labels[name], ax=axes)
+        first = axes is panels[0]  # one legend serves both
+        plots.points(positions[name], labels=labels[name], ax=axes, show_legend=first)
         axes.set_title(f"{len(positions[name]):,} digits, {name}")
+        axes.set_aspect("equal", adjustable="box")
+        axes.set_xlim(low[0] - margin[0], high[0] + margin[0])
+        axes.set_ylim(low[1] - margin[1], high[1] + margin[1])
     plots.save(figure, file, dpi=120)
     pyplot.close(figure)
