@@ -13,7 +13,7 @@ import os
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -159,37 +159,53 @@ def _export(
     output_names: Sequence[str],
     opset: int,
 ) -> Any:
-    try:
-        with _quiet(), torch.no_grad():
-            return torch.onnx.export(
+    with _quiet(), torch.no_grad():
+        return torch.onnx.export(
+            _capture(module, rows),
+            (rows,),
+            dynamo=True,
+            verbose=False,
+            input_names=list(input_names),
+            output_names=list(output_names),
+            opset_version=opset,
+            dynamic_shapes=({0: "batch"},),  # names the axis; the capture decides that it is free
+        )
+
+
+def _capture(module: nn.Module, rows: Tensor) -> torch.export.ExportedProgram:
+    """Computation graph with a free batch size.
+
+    The faster way to capture takes ``len(x)`` for a constant, the other does not, but it fails on
+    more kinds of Python code: so they are tried in this order.
+    """
+    failures = []
+    for strict in (False, True):
+        try:
+            return torch.export.export(
                 module,
                 (rows,),
-                dynamo=True,
-                verbose=False,
-                input_names=list(input_names),
-                output_names=list(output_names),
-                opset_version=opset,
                 dynamic_shapes=({0: torch.export.Dim("batch")},),
+                strict=strict,
             )
-    except Exception as error:  # the exporter's own classes are many and private
-        cause = error.__cause__ or error
-        raise ValueError(
-            f"Expected a network that torch.onnx can export with a free batch size; "
-            f"{type(module).__name__} failed: {type(cause).__name__}: {cause!s:.600}\n"
-            "Write its forward without sizes of the batch as Python numbers (x.flatten(1), "
-            "x.reshape(-1, ...)) and without branches on values."
-        ) from error
+        except Exception as error:
+            failures.append(error)
+    raise ValueError(
+        f"Expected a network that torch.export can take with a free batch size; "
+        f"{type(module).__name__} failed: {type(failures[0]).__name__}: {failures[0]!s:.600}\n"
+        "In its forward, take the batch size from x.shape[0] or write -1, and do not branch on "
+        "values."
+    ) from failures[0]
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Hold back the progress lines, warnings and log records of the exporter."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    loggers = [logging.getLogger(name) for name in ("torch", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     try:
         for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        with warnings.catch_warnings(), redirect_stdout(StringIO()):
+            logger.setLevel(logging.CRITICAL)  # failures arrive as exceptions
+        with warnings.catch_warnings(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
@@ -223,7 +239,13 @@ def _compare(module: nn.Module, file: Path, rows: Tensor, tolerance: float) -> N
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors only; they arrive as exceptions
-    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    try:
+        session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own classes, without a common base
+        raise ValueError(
+            f"Expected onnxruntime to load the ONNX file; it refused: {error!s:.600}. It lacks "
+            "some operators in double precision: use module.float(), or check=False."
+        ) from error
     generator = torch.Generator().manual_seed(0)
     batches = [rows, *(_random_rows(rows, n_rows, generator) for n_rows in _CHECKED_BATCHES)]
     for batch in batches:
@@ -249,7 +271,7 @@ def _require_equal(expected: np.ndarray, got: np.ndarray, tolerance: float) -> N
     if expected.shape != got.shape:
         raise ValueError(
             f"Expected the ONNX file to return shape {expected.shape}, as the module does; it "
-            f"returns {got.shape}. The batch size was fixed: use -1 or x.shape[0] in reshapes."
+            f"returns {got.shape}. Take the batch size from x.shape[0], or write -1, in reshapes."
         )
     scale = float(np.abs(expected).max(initial=0.0)) or 1.0
     difference = float(np.abs(expected - got).max(initial=0.0)) / scale

@@ -82,6 +82,8 @@ def load_document(header: Mapping[str, str], source: Path) -> dict[str, Any]:
             f"version {version}, written by neumap {writer or '(unknown)'}. "
             'Update with: pip install -U "neumap"'
         )
+    if version != FORMAT_VERSION:
+        raise damaged(source, f"its format version is {version!r}")
     if not isinstance(body, dict) or zlib.crc32(_canonical(body)) != document.get("crc32"):
         raise damaged(source, "the checksum of its JSON document differs")
     return body

@@ -83,7 +83,7 @@ def _python_scalar(value: np.generic, where: str) -> object:
 
 def _not_json(value: object, where: str) -> ArchiveError:
     kind = f"{type(value).__module__}.{type(value).__qualname__}"
-    is_array = hasattr(value, "shape") and hasattr(value, "dtype")
+    is_array = hasattr(value, "shape") and not isinstance(value, np.generic)
     advice = (
         "Put arrays into tensors instead"
         if is_array

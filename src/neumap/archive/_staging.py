@@ -26,7 +26,7 @@ def staged(folder: Path) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(dir=folder, prefix=".neumap-") as scratch:
             yield Path(scratch)
             for file in sorted(Path(scratch).iterdir()):
-                _move(file, folder / file.name)
+                _move(file, folder / file.name, Path(scratch))
         _sync_folder(folder)
     except BaseException:
         for parent in made:  # innermost first
@@ -35,12 +35,18 @@ def staged(folder: Path) -> Iterator[Path]:
         raise
 
 
-def _move(file: Path, target: Path) -> None:
+def _move(file: Path, target: Path, scratch: Path) -> None:
     with file.open("rb+") as opened:
         os.fsync(opened.fileno())  # else a power cut may leave the name without its content
-    if target.exists():
-        shutil.copymode(target, file)
+    shutil.copymode(target if target.exists() else _new_file(scratch), file)
     file.replace(target)
+
+
+def _new_file(scratch: Path) -> Path:
+    """File with the mode that new files have here; some writers make theirs private."""
+    file = scratch / ".new"
+    file.touch()
+    return file
 
 
 def _sync_folder(folder: Path) -> None:
