@@ -166,7 +166,7 @@ def _draw_edges(
         bundle(ends, weights) if bundled else ends,
         colors=ramp(strength),
         linewidths=float(np.clip(60 / np.sqrt(max(len(ends), 1)), 0.25, 1.5)),
-        alpha=float(np.clip(200 / np.sqrt(max(len(ends), 1)), 0.35, 0.9)),
+        alpha=float(np.clip(70 / np.sqrt(max(len(ends), 1)), 0.15, 0.9)),
         rasterized=len(ends) > 5_000,
         zorder=0,
     )

@@ -14,8 +14,8 @@ __all__ = ["output", "save", "show", "write_atomically"]
 
 # No dates and no version: the same picture gives the same bytes
 METADATA: dict[str, dict[str, Any]] = {
-    ".svg": {"Date": None, "Creator": None},
     ".png": {"Software": None},
+    ".svg": {"Date": None, "Creator": None},
     ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
 }
 

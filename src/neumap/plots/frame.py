@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 ROWS_PER_COLUMN = 20
-MOST_ENTRIES = 60
+MOST_ENTRIES = 40
 LONGEST_NAME = 32
 POINTS_PER_INCH = 72
 
@@ -80,6 +80,7 @@ def bare(ax: Axes, theme: Theme, caption: str = "") -> None:
 def _bare_3d(ax: Any, theme: Theme) -> None:
     ax.set(xticks=[], yticks=[], zticks=[])
     ax.set_aspect("equal")
+    ax.set_box_aspect(None, zoom=1.15)
     for axis in (ax.xaxis, ax.yaxis, ax.zaxis):
         axis.set_pane_color((0, 0, 0, 0))
         axis.line.set_color(theme.missing)
@@ -163,7 +164,9 @@ def write_names_on_map(
         text.set_path_effects([effects.withStroke(linewidth=3, foreground=theme.background)])
 
 
-def add_colorbar(ax: Axes, mappable: Any, theme: Theme, title: str = "") -> None:
+def add_colorbar(
+    ax: Axes, mappable: Any, theme: Theme, title: str = "", *, whole_numbers: bool = False
+) -> None:
     """A slim colour bar beside the axes."""
     bar = ax.get_figure().colorbar(  # type: ignore[union-attr]
         mappable, ax=ax, shrink=0.6, aspect=32, pad=0.01
@@ -171,6 +174,9 @@ def add_colorbar(ax: Axes, mappable: Any, theme: Theme, title: str = "") -> None
     bar.outline.set_visible(False)
     bar.ax.tick_params(colors=theme.text, labelsize="small", length=0)
     bar.set_label(title, color=theme.text)
+    if whole_numbers:
+        bar.locator = require("matplotlib.ticker", extra="plot").MaxNLocator(integer=True)
+        bar.update_ticks()
     if bar.solids is not None:
         bar.solids.set_alpha(1)
 
@@ -179,7 +185,7 @@ def plain_axes(ax: Axes, theme: Theme) -> None:
     """Quiet axes for curves and histograms: two spines, faint horizontal guides."""
     ax.spines[["top", "right"]].set_visible(False)
     ax.spines[["left", "bottom"]].set_color(theme.missing)
-    ax.tick_params(colors=theme.text, length=0)
+    ax.tick_params(which="both", colors=theme.text, length=0)
     ax.grid(axis="y", color=theme.missing, alpha=0.3, linewidth=0.7)
     ax.set_axisbelow(True)
     ax.xaxis.label.set_color(theme.text)

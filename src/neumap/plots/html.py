@@ -214,14 +214,14 @@ def _draw_classes(
         members = np.flatnonzero(categories.codes == code)
         view = models.CDSView(filter=models.IndexFilter(members))
         renderer = plot.scatter("x", "y", view=view, **mark)
-        label = "no label" if code == MISSING else names[code]
+        label = "no label" if code == MISSING else _without_tex(names[code])
         items.append(models.LegendItem(label={"value": label}, renderers=[renderer]))
     if present[0] == MISSING:
         items.append(items.pop(0))
     legend = models.Legend(
         items=items,
         click_policy="hide",
-        title=categories.title or None,
+        title=_without_tex(categories.title) or None,
         label_text_color=theme.text,
         title_text_color=theme.text,
         background_fill_alpha=0,
@@ -253,7 +253,7 @@ def _draw_values(
     plot.scatter("x", "y", source=source, color=color, line_color=None, **marks)
     bar = models.ColorBar(
         color_mapper=mapper,
-        title=title or None,
+        title=_without_tex(title) or None,
         width=10,
         major_label_text_color=theme.text,
         title_text_color=theme.text,
@@ -289,6 +289,11 @@ def _with_search(plot: Any, source: Any, columns: Sequence[str], contrast: float
     )
     field.js_on_change("value_input", callback)
     return require("bokeh.layouts", extra="interactive").column(field, plot)
+
+
+def _without_tex(text: str) -> str:
+    """Keep bokeh from reading dollars as TeX, for which it would load MathJax from the network."""
+    return text.replace("$$", "$\u200b$")
 
 
 def _hex(color: Any) -> str:

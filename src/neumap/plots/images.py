@@ -154,7 +154,7 @@ def inverse_grid(  # noqa: PLR0913  the arguments of a picture
     look = theme_of(theme)
     axes = points(
         umap_object, labels, theme=look, width=width, height=height, ax=ax,
-        alpha=0.35 if labels is not None else 0.12,
+        alpha=0.6 if labels is not None else 0.12,
     )  # fmt: skip
     tiles = _tiles(_as_images(decoded, _image_shape(decoded, dims)), look)
     axes.imshow(
@@ -241,7 +241,7 @@ def _displayable(image: np.ndarray, limits: dict[str, Any]) -> np.ndarray:
 
 def _tiles(images: np.ndarray, theme: Theme) -> np.ndarray:
     """Images as RGBA ``(m, height, width, 4)``: grey ones as ink, so that points shine through."""
-    low, high = np.percentile(images, (0, 99.5)) if images.size else (0.0, 1.0)
+    low, high = np.percentile(images, (5, 99.5)) if images.size else (0.0, 1.0)
     scaled = np.clip((images - low) / (high - low or 1.0), 0, 1)
     tiles = np.ones((*images.shape[:3], 4))
     if images.ndim == 4:

@@ -1,6 +1,7 @@
 """How well each point's surroundings survive: numbers for the diagnostic pictures.
 
-Arrays in, one number or colour per row out; nothing is drawn here.
+Arrays in, one number or colour per row out; nothing is drawn here. Scikit-learn is imported where
+it is used: it takes a second to load and loads pandas.
 """
 
 from __future__ import annotations
@@ -8,9 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from sklearn.cluster import KMeans
-from sklearn.decomposition import PCA, FastICA
-from sklearn.neighbors import NearestNeighbors
 
 __all__ = [
     "ica_colors",
@@ -33,6 +31,8 @@ def nearest(rows: np.ndarray, n_neighbors: int, metric: Any = "euclidean") -> np
             f"Expected 2 to {n_samples} neighbours (the row itself counts), got {n_neighbors}. "
             "Choose nhood_size in this range."
         )
+    from sklearn.neighbors import NearestNeighbors
+
     search = NearestNeighbors(n_neighbors=n_neighbors, metric=metric).fit(rows)
     found: np.ndarray = search.kneighbors(rows, return_distance=False)
     return found.astype(np.int64, copy=False)
@@ -81,12 +81,16 @@ def local_dimension(
 
 def pca_colors(data: np.ndarray) -> np.ndarray:
     """The first three principal components as red, green and blue."""
+    from sklearn.decomposition import PCA
+
     n_components = min(3, *data.shape)
     return _as_colors(PCA(n_components, random_state=0).fit_transform(data))
 
 
 def ica_colors(data: np.ndarray) -> np.ndarray:
     """Three independent components as red, green and blue."""
+    from sklearn.decomposition import FastICA
+
     n_components = min(3, *data.shape)
     model = FastICA(n_components, random_state=0, whiten="unit-variance", max_iter=1_000, tol=1e-2)
     step = max(1, len(data) // SAMPLE_FOR_ICA)  # the axes do not need every row
@@ -95,6 +99,8 @@ def ica_colors(data: np.ndarray) -> np.ndarray:
 
 def vq_colors(data: np.ndarray) -> np.ndarray:
     """Distances to three cluster centres as red, green and blue."""
+    from sklearn.cluster import KMeans
+
     n_clusters = min(3, len(data))
     return _as_colors(KMeans(n_clusters, n_init=3, random_state=0).fit(data).transform(data))
 

@@ -191,7 +191,7 @@ def _draw(  # noqa: PLR0913  one step of two callers
         mappable = require("matplotlib.cm", extra="plot").ScalarMappable(cmap=ramp)
         mappable.set_clim(*np.percentile(shown, (5, 95)))
         colors = mappable.to_rgba(shown)
-        frame.add_colorbar(ax, mappable, theme)
+        frame.add_colorbar(ax, mappable, theme, whole_numbers=shown.dtype.kind == "i")
     draw_markers(ax, positions, colors, len(positions), point_size=point_size)
     ax.set_title(TITLES[kind], color=theme.text, fontsize="medium")
 

@@ -8,6 +8,7 @@ anything with an attribute ``embedding_`` (or ``embedding``); ``graph_``, ``_raw
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -161,7 +162,7 @@ def categories_of(labels: Any, n_samples: int) -> Categories:
     """Sort labels into categories; None, NaN and (for numbers) -1 count as missing.
 
     A pandas categorical keeps the order of its categories. Everything else is sorted: numbers by
-    size, other things by their text.
+    size, text with its digits read as numbers ("c2" before "c10").
     """
     entries = np.asarray(labels)
     _check_length("labels", entries, n_samples)
@@ -265,7 +266,12 @@ def _ordered_names(labels: Any, present: np.ndarray) -> tuple[Any, ...]:
     declared = getattr(categorical, "categories", None)
     if declared is not None and not isinstance(labels, Mapping):
         return tuple(name for name in np.asarray(declared).tolist() if name in found)
-    try:
-        return tuple(sorted(found))
-    except TypeError:  # text and numbers mixed
-        return tuple(sorted(found, key=str))
+    return tuple(sorted(found, key=_natural_order))
+
+
+def _natural_order(name: Any) -> tuple[Any, ...]:
+    """Numbers by size, before text; text with its digits read as numbers: "c2" before "c10"."""
+    if isinstance(name, (bool, int, float)):
+        return (0, name)
+    pieces = re.split(r"(\d+)", str(name))
+    return (1, [(int(piece), "") if piece.isdecimal() else (-1, piece) for piece in pieces])
