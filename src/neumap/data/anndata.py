@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from neumap._optional import require
 from neumap.data.containers import open_container
@@ -87,12 +88,13 @@ def _label_column(adata: Any, labels: str) -> Any:
     return pandas.Categorical(column).codes.astype(np.int64)
 
 
-def _embedding(result: Any, n_rows: int) -> Any:
-    if isinstance(result, tuple) or np.ndim(result) != 2 or len(result) != n_rows:
+def _embedding(result: Any, n_rows: int) -> NDArray[Any]:
+    shape = getattr(result, "shape", None)  # a tuple of several results has none
+    if shape is None or len(shape) != 2 or shape[0] != n_rows:
         raise ValueError(
             f"The estimator must return one position per row, an array ({n_rows}, n_components); "
-            f"got {type(result).__name__} of shape {np.shape(result) if np.ndim(result) else ''}. "
-            "Turn off options that return more, such as output_dens."
+            f"got {type(result).__name__} of shape {shape}. Turn off options that return more or "
+            "other results, such as output_dens."
         )
     return np.asarray(result)
 
