@@ -960,3 +960,15 @@ def test_row_averages_agree_with_umap_learn(umap_plot: types.ModuleType) -> None
     ax = plots.nearest_neighbour_distribution(graph)
     assert [patch.get_height() for patch in ax.patches] == heights.tolist()
     assert ax.patches[0].get_x() == pytest.approx(edges[0])
+
+
+# the page about pictures
+
+
+def test_examples_of_the_page_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = Path(__file__).parents[1] / "docs" / "plots.md"
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) >= 8
+    monkeypatch.chdir(tmp_path)
+    exec("\n".join(blocks), {})
+    assert {path.name for path in tmp_path.iterdir()} == {"digits.png", "digits.html", "digits.svg"}
