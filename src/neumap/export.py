@@ -93,22 +93,20 @@ def to_onnx(  # noqa: PLR0913 - the names and the opset are the file's interface
     """
     require("onnxscript", extra="onnx")
     target = Path(path).resolve()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        _evaluated_on_cpu(module),
-        tempfile.TemporaryDirectory(dir=target.parent, prefix=".neumap-") as folder,
-    ):
+    is_split = _n_bytes(module) > _LARGEST_FILE
+    with _evaluated_on_cpu(module):
         rows = _example_rows(module, example)
-        draft = Path(folder) / target.name
         program = _export(module, rows, input_names, output_names, opset)
         _drop_traces(program.model)
-        is_split = _n_bytes(module) > _LARGEST_FILE
-        program.save(draft, external_data=is_split)
-        if check:
-            _compare(module, draft, rows, tolerance)
-        # The weights' own file comes first: the model's must never stand without it.
-        for file in sorted(Path(folder).iterdir(), key=lambda file: file == draft):
-            _move(file, target.parent / file.name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".neumap-") as folder:
+            draft = Path(folder) / target.name
+            program.save(draft, external_data=is_split)
+            if check:
+                _compare(module, draft, rows, tolerance)
+            # The weights' own file comes first: the model's must never stand without it.
+            for file in sorted(Path(folder).iterdir(), key=lambda file: file == draft):
+                _move(file, target.parent / file.name)
     if is_split:
         warnings.warn(
             f"The weights exceed 2 GB, the limit of one ONNX file. They are in {target.name}.data, "
