@@ -50,7 +50,7 @@ def _check_backend(backend: str) -> None:
     if backend != "torch":
         raise RuntimeError(
             f"Expected Keras on its torch backend, came the backend {backend!r}. Set the "
-            "environment variable KERAS_BACKEND=torch before keras is imported for the first time: in the "
+            "environment variable KERAS_BACKEND=torch before keras is imported first: in the "
             'shell, or with os.environ["KERAS_BACKEND"] = "torch" as the first lines of the '
             "program; then start Python again."
         )

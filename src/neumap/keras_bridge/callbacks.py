@@ -14,7 +14,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -32,7 +31,7 @@ _CANNOT_ACT = {
     "BackupAndRestore": "Use neumap.callbacks.Checkpoint.",
     "OrbaxCheckpoint": "Use neumap.callbacks.Checkpoint.",
     "ProgbarLogger": "Use verbose=True.",
-    "SwapEMAWeights": "Give the optimizer ema_overwrite_frequency.",
+    "SwapEMAWeights": "A decaying learning rate does much the same.",
     "TensorBoard": "Write run.logs in a neumap.callbacks.LambdaCallback.",
 }
 _BATCH_HOOKS = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
@@ -67,6 +66,7 @@ class KerasCallbacks(Callback):
         steps = max(1, run.n_steps // max(1, run.n_epochs))
         for callback in self.callbacks:
             _warn_of_batch_hooks(callback)
+            _settle_mode(callback)
             callback.set_params({"verbose": 0, "epochs": run.n_epochs, "steps": steps})
             callback.set_model(self._model)
         self._call("on_train_begin", {})
@@ -122,7 +122,7 @@ class RunAsModel:
     @property
     def _running(self) -> TrainingRun:
         if self._run is None:
-            raise AttributeError(
+            raise RuntimeError(
                 "Expected a training that runs; it has ended. Read the fitted estimator instead."
             )
         return self._run
@@ -147,17 +147,11 @@ class RunAsModel:
     def optimizer(self) -> _LearningRate:
         optimizer = getattr(self._running, "optimizer", None)
         if optimizer is None:
-            raise AttributeError(
+            raise RuntimeError(
                 "Expected a training that shows its optimizer, got none. A callback that sets the "
                 "learning rate cannot act here: give the optimizer a schedule instead."
             )
         return _LearningRate(optimizer)
-
-    @property
-    def metrics(self) -> list[Any]:
-        """Losses by name, smaller is better: what ``mode="auto"`` of Keras looks up."""
-        names = [name.removeprefix("val_") for name in self._running.logs]
-        return [SimpleNamespace(name=name, _direction="down") for name in names]
 
     def get_weights(self) -> list[np.ndarray]:
         """Copies of all tensors of the trained networks, in a fixed order."""
@@ -239,6 +233,12 @@ def _check_callback(callback: Any) -> None:
             f"Expected callbacks that can act outside of Keras's fit, got {name}, which needs its "
             f"insides. {_CANNOT_ACT[name]}"
         )
+
+
+def _settle_mode(callback: Any) -> None:
+    # mode="auto" asks the metrics of a compiled model; here everything logged is a loss.
+    if getattr(callback, "mode", None) == "auto" and callback.monitor.endswith("loss"):
+        callback.mode = "min"
 
 
 def _warn_of_batch_hooks(callback: Any) -> None:

@@ -6,8 +6,9 @@ another name, or no meaning in training on edges; it is refused with a word on w
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from neumap.callbacks import Callback
@@ -90,15 +91,22 @@ def wrap_callbacks(callbacks: Any) -> tuple[Callback, ...]:
     callbacks : callback, iterable of callbacks or None
         Nested lists are opened, as Keras does.
     """
-    if callbacks is None:
-        return ()
-    if isinstance(callbacks, Callback):
-        return (callbacks,)
-    if is_keras_callback(callbacks):
-        return (KerasCallbacks([callbacks]),)
+    wrapped: list[Callback] = []
+    # Neighbours share one wrapper, since Keras callbacks add to the logs of the next ones.
+    for of_keras, group in groupby(_flat(callbacks), key=is_keras_callback):
+        members = list(group)
+        wrapped += [KerasCallbacks(members)] if of_keras else members
+    return tuple(wrapped)
+
+
+def _flat(callbacks: Any) -> Iterator[Any]:
     if isinstance(callbacks, (list, tuple)):
-        return tuple(inner for item in callbacks for inner in wrap_callbacks(item))
-    raise TypeError(
-        f"Expected callbacks of keras.callbacks or neumap.callbacks, got {callbacks!r} of type "
-        f"{type(callbacks).__name__}. Pass instances, in a list."
-    )
+        for item in callbacks:
+            yield from _flat(item)
+    elif isinstance(callbacks, Callback) or is_keras_callback(callbacks):
+        yield callbacks
+    elif callbacks is not None:
+        raise TypeError(
+            f"Expected callbacks of keras.callbacks or neumap.callbacks, got {callbacks!r} of type "
+            f"{type(callbacks).__name__}. Pass instances, in a list."
+        )

@@ -227,6 +227,8 @@ def _build(keras: Any, model: Any, input_shape: tuple[int, ...]) -> tuple[int, .
         row = torch.zeros((1, *input_shape))
         try:
             with torch.no_grad(), global_random_state_kept():
+                if isinstance(model, keras.Sequential) and not model.built:
+                    model.build((None, *input_shape))  # else Keras notes a batch of one row
                 y = model(row, training=False)
         except Exception as error:  # whatever the user's layers raise
             raise ValueError(

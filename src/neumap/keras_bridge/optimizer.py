@@ -192,9 +192,9 @@ def _check_settings(keras_optimizer: Any) -> None:
                 f"Expected a Keras optimizer that acts on any parameters; "
                 f"{name.lstrip('_')} of {type(keras_optimizer).__name__} {reason}."
             )
-    if keras_optimizer.use_ema and not keras_optimizer.ema_overwrite_frequency:
+    if keras_optimizer.use_ema:
         raise ValueError(
-            "Expected use_ema=True to come with ema_overwrite_frequency, got None. Without it "
-            "the averages are written at the end of Keras's fit only, which does not run "
-            "here: pass ema_overwrite_frequency=100, for example."
+            "Expected a Keras optimizer without averaging, got use_ema=True. The averages become "
+            "the weights at the end of Keras's fit, which does not run here. Leave it out; a "
+            "decaying learning rate does much the same."
         )
