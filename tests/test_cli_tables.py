@@ -185,6 +185,11 @@ def test_npz_obvious_key(tmp_path: Path, name: str) -> None:
     np.testing.assert_array_equal(read_table(tmp_path / "t.npz", Selection()).rows, ROWS)
 
 
+def test_npz_usual_name_that_holds_no_rows_is_passed_over(tmp_path: Path) -> None:
+    np.savez(tmp_path / "t.npz", x=np.arange(3), rows=ROWS)
+    np.testing.assert_array_equal(read_table(tmp_path / "t.npz", Selection()).rows, ROWS)
+
+
 def test_npz_key_by_option_and_by_name(tmp_path: Path) -> None:
     np.savez(tmp_path / "t.npz", first=ROWS, second=2 * ROWS)
     with pytest.raises(CommandError, match=r"found 2 among 'first', 'second'; .*--key"):
@@ -210,6 +215,14 @@ def test_npz_key_by_option_and_by_name(tmp_path: Path) -> None:
 def test_array_faults(tmp_path: Path, array: np.ndarray, message: str) -> None:
     np.save(tmp_path / "t.npy", array)
     with pytest.raises(CommandError, match=message):
+        read_table(tmp_path / "t.npy", Selection())
+
+
+def test_missing_number_far_down_is_found_at_its_row(tmp_path: Path) -> None:
+    rows = np.zeros((70_000, 2), dtype=np.float32)
+    rows[69_000, 1] = np.nan
+    np.save(tmp_path / "t.npy", rows)
+    with pytest.raises(CommandError, match="came nan in row 69000, column 1"):
         read_table(tmp_path / "t.npy", Selection())
 
 
@@ -281,6 +294,14 @@ def test_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
         fail(draft)
     assert file.read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["map.csv"]
+
+
+def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
+    file = write(tmp_path / "map.csv", "old")
+    with file.open() as reader:
+        write_coordinates(file, a_map())
+        assert reader.read() == "old"  # the new file took the name, it did not overwrite the old
+    assert file.read_text() != "old"
 
 
 def test_outputs_that_cannot_be_written_are_known_beforehand(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["run_demo"]
 
-_QUICK: dict[str, Any] = {"n_epochs": 20}
+_QUICK: dict[str, Any] = {"preset": "fast"}
 _SCORES = {
     "trustworthiness": "trustworthiness",
     "recall@15": "neighbour recall@15",
