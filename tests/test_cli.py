@@ -76,7 +76,7 @@ def test_transform_equals_the_library(folder: Path, tmp_path: Path) -> None:
     written = np.load(output)
     given = pd.read_csv(folder / "new.csv")
     model = neumap.load_ParametricUMAP(folder / "map.neumap")
-    rows = given.drop(columns=["name", "digit"]).to_numpy(np.float32)
+    rows = given.drop(columns=["name", "digit"]).astype(np.float32)
     np.testing.assert_allclose(written["embedding"], model.transform(rows), rtol=1e-5, atol=1e-5)
     assert written["digit"].tolist() == given["digit"].tolist()
     assert written["name"].tolist() == given["name"].tolist()
@@ -139,7 +139,7 @@ def test_evaluate_equals_the_library(folder: Path, capsys: pytest.CaptureFixture
     printed = json.loads(capsys.readouterr().out)
     model = neumap.load_ParametricUMAP(folder / "map.neumap")
     train, new = (pd.read_csv(folder / f"{name}.csv") for name in ("train", "new"))
-    X, X_test = (f.drop(columns=["name", "digit"]).to_numpy(np.float32) for f in (train, new))
+    X, X_test = (f.drop(columns=["name", "digit"]).astype(np.float32) for f in (train, new))
     expected = neumap.metrics.scores(
         X,
         model.transform(X),

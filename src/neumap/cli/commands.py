@@ -112,7 +112,7 @@ def transform(model: Path, input: Path, output: Path, selection: Selection, verb
     fitted = models.load_model(model)
     table = models.read_rows_for(fitted, input, selection)
     started = time.perf_counter()
-    positions = fitted.transform(table.rows)
+    positions = models.place(fitted, table)
     say(f"{_shape(table.rows)} in {time.perf_counter() - started:.2f} seconds", verbose)
     writing.write_coordinates(output, models.coordinates_of(fitted, positions, table))
     click.echo(f"{output}: {_shape(positions)}")
@@ -147,10 +147,10 @@ def evaluate(
         new = models.read_rows_for(fitted, held_out, other)
         arguments |= {
             "X_test": new.rows,
-            "embedding_test": fitted.transform(new.rows),
+            "embedding_test": models.place(fitted, new),
             "labels_test": new.labels,
         }
-    scores = metrics.scores(table.rows, fitted.transform(table.rows), **arguments)
+    scores = metrics.scores(table.rows, models.place(fitted, table), **arguments)
     click.echo(json.dumps(scores, indent=2) if as_json else score_lines(scores))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,7 @@ __all__ = [
     "is_table",
     "load_model",
     "make_model",
+    "place",
     "read_rows_for",
     "targets_of",
 ]
@@ -101,6 +103,14 @@ def read_rows_for(model: ParametricUMAP, path: Path, selection: Selection) -> Ta
             f"came {table.rows.shape[1]}{hint}"
         )
     return table
+
+
+def place(model: ParametricUMAP, table: Table) -> np.ndarray:
+    """Positions of the rows of a table that :func:`read_rows_for` matched to the model."""
+    with warnings.catch_warnings():
+        # The columns were matched by name when the table was read.
+        warnings.filterwarnings("ignore", message="X does not have valid feature names")
+        return np.asarray(model.transform(table.rows))
 
 
 def fit_input(table: Table) -> Any:

@@ -41,7 +41,7 @@ def from_model(source: Path, input: Path | None, selection: Selection) -> Map:
     model = models.load_model(source)
     if input is not None:
         table = models.read_rows_for(model, input, selection)
-        return Map(_drawable(model.transform(table.rows), source), table.labels, table.ids)
+        return Map(_drawable(models.place(model, table), source), table.labels, table.ids)
     positions = getattr(model, "embedding_", None)
     if positions is None:
         raise CommandError(f"{source}: this model keeps no positions; name the INPUT to place")
@@ -54,13 +54,14 @@ def draw(output: Path, drawn: Map, theme: str | None = None) -> None:
     """Write a picture, or for ``.html`` a page to zoom and point into. Whole or not at all."""
     from neumap import plots
 
-    colouring = {"values" if _continuous(drawn.labels) else "labels": drawn.labels}
+    continuous = _continuous(drawn.labels)
+    classes, values = (None, drawn.labels) if continuous else (drawn.labels, None)
     if output.suffix.lower() == ".html":
         hover = None if drawn.ids is None else {"id": drawn.ids}
-        page = plots.interactive(drawn.positions, hover_data=hover, theme=theme, **colouring)
+        page = plots.interactive(drawn.positions, classes, values, hover, theme=theme)
         plots.save(page, output)
         return
-    axes = plots.points(drawn.positions, theme=theme, **colouring)
+    axes = plots.points(drawn.positions, classes, values, theme=theme)
     plots.save(axes, output)
     require("matplotlib.pyplot", extra="plot").close(axes.figure)
 
