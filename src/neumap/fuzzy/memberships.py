@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import logging
 import warnings
+from typing import Any
 
 import numpy as np
+import scipy.sparse
 
 from neumap.fuzzy.graph import FuzzyGraph
 from neumap.neighbors.graph import NeighborGraph
 
-__all__ = ["directed_memberships", "fuzzy_simplicial_set", "smooth_knn"]
+__all__ = ["directed_memberships", "fuzzy_simplicial_set", "membership_to_train", "smooth_knn"]
 
 logger = logging.getLogger(__name__)
 
@@ -167,6 +169,51 @@ def fuzzy_simplicial_set(
     joined = _join_directions(indices, strengths, set_op_mix_ratio)
     _warn_of_isolated(joined)
     return joined
+
+
+def membership_to_train(
+    indices: np.ndarray,
+    distances: np.ndarray,
+    n_train: int,
+    *,
+    local_connectivity: float = 1.0,
+    disconnection_distance: float | None = None,
+) -> Any:
+    """Weigh the training rows near each new row, for placing new rows without an encoder.
+
+    New rows are not their own neighbours, so they ask for one connected neighbour less than
+    training rows do.
+
+    Parameters
+    ----------
+    indices, distances : arrays of shape (n_new, k)
+        Training rows nearest to each new row, by rising distance (``query_neighbors``).
+    n_train : int
+        Number of training rows.
+    local_connectivity, disconnection_distance
+        As given to ``fuzzy_simplicial_set``.
+
+    Returns
+    -------
+    csr matrix of shape (n_new, n_train), float32
+        Memberships; rows beyond the disconnection distance are empty.
+
+    Examples
+    --------
+    >>> near = membership_to_train(np.array([[2, 0]]), np.array([[0.0, 1.0]]), n_train=3)
+    >>> near.shape, float(near[0, 2])
+    ((1, 3), 1.0)
+    """
+    n_new, k = indices.shape
+    sigmas, rhos = smooth_knn(distances, k, max(0.0, local_connectivity - 1.0))
+    strengths = directed_memberships(distances, sigmas, rhos)
+    is_edge = (indices >= 0) & (strengths > 0)
+    if disconnection_distance is not None:
+        is_edge &= distances < disconnection_distance
+    rows = np.broadcast_to(np.arange(n_new)[:, None], indices.shape)
+    return scipy.sparse.csr_matrix(
+        (strengths[is_edge], (rows[is_edge], indices[is_edge])), shape=(n_new, n_train)
+    )
 
 
 def _join_directions(

@@ -1,65 +1,117 @@
 """Exact neighbours by brute force, one tile of the distance matrix at a time.
 
-The bulk of the work is a matrix product, so the same code serves the processor and the GPU. The
+For Euclidean metrics the bulk of the work is a matrix product, on the processor or the GPU. The
 product only ranks: ``|x|^2 - 2 x.y + |y|^2`` loses digits where rows are close, so a few more
-candidates than needed are kept and their distances computed again from differences.
+candidates than needed are kept and their distances computed again from differences. Other
+metrics compute their tiles themselves.
 """
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from neumap.neighbors.graph import own_row_first
-from neumap.neighbors.metrics import Metric
+from neumap.neighbors.graph import Found, own_row_first
+from neumap.neighbors.metrics import EuclideanMetric, Metric, TiledMetric
+from neumap.neighbors.rows import is_sparse
 
-__all__ = ["ExactBackend", "euclidean_neighbors"]
+__all__ = ["ExactBackend", "by_distance", "euclidean_neighbors", "smallest"]
 
 N_SPARE_CANDIDATES = 8  # rounding of the product moves neighbours by a few ranks at most
 GROUP = 32  # columns whose minimum is taken before the selection
 TILE_ROWS = 2048
-TILE_COLUMNS = 16384
+TILE_COLUMNS = 16_384
+OTHER_TILE_ROWS = 256  # tiles of other metrics hold temporaries of their own
 
 
 @dataclass(frozen=True)
 class ExactBackend:
-    """Brute-force search on any torch device.
+    """Brute-force search on any torch device; sparse data are made dense block by block.
 
     Parameters
     ----------
-    device : str
-        Where the matrix products run, for example ``"cpu"`` or ``"cuda"``.
+    device : str, default="cpu"
+        Where tiles are computed, for example ``"cuda"``.
+    n_jobs : int, default=-1
+        Threads on the processor; -1 leaves torch's setting.
     """
 
     device: str = "cpu"
+    n_jobs: int = -1
     name: str = "exact"
     exact: bool = True
 
-    def search(
-        self, rows: np.ndarray, n_neighbors: int, metric: Metric
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Neighbours of each row among all rows, itself first."""
-        mapped = metric.prepare(rows)
-        indices, distances = euclidean_neighbors(mapped, mapped, n_neighbors, self.device)
-        return own_row_first(indices, metric.finish(distances))
+    def prepare(self, data: Any, metric: Metric) -> Any:
+        """Map dense rows by the metric; sparse ones stay as they are until used."""
+        if is_sparse(data):
+            return data
+        return _known(metric).prepare(data)
 
-    def query(
-        self, rows: np.ndarray, queries: np.ndarray, n_neighbors: int, metric: Metric
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def search(self, rows: Any, n_neighbors: int, metric: Metric) -> Found:
+        """Neighbours of each row among all rows, itself first."""
+        return own_row_first(*self.query(rows, rows, n_neighbors, metric))
+
+    def query(self, rows: Any, queries: Any, n_neighbors: int, metric: Metric) -> Found:
         """Neighbours of each query among the rows."""
-        indices, distances = euclidean_neighbors(
-            metric.prepare(rows), metric.prepare(queries), n_neighbors, self.device
-        )
-        return indices, metric.finish(distances)
+        known = _known(metric)
+        with _torch_threads(self.n_jobs):
+            if isinstance(known, EuclideanMetric) and not is_sparse(rows):
+                indices, distances = euclidean_neighbors(rows, queries, n_neighbors, self.device)
+                return indices, known.finish(distances)
+            return self._query_tiles(rows, queries, n_neighbors, known)
+
+    @torch.no_grad()
+    def _query_tiles(
+        self, rows: Any, queries: Any, n_neighbors: int, metric: EuclideanMetric | TiledMetric
+    ) -> Found:
+        def block(source: Any, part: slice) -> Tensor:
+            dense = source[part]
+            if is_sparse(dense):
+                dense = metric.prepare(dense.toarray())
+            return torch.from_numpy(dense).to(self.device)
+
+        def tile(queries_of_tile: Tensor, rows_of_tile: Tensor) -> Tensor:
+            if isinstance(metric, TiledMetric):
+                return metric.tile(queries_of_tile, rows_of_tile)
+            distances = torch.cdist(queries_of_tile, rows_of_tile)
+            return torch.from_numpy(metric.finish(distances.cpu().numpy())).to(self.device)
+
+        n_queries, n_rows = queries.shape[0], rows.shape[0]
+        indices = np.empty((n_queries, n_neighbors), dtype=np.int64)
+        distances = np.empty((n_queries, n_neighbors), dtype=np.float32)
+        for start in range(0, n_queries, OTHER_TILE_ROWS):
+            part = slice(start, start + OTHER_TILE_ROWS)
+            of_tile = block(queries, part)
+
+            def scores(columns: slice, of_tile: Tensor = of_tile) -> Tensor:
+                return tile(of_tile, block(rows, columns))
+
+            found, index = _smallest_of_blocks(scores, n_rows, n_neighbors)
+            index, found = by_distance(index, found, n_neighbors)
+            indices[part], distances[part] = index.cpu().numpy(), found.cpu().numpy()
+        return indices, distances
+
+
+def _known(metric: Metric) -> EuclideanMetric | TiledMetric:
+    if isinstance(metric, EuclideanMetric | TiledMetric):
+        return metric
+    raise ValueError(
+        f"The exact search knows the Euclidean, binary and tiled metrics; got {metric.name!r}. "
+        "Use backend='pynndescent' for it."
+    )
 
 
 @torch.no_grad()
 def euclidean_neighbors(
     rows: np.ndarray, queries: np.ndarray, n_neighbors: int, device: str = "cpu"
-) -> tuple[np.ndarray, np.ndarray]:
+) -> Found:
     """Exact Euclidean neighbours of each query among the rows.
 
     Parameters
@@ -75,50 +127,55 @@ def euclidean_neighbors(
     -------
     indices : array of shape (n_queries, n_neighbors), int64
     distances : array of shape (n_queries, n_neighbors), float32
-        Rising along each row.
+        Rising along each row; ties by index.
     """
-    all_rows = torch.from_numpy(rows).to(device)
+    all_rows = _on_device(rows, device)
     # Distances ignore a shift; the product's rounding does not.
     centre = all_rows.mean(dim=0)
-    norms = torch.cat(
-        [(chunk - centre).square().sum(1) for chunk in torch.split(all_rows, TILE_COLUMNS)]
-    )  # (n_rows,)
+    chunks = range(0, len(all_rows), TILE_COLUMNS)
+    norms = torch.cat([(all_rows[c : c + TILE_COLUMNS] - centre).square().sum(1) for c in chunks])
+    n_kept = min(n_neighbors + N_SPARE_CANDIDATES, len(rows))
     indices = np.empty((len(queries), n_neighbors), dtype=np.int64)
     distances = np.empty((len(queries), n_neighbors), dtype=np.float32)
     for start in range(0, len(queries), TILE_ROWS):
         part = slice(start, start + TILE_ROWS)
-        tile = torch.from_numpy(queries[part]).to(device)
-        candidates = _ranked_candidates(tile - centre, all_rows, centre, norms, n_neighbors)
-        nearest, distance = _rerank(tile, all_rows, candidates, n_neighbors)
+        tile = _on_device(queries[part], device)
+        centred = tile - centre
+
+        def scores(columns: slice, centred: Tensor = centred) -> Tensor:
+            # |q|^2 is the same for all rows, so it takes no part in the ranking.
+            block = all_rows[columns] - centre
+            return torch.addmm(norms[columns], centred, block.T, alpha=-2)
+
+        _, candidates = _smallest_of_blocks(scores, len(rows), n_kept)
+        lengths = _candidate_distances(tile, all_rows, candidates)
+        nearest, nearest_distances = by_distance(candidates, lengths, n_neighbors)
         indices[part] = nearest.cpu().numpy()
-        distances[part] = distance.cpu().numpy()
+        distances[part] = nearest_distances.cpu().numpy()
     return indices, distances
 
 
-def _ranked_candidates(
-    tile: Tensor, rows: Tensor, centre: Tensor, norms: Tensor, n_neighbors: int
-) -> Tensor:
-    """Indices of the rows nearest to each query of a tile, ranked by the product form."""
-    n_kept = min(n_neighbors + N_SPARE_CANDIDATES, len(rows))
-    best_score: Tensor | None = None
-    best_index: Tensor | None = None
-    for start in range(0, len(rows), TILE_COLUMNS):
-        part = slice(start, start + TILE_COLUMNS)
-        # |q|^2 is the same for all rows, so it takes no part in the ranking.
-        scores = torch.addmm(norms[part], tile, (rows[part] - centre).T, alpha=-2)
-        score, index = _smallest(scores, min(n_kept, scores.shape[1]))
-        index = index + start
-        if best_score is not None and best_index is not None:
-            score = torch.cat([best_score, score], dim=1)
-            index = torch.cat([best_index, index], dim=1)
-            score, order = score.topk(min(n_kept, score.shape[1]), largest=False, sorted=False)
-            index = index.gather(1, order)
-        best_score, best_index = score, index
-    assert best_index is not None
-    return best_index
+def _smallest_of_blocks(
+    score_block: Callable[[slice], Tensor], n_rows: int, k: int
+) -> tuple[Tensor, Tensor]:
+    """The k smallest scores of each query and their indices, in no order.
+
+    ``score_block`` takes a slice of the rows and gives scores (n_queries, length of the slice).
+    """
+    best: tuple[Tensor, Tensor] | None = None
+    for start in range(0, n_rows, TILE_COLUMNS):
+        score, index = smallest(score_block(slice(start, start + TILE_COLUMNS)), k)
+        index += start
+        if best is not None:
+            score, index = torch.cat([best[0], score], 1), torch.cat([best[1], index], 1)
+            order = score.topk(min(k, score.shape[1]), largest=False, sorted=False).indices
+            score, index = score.gather(1, order), index.gather(1, order)
+        best = score, index
+    assert best is not None
+    return best
 
 
-def _smallest(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def smallest(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """The k smallest entries of each row, in any order.
 
     The k smallest lie in the k groups of columns with the smallest minima, so most columns are
@@ -127,7 +184,7 @@ def _smallest(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     n_queries, n_columns = scores.shape
     n_groups = n_columns // GROUP
     if n_groups <= 2 * k:
-        top = scores.topk(k, largest=False, sorted=False)
+        top = scores.topk(min(k, n_columns), largest=False, sorted=False)
         return top.values, top.indices
     n_grouped = n_groups * GROUP
     minima = scores[:, :n_grouped].view(n_queries, n_groups, GROUP).amin(dim=2)
@@ -140,20 +197,39 @@ def _smallest(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return values, columns.gather(1, order)
 
 
-def _rerank(
-    tile: Tensor, rows: Tensor, candidates: Tensor, n_neighbors: int
-) -> tuple[Tensor, Tensor]:
-    """The nearest candidates by distances computed from differences, rising."""
-    n_features = rows.shape[1]
-    per_chunk = max(1, (1 << 24) // max(1, candidates.shape[1] * n_features))
+def _candidate_distances(tile: Tensor, rows: Tensor, candidates: Tensor) -> Tensor:
+    """Distances from each query to its candidates, computed from differences."""
+    per_chunk = max(1, (1 << 24) // max(1, candidates.shape[1] * rows.shape[1]))
     parts = []
     for start in range(0, len(tile), per_chunk):
         part = slice(start, start + per_chunk)
         found = rows[candidates[part]]  # (chunk, n_candidates, n_features)
         parts.append(found.sub_(tile[part, None]).square_().sum(2))
-    distance = torch.cat(parts).sqrt_()
-    # Ties go to the smaller index, so that the answer does not depend on the tiles.
-    by_index = candidates.argsort(dim=1)
-    candidates, distance = candidates.gather(1, by_index), distance.gather(1, by_index)
-    order = distance.argsort(dim=1, stable=True)[:, :n_neighbors]
-    return candidates.gather(1, order), distance.gather(1, order)
+    return torch.cat(parts).sqrt_()
+
+
+def by_distance(indices: Tensor, distances: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k nearest by rising distance; ties go to the smaller index, whatever the tiles."""
+    by_index = indices.argsort(dim=1)
+    indices, distances = indices.gather(1, by_index), distances.gather(1, by_index)
+    order = distances.argsort(dim=1, stable=True)[:, :k]
+    return indices.gather(1, order), distances.gather(1, order)
+
+
+def _on_device(rows: np.ndarray, device: str) -> Tensor:
+    with warnings.catch_warnings():
+        # Read-only memory maps are welcome: nothing here writes to the rows.
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(rows).to(device)
+
+
+@contextmanager
+def _torch_threads(n_jobs: int) -> Iterator[None]:
+    """Let torch use ``n_jobs`` threads inside, and what it had before outside."""
+    before = torch.get_num_threads()
+    if n_jobs > 0:
+        torch.set_num_threads(n_jobs)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -9,7 +9,9 @@ import numpy as np
 
 from neumap.neighbors.metrics import Metric
 
-__all__ = ["NeighborBackend", "NeighborGraph", "own_row_first"]
+__all__ = ["Found", "NeighborBackend", "NeighborGraph", "own_row_first"]
+
+Found = tuple[np.ndarray, np.ndarray]  # indices, distances
 
 
 @dataclass(frozen=True)
@@ -41,9 +43,10 @@ class NeighborGraph:
 class NeighborBackend(Protocol):
     """A way to search for neighbours; its settings are the attributes of the object.
 
-    ``search`` answers for rows of the data itself and puts each row first in its own list;
-    ``query`` answers for other rows. Both return int64 indices and float32 distances of shape
-    (n_queries, n_neighbors), by rising distance.
+    ``prepare`` turns data into the rows that the other two expect, once for each data set.
+    ``search`` answers for the rows themselves and puts each first in its own list; ``query``
+    answers for other prepared rows. Both return int64 indices and float32 distances of the
+    metric, of shape (n_queries, n_neighbors), by rising distance.
     """
 
     @property
@@ -56,13 +59,15 @@ class NeighborBackend(Protocol):
         """Whether the answer needs no measurement of recall."""
         ...
 
-    def search(self, rows: Any, n_neighbors: int, metric: Metric) -> tuple[np.ndarray, np.ndarray]:
+    def prepare(self, data: Any, metric: Metric) -> Any:
+        """Rows in the form that this backend searches."""
+        ...
+
+    def search(self, rows: Any, n_neighbors: int, metric: Metric) -> Found:
         """Neighbours of each row among all rows, itself first."""
         ...
 
-    def query(
-        self, rows: Any, queries: Any, n_neighbors: int, metric: Metric
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def query(self, rows: Any, queries: Any, n_neighbors: int, metric: Metric) -> Found:
         """Neighbours of each query among the rows."""
         ...
 

@@ -1,71 +1,198 @@
-"""Metrics by name, as objects that a backend can use.
+"""Metrics by name, as objects that the backends can use.
 
 Many metrics are Euclidean distance in disguise: cosine distance is half the squared distance of
 unit rows, correlation is cosine of centred rows, Hellinger is the same on square roots,
-haversine is an arc over a chord on the sphere. An :class:`EuclideanMetric` holds the map of the
-rows and the function from Euclidean distance back to the metric, so one search serves them all.
+haversine is an arc over a chord of the sphere. An :class:`EuclideanMetric` holds the map of the
+rows and the way back from Euclidean distance, so that one exact and one approximate search serve
+them all. A :class:`TiledMetric` computes a tile of distances outright, which suits exact search
+only. A :class:`ForeignMetric` is one that only pynndescent knows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
-__all__ = ["METRICS", "EuclideanMetric", "Metric", "disconnection_distance_of", "resolve_metric"]
+from neumap.neighbors import rows as row_maps
+from neumap.neighbors import tiles
 
+__all__ = [
+    "METRICS",
+    "EuclideanMetric",
+    "ForeignMetric",
+    "Metric",
+    "TiledMetric",
+    "disconnection_distance_of",
+    "resolve_metric",
+]
 
-def _unchanged(rows: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(rows, dtype=np.float32)
-
-
-def _same_distance(distance: np.ndarray) -> np.ndarray:
-    return distance
+RowMap = Callable[[np.ndarray], np.ndarray]
+MetricLike = str | Callable[..., Any]
 
 
 @dataclass(frozen=True)
 class EuclideanMetric:
-    """A metric that rises with Euclidean distance after a map of the rows."""
+    """A metric that rises with Euclidean distance after a map of each row."""
 
     name: str
-    prepare: Callable[[np.ndarray], np.ndarray] = _unchanged
-    finish: Callable[[np.ndarray], np.ndarray] = _same_distance
+    prepare: RowMap = row_maps.float_rows
+    finish: RowMap = row_maps.unchanged
+    kwds: dict[str, Any] = field(default_factory=dict)
 
 
-Metric = EuclideanMetric
+@dataclass(frozen=True)
+class TiledMetric:
+    """A metric computed for every pair of two blocks of rows.
 
-
-def unit_rows(rows: np.ndarray) -> np.ndarray:
-    """Rows divided by their norm, in one more column that only zero rows use.
-
-    A zero row has no direction. Given a dimension of its own, it is at cosine distance 1 from
-    every other row and 0 from other zero rows, as umap-learn defines it.
+    ``function`` is the callable that defines it, where it is not one of the named metrics.
     """
-    norms = np.linalg.norm(rows, axis=1)
-    unit = np.empty((rows.shape[0], rows.shape[1] + 1), dtype=np.float32)
-    np.divide(rows, np.where(norms > 0, norms, 1)[:, None], out=unit[:, :-1])
-    unit[:, -1] = norms == 0
-    return unit
+
+    name: str
+    tile: Callable[[Tensor, Tensor], Tensor]
+    prepare: RowMap = row_maps.float_rows
+    kwds: dict[str, Any] = field(default_factory=dict)
+    function: Callable[..., Any] | None = None
 
 
-def _centred_unit_rows(rows: np.ndarray) -> np.ndarray:
-    return unit_rows(rows - rows.mean(axis=1, keepdims=True))
+@dataclass(frozen=True)
+class ForeignMetric:
+    """A metric that only pynndescent computes."""
+
+    name: str
+    kwds: dict[str, Any] = field(default_factory=dict)
 
 
-def _half_square(distance: np.ndarray) -> np.ndarray:
-    half: np.ndarray = distance * distance / 2
-    return half
+Metric = EuclideanMetric | TiledMetric | ForeignMetric
 
 
-METRICS: dict[str, Any] = {
-    "euclidean": EuclideanMetric("euclidean"),
-    "l2": EuclideanMetric("euclidean"),
-    "sqeuclidean": EuclideanMetric("sqeuclidean", finish=np.square),
-    "cosine": EuclideanMetric("cosine", unit_rows, _half_square),
-    "correlation": EuclideanMetric("correlation", _centred_unit_rows, _half_square),
+def _minkowski(name: str, *, p: float = 2.0) -> Metric:
+    if p == 2:
+        return EuclideanMetric("minkowski", kwds={"p": p})
+    return TiledMetric(name, partial(tiles.minkowski, p=p), kwds={"p": p})
+
+
+def _weighted_minkowski(name: str, *, w: Any, p: float = 2.0) -> Metric:
+    weights = np.asarray(w, dtype=np.float32)
+    prepare = partial(row_maps.scaled_rows, scale=weights ** (1 / p))
+    kwds = {"w": weights, "p": p}
+    if p == 2:
+        return EuclideanMetric(name, prepare, kwds=kwds)
+    return TiledMetric(name, partial(tiles.minkowski, p=p), prepare, kwds)
+
+
+def _standardised(name: str, *, sigma: Any = None, V: Any = None) -> Metric:
+    variances = _one_of(name, sigma=sigma, V=V)
+    prepare = partial(row_maps.scaled_rows, scale=1 / np.sqrt(variances))
+    return EuclideanMetric("seuclidean", prepare, kwds={"sigma": variances})
+
+
+def _mahalanobis(name: str, *, vinv: Any = None, VI: Any = None) -> Metric:
+    inverse = _one_of(name, vinv=vinv, VI=VI)
+    # x' V^-1 x = |L' x|^2 with V^-1 = L L'
+    prepare = partial(row_maps.projected_rows, matrix=np.linalg.cholesky(inverse))
+    return EuclideanMetric(name, prepare, kwds={"vinv": inverse})
+
+
+def _one_of(metric: str, **candidates: Any) -> np.ndarray:
+    """The one argument that was given under either of its names."""
+    given = [np.asarray(v, dtype=np.float64) for v in candidates.values() if v is not None]
+    if len(given) != 1:
+        raise ValueError(
+            f"metric {metric!r} needs {' or '.join(candidates)} in metric_kwds; got "
+            f"{len(given)} of them. Pass exactly one."
+        )
+    return given[0]
+
+
+def _euclidean(prepare: RowMap = row_maps.float_rows, finish: RowMap = row_maps.unchanged) -> Any:
+    def make(name: str) -> Metric:
+        return EuclideanMetric(name, prepare, finish)
+
+    return make
+
+
+def _tiled(tile: Callable[[Tensor, Tensor], Tensor], prepare: RowMap = row_maps.float_rows) -> Any:
+    def make(name: str) -> Metric:
+        return TiledMetric(name, tile, prepare)
+
+    return make
+
+
+def _binary(rule: tiles.CountRule) -> Any:
+    return _tiled(partial(tiles.from_counts, rule=rule), row_maps.binary_rows)
+
+
+_angular = _euclidean(row_maps.unit_rows, row_maps.half_square)
+_hellinger = _euclidean(row_maps.root_rows, row_maps.root_half_square)
+
+# A maker takes the name and metric_kwds and returns the metric.
+_MAKERS: dict[str, Callable[..., Metric]] = {
+    "euclidean": _euclidean(),
+    "sqeuclidean": _euclidean(finish=np.square),
+    "manhattan": _tiled(partial(tiles.minkowski, p=1.0)),
+    "chebyshev": _tiled(partial(tiles.minkowski, p=float("inf"))),
+    "minkowski": _minkowski,
+    "weighted_minkowski": _weighted_minkowski,
+    "seuclidean": _standardised,
+    "mahalanobis": _mahalanobis,
+    "cosine": _angular,
+    "correlation": _euclidean(row_maps.centred_unit_rows, row_maps.half_square),
+    "hellinger": _hellinger,
+    "softmax_hellinger": _euclidean(row_maps.softmax_root_rows, row_maps.root_half_square),
+    "haversine": _euclidean(row_maps.sphere_points, row_maps.arc_of_chord),
+    "canberra": _tiled(tiles.canberra),
+    "braycurtis": _tiled(tiles.braycurtis),
+    "poincare": _tiled(tiles.poincare),
+    "symmetric_kl": _tiled(tiles.symmetric_kl, row_maps.probability_rows),
+    "ll_dirichlet": _tiled(tiles.ll_dirichlet),
+    "hamming": _tiled(tiles.hamming),
+    "jaccard": _binary(tiles.jaccard),
+    "dice": _binary(tiles.dice),
+    "matching": _binary(tiles.matching),
+    "kulsinski": _binary(tiles.kulsinski),
+    "rogerstanimoto": _binary(tiles.rogerstanimoto),
+    "sokalmichener": _binary(tiles.rogerstanimoto),
+    "russellrao": _binary(tiles.russellrao),
+    "sokalsneath": _binary(tiles.sokalsneath),
+    "yule": _binary(tiles.yule),
 }
+
+_OTHER_NAMES = {
+    "l2": "euclidean",
+    "l1": "manhattan",
+    "taxicab": "manhattan",
+    "cityblock": "manhattan",
+    "linf": "chebyshev",
+    "linfty": "chebyshev",
+    "linfinity": "chebyshev",
+    "standardised_euclidean": "seuclidean",
+    "wminkowski": "weighted_minkowski",
+}
+
+_FOREIGN = (
+    "bit_hamming",
+    "bit_jaccard",
+    "circular_kantorovich",
+    "circular_wasserstein",
+    "dot",
+    "inner_product",
+    "jensen_shannon",
+    "kantorovich",
+    "kantorovich_1d",
+    "sinkhorn",
+    "spearmanr",
+    "true_angular",
+    "tsss",
+    "wasserstein",
+    "wasserstein_1d",
+)
+
+METRICS: tuple[str, ...] = tuple(sorted({*_MAKERS, *_OTHER_NAMES, *_FOREIGN, "precomputed"}))
 
 _LARGEST_DISTANCES = {
     "cosine": 2.0,
@@ -77,7 +204,7 @@ _LARGEST_DISTANCES = {
 }
 
 
-def disconnection_distance_of(metric: str | Callable[..., float]) -> float:
+def disconnection_distance_of(metric: MetricLike) -> float:
     """Distance at which rows count as unconnected: the metric's bound, or infinity.
 
     Examples
@@ -88,12 +215,47 @@ def disconnection_distance_of(metric: str | Callable[..., float]) -> float:
     return _LARGEST_DISTANCES.get(metric, np.inf) if isinstance(metric, str) else np.inf
 
 
-def resolve_metric(metric: str, metric_kwds: dict[str, Any] | None = None) -> Metric:
-    """Turn a metric's name into an object that backends can use."""
-    if metric not in METRICS:
+def resolve_metric(metric: MetricLike, metric_kwds: dict[str, Any] | None = None) -> Metric:
+    """Turn a metric's name or function into an object that the backends can use.
+
+    Parameters
+    ----------
+    metric : str or callable
+        A name of ``METRICS``, or a function of two rows that returns their distance.
+    metric_kwds : dict, optional
+        Arguments of the metric, for example ``{"p": 3}`` for "minkowski".
+
+    Returns
+    -------
+    EuclideanMetric, TiledMetric or ForeignMetric
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown or the arguments do not fit.
+
+    Examples
+    --------
+    >>> resolve_metric("l1").name
+    'manhattan'
+    """
+    kwds = dict(metric_kwds or {})
+    if callable(metric):
+        tile = partial(tiles.pairwise, function=metric, kwds=kwds)
+        name = getattr(metric, "__name__", type(metric).__name__)
+        return TiledMetric(name, tile, kwds=kwds, function=metric)
+    name = _OTHER_NAMES.get(metric, metric)
+    if name in _FOREIGN:
+        return ForeignMetric(name, kwds)
+    if name not in _MAKERS:
         raise ValueError(
-            f"metric must be one of {', '.join(sorted(METRICS))}; got {metric!r}. "
-            "Choose one of these."
+            f"metric must be a function of two rows or one of {', '.join(METRICS)}; "
+            f"got {metric!r}. Choose one of these."
         )
-    found: EuclideanMetric = METRICS[metric]
-    return found
+    try:
+        return _MAKERS[name](name, **kwds)
+    except TypeError as error:
+        raise ValueError(
+            f"metric_kwds must hold the arguments of metric {metric!r}; got "
+            f"{sorted(kwds)} ({error}). Correct or remove them."
+        ) from error

@@ -5,30 +5,47 @@ from __future__ import annotations
 import logging
 import time
 import warnings
-from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
+import scipy.sparse
 
+from neumap.neighbors import sparse
+from neumap.neighbors.descent import DescentBackend
 from neumap.neighbors.exact import ExactBackend
-from neumap.neighbors.graph import NeighborBackend, NeighborGraph
-from neumap.neighbors.hnsw import HnswBackend
-from neumap.neighbors.metrics import Metric, resolve_metric
+from neumap.neighbors.graph import Found, NeighborBackend, NeighborGraph
+from neumap.neighbors.hnsw import HnswBackend, found_share
+from neumap.neighbors.metrics import (
+    EuclideanMetric,
+    ForeignMetric,
+    Metric,
+    MetricLike,
+    TiledMetric,
+    resolve_metric,
+)
+from neumap.neighbors.precomputed import neighbors_from_distances, query_from_distances
+from neumap.neighbors.rows import is_sparse
+from neumap.neighbors.sparse import SparseBackend
 
 __all__ = ["find_neighbors", "query_neighbors"]
 
 logger = logging.getLogger(__name__)
 
-BackendName = Literal["auto", "exact", "hnsw"]
-MAX_EXACT_ROWS = 12_000
+BackendName = Literal["auto", "exact", "hnsw", "pynndescent"]
+
+MAX_EXACT_ROWS = 12_000  # below, the matrix product is faster than building a graph
+MAX_EXACT_PAIRS = 4e10  # pairs times columns that other metrics compute in about a minute
+MAX_CALLABLE_PAIRS = 1e6  # calls of a Python function in a few seconds
+MAX_SPARSE_COST = 3e10  # multiplications and comparisons of sparse products, minutes
 N_RECALL_ROWS = 256
+LOW_RECALL = 0.9
 
 
 def find_neighbors(  # noqa: PLR0913 - one argument per choice the user has
     X: Any,
     n_neighbors: int,
     *,
-    metric: str = "euclidean",
+    metric: MetricLike = "euclidean",
     metric_kwds: dict[str, Any] | None = None,
     backend: BackendName | NeighborBackend = "auto",
     n_jobs: int = -1,
@@ -40,33 +57,66 @@ def find_neighbors(  # noqa: PLR0913 - one argument per choice the user has
 
     Parameters
     ----------
-    X : array of shape (n, n_features)
+    X : array or sparse matrix of shape (n, n_features)
+        With ``metric="precomputed"`` the matrix of distances, shape (n, n). Dense rows of
+        float32 in C order are not copied, unless the metric needs a map of the rows.
     n_neighbors : int
-        Neighbours per row, the row itself being one of them.
-    metric : str, default="euclidean"
-    backend : {"auto", "exact", "hnsw"} or NeighborBackend, default="auto"
+        Neighbours per row, the row itself being one of them. More than ``n`` is cut to ``n``
+        with a warning.
+    metric : str or callable, default="euclidean"
+        One of ``METRICS``, or a function of two rows.
+    metric_kwds : dict, optional
+        Arguments of the metric, for example ``{"p": 3}`` for "minkowski".
+    backend : {"auto", "exact", "hnsw", "pynndescent"} or NeighborBackend, default="auto"
+        "exact" compares all pairs. "hnsw" is approximate, for euclidean, cosine, correlation,
+        hellinger, haversine, seuclidean and mahalanobis. "pynndescent" is approximate, for any
+        metric, and needs the extra ``metrics``. "auto" is exact on a GPU and for small data,
+        "hnsw" for large data where the metric allows it, else "pynndescent".
+    n_jobs : int, default=-1
+        Threads; -1 uses all.
+    seed : int or None, default=0
+        With a seed, "exact" and "hnsw" give the same neighbours at each call, "pynndescent" does
+        with ``n_jobs=1``. None is faster: "hnsw" then builds its graph with all threads.
+    device : str, default="cpu"
+        Torch device of the exact search.
+    verbose : bool, default=False
+        Log at level INFO rather than DEBUG.
 
     Returns
     -------
     NeighborGraph
+        With the recall measured on 256 rows where the search is approximate.
+
+    Raises
+    ------
+    ValueError
+        If the metric is unknown or does not fit the data, or an argument is out of range.
+    ImportError
+        If the search needs pynndescent, which is not installed.
 
     Examples
     --------
     >>> graph = find_neighbors(np.array([[0.0], [1.0], [3.0]]), n_neighbors=2)
     >>> graph.indices.tolist()
     [[0, 1], [1, 0], [2, 1]]
+    >>> graph.recall
+    1.0
     """
     started = time.perf_counter()
-    rows = np.asarray(X)
-    k = _fitting_n_neighbors(n_neighbors, len(rows))
+    data = _as_rows(X)
+    k = _fitting_n_neighbors(n_neighbors, data.shape[0])
+    if metric == "precomputed":
+        return neighbors_from_distances(data, k)
     chosen = resolve_metric(metric, metric_kwds)
-    search = _choose_backend(backend, rows, device=device, n_jobs=n_jobs, seed=seed)
+    search = _resolve_backend(
+        backend, data, data.shape[0], chosen, device=device, n_jobs=n_jobs, seed=seed
+    )
+    rows = search.prepare(data, chosen)
     indices, distances = search.search(rows, k, chosen)
-    recall = 1.0
-    if not search.exact:
-        recall = _sampled_recall(rows, distances, chosen, seed=seed)
+    recall = 1.0 if search.exact else _sampled_recall(search, data, rows, distances, chosen, seed)
     seconds = time.perf_counter() - started
-    logger.info("%d neighbours by %s in %.2f s, recall %.3f", k, search.name, seconds, recall)
+    level = logging.INFO if verbose else logging.DEBUG
+    logger.log(level, "%d neighbours by %s in %.2f s, recall %s", k, search.name, seconds, recall)
     return NeighborGraph(indices, distances, search.name, recall, seconds)
 
 
@@ -75,29 +125,71 @@ def query_neighbors(  # noqa: PLR0913 - the arguments of find_neighbors
     X_new: Any,
     n_neighbors: int,
     *,
-    metric: str = "euclidean",
+    metric: MetricLike = "euclidean",
     metric_kwds: dict[str, Any] | None = None,
     backend: BackendName | NeighborBackend = "auto",
     n_jobs: int = -1,
     seed: int | None = 0,
     device: str = "cpu",
-) -> tuple[np.ndarray, np.ndarray]:
+) -> Found:
     """Find the training rows nearest to each new row.
+
+    Parameters
+    ----------
+    X_train : array or sparse matrix of shape (n_train, n_features)
+        Not read with ``metric="precomputed"``, except for its number of rows.
+    X_new : array or sparse matrix of shape (n_new, n_features)
+        With ``metric="precomputed"`` the distances from new to training rows.
+    n_neighbors : int
+        Neighbours per new row.
+    metric, metric_kwds, backend, n_jobs, seed, device
+        As for ``find_neighbors``. "auto" is exact unless there are many new rows, since an
+        approximate search has to build its graph of the training rows first.
 
     Returns
     -------
     indices : array of shape (n_new, n_neighbors), int64
     distances : array of shape (n_new, n_neighbors), float32
+        Rising along each row.
+
+    Examples
+    --------
+    >>> indices, distances = query_neighbors(np.eye(3), np.array([[0.9, 0.0, 0.0]]), 1)
+    >>> indices.tolist()
+    [[0]]
     """
-    rows, queries = np.asarray(X_train), np.asarray(X_new)
-    k = _fitting_n_neighbors(n_neighbors, len(rows))
-    search = _choose_backend(backend, rows, device=device, n_jobs=n_jobs, seed=seed)
-    return search.query(rows, queries, k, resolve_metric(metric, metric_kwds))
+    train, new = _as_rows(X_train), _as_rows(X_new)
+    k = _fitting_n_neighbors(n_neighbors, train.shape[0])
+    wanted = train.shape[0] if metric == "precomputed" else train.shape[1]
+    if new.shape[1] != wanted:
+        raise ValueError(
+            f"New rows must have {wanted} columns, as the training rows; got {new.shape[1]}. "
+            "Select the same columns in the same order."
+        )
+    if metric == "precomputed":
+        return query_from_distances(new, k)
+    chosen = resolve_metric(metric, metric_kwds)
+    search = _resolve_backend(
+        backend, train, new.shape[0], chosen, device=device, n_jobs=n_jobs, seed=seed
+    )
+    return search.query(search.prepare(train, chosen), search.prepare(new, chosen), k, chosen)
+
+
+def _as_rows(X: Any) -> Any:
+    rows: Any = scipy.sparse.csr_matrix(X) if is_sparse(X) else np.asarray(X)
+    if rows.ndim != 2 or rows.shape[0] == 0:
+        raise ValueError(
+            f"X must be a table with at least one row, shape (n, n_features); got {rows.shape}. "
+            "Flatten each sample to one row."
+        )
+    return rows
 
 
 def _fitting_n_neighbors(n_neighbors: int, n_rows: int) -> int:
+    if n_neighbors < 1:
+        raise ValueError(f"n_neighbors must be at least 1; got {n_neighbors}. 15 suits most data.")
     if n_neighbors <= n_rows:
-        return n_neighbors
+        return int(n_neighbors)
     warnings.warn(
         f"n_neighbors should be at most the number of rows, {n_rows}; got {n_neighbors}. "
         f"Searching for {n_rows}.",
@@ -106,31 +198,83 @@ def _fitting_n_neighbors(n_neighbors: int, n_rows: int) -> int:
     return n_rows
 
 
-def _choose_backend(
+def _resolve_backend(  # noqa: PLR0913 - what a choice depends on
     backend: BackendName | NeighborBackend,
-    rows: np.ndarray,
+    data: Any,
+    n_queries: int,
+    metric: Metric,
     *,
     device: str,
     n_jobs: int,
     seed: int | None,
 ) -> NeighborBackend:
+    """The backend of that name, or the fastest one that serves the metric and the data."""
     if not isinstance(backend, str):
         return backend
-    name = backend
-    if name == "auto":
-        on_gpu = device != "cpu"
-        name = "exact" if on_gpu or len(rows) <= MAX_EXACT_ROWS else "hnsw"
+    if n_jobs < -1 or n_jobs == 0:
+        raise ValueError(f"n_jobs must be positive, or -1 for all cores; got {n_jobs}. Use -1.")
+    name = _automatic(data, n_queries, metric, device) if backend == "auto" else backend
+    if name == "exact" and is_sparse(data) and sparse.supports(metric):
+        return SparseBackend()
     if name == "exact":
-        return ExactBackend(device=device)
-    return replace(HnswBackend(), n_jobs=n_jobs, seed=seed or 0)
+        return ExactBackend(device=device, n_jobs=n_jobs)
+    if name == "hnsw" and not is_sparse(data):
+        return HnswBackend(n_jobs=n_jobs, seed=seed)
+    if name == "pynndescent":
+        return DescentBackend(n_jobs=n_jobs, seed=seed)
+    raise ValueError(
+        "backend must be 'auto', 'exact', 'pynndescent' or, for dense rows, 'hnsw'; got "
+        f"{backend!r} for {'sparse' if is_sparse(data) else 'dense'} rows. Use 'auto'."
+    )
+
+
+def _automatic(data: Any, n_queries: int, metric: Metric, device: str) -> BackendName:
+    if isinstance(metric, ForeignMetric):
+        return "pynndescent"
+    n, n_columns = data.shape
+    pairs = float(n) * n_queries
+    if is_sparse(data) and sparse.supports(metric):
+        cost = sparse.product_cost(data) * n_queries / n + pairs
+        return "exact" if cost <= MAX_SPARSE_COST else "pynndescent"
+    if isinstance(metric, EuclideanMetric) and not is_sparse(data):
+        few = pairs <= MAX_EXACT_ROWS**2 or n_queries <= n // 8
+        return "exact" if few or device != "cpu" else "hnsw"
+    if isinstance(metric, TiledMetric) and metric.function is not None:
+        return "exact" if pairs <= MAX_CALLABLE_PAIRS else "pynndescent"
+    if metric.name in ("ll_dirichlet", "poincare", "softmax_hellinger"):
+        return "exact"
+    budget = MAX_EXACT_PAIRS * (100 if device != "cpu" or sparse.supports(metric) else 1)
+    return "exact" if pairs * n_columns <= budget else "pynndescent"
 
 
 def _sampled_recall(
-    rows: np.ndarray, distances: np.ndarray, metric: Metric, *, seed: int | None
-) -> float:
-    """Share of true neighbours found, by distance, so that ties count as found."""
-    generator = np.random.default_rng(seed)
-    sample = generator.choice(len(rows), size=min(N_RECALL_ROWS, len(rows)), replace=False)
+    search: NeighborBackend,
+    data: Any,
+    rows: Any,
+    distances: np.ndarray,
+    metric: Metric,
+    seed: int | None,
+) -> float | None:
+    """Share of the true neighbours found, from an exact search for a sample of the rows."""
+    if isinstance(metric, ForeignMetric) or getattr(metric, "function", None) is not None:
+        return None  # no exact search to compare with
+    n = data.shape[0]
+    generator = np.random.default_rng(None if seed is None else seed + 1)
+    sample = np.sort(generator.choice(n, size=min(N_RECALL_ROWS, n), replace=False))
     k = distances.shape[1]
-    _, exact = ExactBackend().query(rows, rows[sample], k, metric)
-    return float((distances[sample] <= exact[:, -1:] * (1 + 1e-5)).mean())
+    if isinstance(search, HnswBackend):  # its rows are those of the exact search
+        truth = ExactBackend().query(rows, rows[sample], k, metric)[1]
+    else:
+        by_products = is_sparse(data) and sparse.supports(metric)
+        exact: NeighborBackend = SparseBackend() if by_products else ExactBackend()
+        mapped, queries = exact.prepare(data, metric), exact.prepare(data[sample], metric)
+        truth = exact.query(mapped, queries, k, metric)[1]
+    recall = found_share(distances[sample], truth)
+    if recall < LOW_RECALL:
+        warnings.warn(
+            f"The approximate search found {recall:.0%} of the true neighbours on a sample; "
+            f"expected at least {LOW_RECALL:.0%}. Use backend='exact' or reduce the data's "
+            "dimension first, for example by PCA.",
+            stacklevel=3,
+        )
+    return recall

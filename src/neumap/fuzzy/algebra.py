@@ -1,0 +1,273 @@
+"""Combine graphs over the same vertices: union, intersection, difference.
+
+These are the operations behind ``+``, ``*`` and ``-`` of fitted models, and ``intersect_directed``
+is the step by which labels enter a graph. An edge that one of the graphs lacks counts with a
+strength below all that the graph has, since a product with zero would let one graph veto the
+other. The rules follow umap-learn's, edge by edge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from neumap.fuzzy.graph import FuzzyGraph
+
+__all__ = [
+    "difference",
+    "intersect_directed",
+    "intersection",
+    "reset_local_connectivity",
+    "union",
+]
+
+METRIC_ROW_SUM = np.log2(15)  # of a row after reset_local_metric, whatever n_neighbors was
+N_BISECTIONS = 32
+TOLERANCE = 1e-5
+SMALLEST_STRENGTH = 1e-8
+LARGEST_ABSENT_STRENGTH = 1e-4  # a target graph of strong edges only must not connect everything
+
+Rule = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+def union(a: FuzzyGraph, b: FuzzyGraph) -> FuzzyGraph:
+    """Edges that either graph has: the graph of ``model_a + model_b``.
+
+    Parameters
+    ----------
+    a, b : FuzzyGraph
+        Over the same vertices.
+
+    Returns
+    -------
+    FuzzyGraph
+
+    Raises
+    ------
+    ValueError
+        If the graphs differ in their number of vertices.
+
+    Examples
+    --------
+    >>> path = FuzzyGraph(np.array([0]), np.array([1]), np.array([1.0], dtype=np.float32), 3)
+    >>> other = FuzzyGraph(np.array([1]), np.array([2]), np.array([1.0], dtype=np.float32), 3)
+    >>> union(path, other).tails.tolist()
+    [1, 2]
+    """
+    _check_same_vertices(a, b)
+    heads, tails, left, right = _aligned(a, b)
+    left = np.where(left > 0, left, _absent_strength(a.weights))
+    right = np.where(right > 0, right, _absent_strength(b.weights))
+    joined = left + right - left * right
+    return _rejoin(heads, tails, joined, joined, a.n_vertices, reset_local_metric=True)
+
+
+def intersection(a: FuzzyGraph, b: FuzzyGraph, weight: float = 0.5) -> FuzzyGraph:
+    """Edges that both graphs have: the graph of ``model_a * model_b``.
+
+    Parameters
+    ----------
+    a, b : FuzzyGraph
+        Over the same vertices.
+    weight : float in [0, 1], default=0.5
+        Pull towards b: 0 leaves a, 1 gives b.
+
+    Returns
+    -------
+    FuzzyGraph
+    """
+    _check_same_vertices(a, b)
+    heads, tails, left, right = _aligned(a, b)
+    absent = min(_absent_strength(b.weights), LARGEST_ABSENT_STRENGTH)
+    met = _weighted_product(left, right, _absent_strength(a.weights), absent, weight)
+    return _rejoin(heads, tails, met, met, a.n_vertices, reset_local_metric=True)
+
+
+def difference(a: FuzzyGraph, b: FuzzyGraph) -> FuzzyGraph:
+    """Edges of a, by how far b does not have them: the graph of ``model_a - model_b``.
+
+    As in umap-learn, an edge that b lacks altogether takes the least strength that an edge of
+    the complement can have, not full strength; only edges known to both are told apart.
+
+    Parameters
+    ----------
+    a, b : FuzzyGraph
+        Over the same vertices.
+
+    Returns
+    -------
+    FuzzyGraph
+    """
+    _check_same_vertices(a, b)
+    heads, tails, left, right = _aligned(a, b)
+    ours = left > 0
+    heads, tails, left, right = heads[ours], tails[ours], left[ours], right[ours]
+    absent = min(_absent_strength(1 - b.weights), LARGEST_ABSENT_STRENGTH)
+    kept = left * np.where(right > 0, 1 - right, absent)
+    return _rejoin(heads, tails, kept, kept, a.n_vertices, reset_local_metric=False)
+
+
+def intersect_directed(
+    graph: FuzzyGraph, indices: np.ndarray, strengths: np.ndarray, weight: float
+) -> FuzzyGraph:
+    """Intersect a graph with directed memberships, such as those of a target's neighbours.
+
+    Parameters
+    ----------
+    graph : FuzzyGraph
+    indices : array of shape (n, k), int64
+        Neighbours of each row; -1 and the row itself are passed over.
+    strengths : array of shape (n, k)
+        Membership of each neighbour.
+    weight : float in [0, 1]
+        Pull towards the directed memberships.
+
+    Returns
+    -------
+    FuzzyGraph
+        Rejoined, every row having an edge of full strength before the union.
+    """
+    n = graph.n_vertices
+    rows = np.broadcast_to(np.arange(n)[:, None], indices.shape)
+    is_edge = (indices >= 0) & (indices != rows) & (strengths > 0)
+    sources, targets = rows[is_edge], indices[is_edge]
+    values = strengths[is_edge].astype(np.float64)
+    is_forward = sources < targets
+
+    own = graph.heads * n + graph.tails
+    theirs = np.minimum(sources, targets) * n + np.maximum(sources, targets)
+    keys = np.union1d(own, theirs)
+    left = np.zeros(len(keys))
+    left[np.searchsorted(keys, own)] = graph.weights
+    forward, backward = np.zeros(len(keys)), np.zeros(len(keys))
+    position = np.searchsorted(keys, theirs)
+    forward[position[is_forward]] = values[is_forward]
+    backward[position[~is_forward]] = values[~is_forward]
+
+    left_absent = _absent_strength(graph.weights)
+    right_absent = min(_absent_strength(values), LARGEST_ABSENT_STRENGTH)
+    heads, tails = np.divmod(keys, n)
+
+    def met(right: np.ndarray) -> np.ndarray:
+        product = _weighted_product(left, right, left_absent, right_absent, weight)
+        # A direction that neither graph has stays without an edge.
+        return np.where((left > 0) | (right > 0), product, 0)
+
+    return _rejoin(heads, tails, met(forward), met(backward), n, reset_local_metric=False)
+
+
+def reset_local_connectivity(graph: FuzzyGraph, *, reset_local_metric: bool = False) -> FuzzyGraph:
+    """Give every vertex an edge of full strength again, then join both directions.
+
+    Parameters
+    ----------
+    graph : FuzzyGraph
+    reset_local_metric : bool, default=False
+        Also raise each row to the power at which it sums to ``log2(15)``.
+
+    Returns
+    -------
+    FuzzyGraph
+
+    Examples
+    --------
+    >>> weak = FuzzyGraph(np.array([0]), np.array([1]), np.array([0.1], dtype=np.float32), 2)
+    >>> reset_local_connectivity(weak).weights.tolist()
+    [1.0]
+    """
+    weights = graph.weights.astype(np.float64)
+    return _rejoin(
+        graph.heads,
+        graph.tails,
+        weights,
+        weights,
+        graph.n_vertices,
+        reset_local_metric=reset_local_metric,
+    )
+
+
+def _rejoin(
+    heads: np.ndarray,
+    tails: np.ndarray,
+    forward: np.ndarray,
+    backward: np.ndarray,
+    n_vertices: int,
+    *,
+    reset_local_metric: bool,
+) -> FuzzyGraph:
+    """Scale each row of a directed graph to a maximum of one and take the union of directions."""
+    largest = np.zeros(n_vertices)
+    np.maximum.at(largest, heads, forward)
+    np.maximum.at(largest, tails, backward)
+    scale = np.where(largest > 0, largest, 1)
+    forward, backward = forward / scale[heads], backward / scale[tails]
+    if reset_local_metric:
+        powers = _row_powers(heads, tails, forward, backward, n_vertices)
+        forward, backward = forward ** powers[heads], backward ** powers[tails]
+    weights = (forward + backward - forward * backward).astype(np.float32)
+    kept = weights > 0
+    return FuzzyGraph(heads[kept], tails[kept], weights[kept], n_vertices)
+
+
+def _row_powers(
+    heads: np.ndarray,
+    tails: np.ndarray,
+    forward: np.ndarray,
+    backward: np.ndarray,
+    n_vertices: int,
+) -> np.ndarray:
+    """Power of each row at which its strengths sum to log2(15), by bisection."""
+    below, above = np.zeros(n_vertices), np.full(n_vertices, np.inf)
+    middle = np.ones(n_vertices)
+    for _ in range(N_BISECTIONS):
+        total = np.bincount(heads, forward ** middle[heads], n_vertices)
+        total += np.bincount(tails, backward ** middle[tails], n_vertices)
+        is_open = np.abs(total - METRIC_ROW_SUM) >= TOLERANCE
+        if not is_open.any():
+            break
+        too_small = total < METRIC_ROW_SUM
+        above = np.where(is_open & too_small, middle, above)
+        below = np.where(is_open & ~too_small, middle, below)
+        step = np.where(np.isinf(above), middle * 2, (below + above) / 2)
+        middle = np.where(is_open, step, middle)
+    return middle
+
+
+def _weighted_product(
+    left: np.ndarray, right: np.ndarray, left_absent: float, right_absent: float, weight: float
+) -> np.ndarray:
+    """``left * right``, one of them to a power that makes the other weigh more."""
+    known = np.where(left > 0, left, left_absent), np.where(right > 0, right, right_absent)
+    if weight < 0.5:
+        product = known[0] * known[1] ** (weight / (1 - weight))
+    else:
+        product = known[0] ** ((1 - weight) / weight) * known[1]
+    is_informative = (known[0] > left_absent) | (known[1] > right_absent)
+    return np.where(is_informative, product, left + right)
+
+
+def _absent_strength(weights: np.ndarray) -> float:
+    """Strength of an edge that a graph lacks: half of its weakest edge."""
+    weakest = float(weights.min()) if len(weights) else 0.0
+    return max(weakest / 2, SMALLEST_STRENGTH)
+
+
+def _aligned(a: FuzzyGraph, b: FuzzyGraph) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Edges of both graphs with the weight in each, 0 where it has none."""
+    n = a.n_vertices
+    key_a, key_b = a.heads * n + a.tails, b.heads * n + b.tails
+    keys = np.union1d(key_a, key_b)
+    left, right = np.zeros(len(keys)), np.zeros(len(keys))
+    left[np.searchsorted(keys, key_a)] = a.weights
+    right[np.searchsorted(keys, key_b)] = b.weights
+    heads, tails = np.divmod(keys, n)
+    return heads, tails, left, right
+
+
+def _check_same_vertices(a: FuzzyGraph, b: FuzzyGraph) -> None:
+    if a.n_vertices != b.n_vertices:
+        raise ValueError(
+            "Graphs to combine must have the same vertices; got graphs over "
+            f"{a.n_vertices} and {b.n_vertices} vertices. Fit both models on the same rows."
+        )

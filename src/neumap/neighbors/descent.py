@@ -1,0 +1,98 @@
+"""Approximate neighbours by nearest-neighbour descent (pynndescent, an optional package).
+
+Dong, Charikar and Li, "Efficient k-nearest neighbor graph construction for generic similarity
+measures", 2011. It knows every named metric of umap-learn, compiled functions and sparse rows; its
+price is a compilation of about half a minute in each process.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+
+from neumap._optional import require
+from neumap.neighbors.graph import Found, own_row_first
+from neumap.neighbors.metrics import Metric, TiledMetric
+from neumap.neighbors.rows import is_sparse
+
+__all__ = ["DescentBackend"]
+
+MAX_CANDIDATES = 60
+NEAR_EPSILON, ANGULAR_EPSILON = 0.12, 0.24  # how far beyond the k-th neighbour a query looks
+_ANGULAR = ("cosine", "correlation", "dice", "jaccard", "hellinger")
+_UNKNOWN_TO_IT = ("ll_dirichlet", "poincare", "softmax_hellinger")
+
+
+@dataclass(frozen=True)
+class DescentBackend:
+    """Search by nearest-neighbour descent.
+
+    Parameters
+    ----------
+    n_jobs : int, default=-1
+        Threads; -1 takes all cores.
+    seed : int or None, default=0
+        Repeatable with ``n_jobs=1``.
+    """
+
+    n_jobs: int = -1
+    seed: int | None = 0
+    name: str = "pynndescent"
+    exact: bool = False
+
+    def prepare(self, data: Any, metric: Metric) -> Any:
+        """Rows as float32, or as bytes for the metrics of packed bits."""
+        if metric.name in _UNKNOWN_TO_IT:
+            raise ValueError(
+                f"pynndescent does not know metric {metric.name!r}; expected one of its own or a "
+                "compiled function. Use backend='exact'."
+            )
+        dtype: Any = np.uint8 if metric.name.startswith("bit_") else np.float32
+        if is_sparse(data):
+            rows = scipy.sparse.csr_matrix(data, dtype=dtype)
+            rows.sort_indices()
+            return rows
+        return np.ascontiguousarray(data, dtype=dtype)
+
+    def search(self, rows: Any, n_neighbors: int, metric: Metric) -> Found:
+        """Neighbours of each row among all rows, itself first."""
+        indices, distances = self._index(rows, n_neighbors, metric).neighbor_graph
+        return own_row_first(indices, distances)
+
+    def query(self, rows: Any, queries: Any, n_neighbors: int, metric: Metric) -> Found:
+        """Neighbours of each query among the rows."""
+        index = self._index(rows, n_neighbors, metric)
+        epsilon = ANGULAR_EPSILON if metric.name in _ANGULAR else NEAR_EPSILON
+        indices, distances = index.query(queries, k=n_neighbors, epsilon=epsilon)
+        return indices.astype(np.int64), distances.astype(np.float32)
+
+    def _index(self, rows: Any, n_neighbors: int, metric: Metric) -> Any:
+        pynndescent = require("pynndescent", extra="metrics")
+        n = rows.shape[0]
+        # Without a seed a fresh one, since the package would draw from numpy's global state.
+        seed = self.seed
+        if seed is None:
+            seed = int(np.random.SeedSequence().generate_state(1)[0])
+        return pynndescent.NNDescent(
+            rows,
+            metric=_name_or_function(metric),
+            metric_kwds=metric.kwds,
+            n_neighbors=n_neighbors,
+            random_state=np.random.RandomState(seed % 2**32),
+            n_trees=min(64, 5 + round(n**0.5 / 20)),
+            n_iters=max(5, round(np.log2(n))),
+            max_candidates=MAX_CANDIDATES,
+            n_jobs=self.n_jobs,
+            compressed=False,
+        )
+
+
+def _name_or_function(metric: Metric) -> Any:
+    if not isinstance(metric, TiledMetric) or metric.function is None:
+        return metric.name
+    if hasattr(metric.function, "py_func"):
+        return metric.function
+    return require("numba", extra="metrics").njit(metric.function)

@@ -1,0 +1,199 @@
+"""Neighbours from what the user has already: a distance matrix, or the neighbours themselves."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+import torch
+
+from neumap.neighbors.exact import by_distance, smallest
+from neumap.neighbors.graph import Found, NeighborGraph, own_row_first
+from neumap.neighbors.rows import is_sparse
+
+__all__ = ["neighbors_from_distances", "neighbors_from_knn", "query_from_distances"]
+
+ROWS_AT_A_TIME = 1024
+
+
+def neighbors_from_distances(distances: Any, n_neighbors: int) -> NeighborGraph:
+    """Read the nearest neighbours of every row off a square matrix of distances.
+
+    Parameters
+    ----------
+    distances : array or sparse matrix of shape (n, n)
+        Infinite entries, and those that a sparse matrix lacks, are no neighbours. A sparse
+        matrix must be symmetric with an empty diagonal.
+    n_neighbors : int
+        Neighbours per row, itself being one of them.
+
+    Returns
+    -------
+    NeighborGraph
+
+    Raises
+    ------
+    ValueError
+        If the matrix is not square, has negative or missing entries, or, when sparse, is not
+        symmetric or has too few entries in a row.
+
+    Examples
+    --------
+    >>> matrix = np.array([[0.0, 1.0, 2.0], [1.0, 0.0, 3.0], [2.0, 3.0, 0.0]])
+    >>> neighbors_from_distances(matrix, n_neighbors=2).indices.tolist()
+    [[0, 1], [1, 0], [2, 0]]
+    """
+    if distances.ndim != 2 or distances.shape[0] != distances.shape[1]:
+        raise ValueError(
+            "A precomputed matrix holds the distance of every row to every row, so it must be "
+            f"square; got shape {distances.shape}. For rows and columns use another metric."
+        )
+    _check_values(distances)
+    if is_sparse(distances):
+        _check_sparse(distances)
+        indices, found = _sparse_neighbors(distances, n_neighbors - 1)
+        own = np.arange(len(indices))[:, None]
+        indices = np.concatenate([own, indices], axis=1)
+        found = np.concatenate([np.zeros(own.shape, dtype=np.float32), found], axis=1)
+    else:
+        indices, found = own_row_first(*_dense_neighbors(distances, n_neighbors))
+    return NeighborGraph(indices, found, "precomputed", 1.0, 0.0)
+
+
+def query_from_distances(distances: Any, n_neighbors: int) -> Found:
+    """Read the nearest training rows of every new row off a matrix (n_new, n_train).
+
+    Returns
+    -------
+    indices, distances : arrays of shape (n_new, n_neighbors)
+    """
+    _check_values(distances)
+    if is_sparse(distances):
+        return _sparse_neighbors(distances, n_neighbors)
+    return _dense_neighbors(distances, n_neighbors)
+
+
+def neighbors_from_knn(precomputed_knn: Any, n_rows: int, n_neighbors: int) -> NeighborGraph | None:
+    """Check neighbours that the user passed, and cut them to ``n_neighbors``.
+
+    Parameters
+    ----------
+    precomputed_knn : tuple (indices, distances[, index])
+        Arrays of shape (n_rows, at least n_neighbors), each row itself being one of its
+        neighbours; a search index, if there is one, is not used. -1 marks a missing neighbour.
+    n_rows, n_neighbors : int
+
+    Returns
+    -------
+    NeighborGraph or None
+        None, with a warning, where they do not fit the data and must be searched for.
+
+    Raises
+    ------
+    ValueError
+        If the arrays are not a pair of equal shape or point to rows that do not exist.
+
+    Examples
+    --------
+    >>> knn = np.array([[0, 1], [1, 0]]), np.array([[0.0, 1.0], [0.0, 1.0]])
+    >>> neighbors_from_knn(knn, n_rows=2, n_neighbors=2).backend
+    'precomputed'
+    """
+    indices, distances = _pair_of_arrays(precomputed_knn)
+    if indices.shape[0] != n_rows:
+        _warn_ignored(f"one row for each of the {n_rows} rows of X", f"{indices.shape[0]} rows")
+        return None
+    if indices.shape[1] < n_neighbors:
+        wanted = f"at least n_neighbors={n_neighbors} neighbours for each row"
+        _warn_ignored(wanted, str(indices.shape[1]))
+        return None
+    if indices.size and (indices.min() < -1 or indices.max() >= n_rows):
+        raise ValueError(
+            f"precomputed_knn[0] must hold row numbers from 0 to {n_rows - 1}, or -1 for none; "
+            f"got values from {indices.min()} to {indices.max()}. Search again on these rows."
+        )
+    distances = np.where(indices < 0, np.inf, distances)
+    order = np.argsort(distances, axis=1, kind="stable")[:, :n_neighbors]
+    cut = np.take_along_axis(indices, order, 1), np.take_along_axis(distances, order, 1)
+    return NeighborGraph(*own_row_first(*cut), "precomputed", None, 0.0)
+
+
+def _pair_of_arrays(precomputed_knn: Any) -> Found:
+    if not isinstance(precomputed_knn, tuple | list) or len(precomputed_knn) not in (2, 3):
+        raise ValueError(
+            "precomputed_knn must be (indices, distances) or (indices, distances, index); got "
+            f"{type(precomputed_knn).__name__}. Pass a tuple of arrays."
+        )
+    indices, distances = (np.asarray(part) for part in precomputed_knn[:2])
+    if indices.ndim != 2 or indices.shape != distances.shape:
+        raise ValueError(
+            "precomputed_knn must hold two arrays of one shape (n_rows, k); got "
+            f"{indices.shape} and {distances.shape}. Pass indices and distances of one search."
+        )
+    if indices.dtype.kind not in "iu" or np.isnan(distances).any():
+        raise ValueError(
+            "precomputed_knn must hold integer indices and distances without NaN; got "
+            f"{indices.dtype} and {distances.dtype}. Use -1 and infinity for missing neighbours."
+        )
+    return indices, distances
+
+
+def _warn_ignored(wanted: str, came: str) -> None:
+    warnings.warn(
+        f"precomputed_knn should have {wanted}; got {came}. It is ignored, and the neighbours are "
+        "searched for.",
+        stacklevel=3,
+    )
+
+
+def _check_values(distances: Any) -> None:
+    values = distances.data if is_sparse(distances) else np.asarray(distances)
+    if np.size(values) and not np.min(values) >= 0:  # NaN compares as false
+        raise ValueError(
+            "Precomputed distances must be zero or more and not NaN; got a least value of "
+            f"{np.min(values)}. Use infinity for rows that are no neighbours."
+        )
+
+
+def _check_sparse(distances: Any) -> None:
+    if abs(distances - distances.T).max() > 0:
+        raise ValueError(
+            "A sparse matrix of distances must be symmetric; got one that is not. Use for "
+            "example D.maximum(D.T)."
+        )
+    if np.any(distances.diagonal() != 0):
+        raise ValueError(
+            "A sparse matrix of distances must have 0 on its diagonal; got "
+            f"{distances.diagonal().max()}. Remove these entries."
+        )
+
+
+def _dense_neighbors(distances: Any, k: int) -> Found:
+    parts = []
+    for start in range(0, distances.shape[0], ROWS_AT_A_TIME):
+        block = np.array(distances[start : start + ROWS_AT_A_TIME], dtype=np.float32)
+        found, index = smallest(torch.from_numpy(block), k)
+        parts.append(by_distance(index, found, k))
+    indices = torch.cat([index for index, _ in parts]).numpy()
+    nearest = torch.cat([found for _, found in parts]).numpy()
+    return np.where(np.isinf(nearest), -1, indices), nearest
+
+
+def _sparse_neighbors(distances: Any, k: int) -> Found:
+    """The k smallest stored entries of each row, off the diagonal where it is square."""
+    stored = scipy.sparse.coo_matrix(distances)
+    is_square = distances.shape[0] == distances.shape[1]
+    used = stored.row != stored.col if is_square else np.ones(stored.nnz, dtype=bool)
+    rows, columns, values = stored.row[used], stored.col[used], stored.data[used]
+    counts = np.bincount(rows, minlength=distances.shape[0])
+    if counts.min(initial=k) < k:
+        raise ValueError(
+            f"Each row of a sparse matrix of distances must hold at least {k} of them; row "
+            f"{int(counts.argmin())} holds {counts.min()}. Store more or lower n_neighbors."
+        )
+    order = np.lexsort((columns, values, rows))
+    first = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    chosen = order[first[:, None] + np.arange(k)]
+    return columns[chosen].astype(np.int64), values[chosen].astype(np.float32)

@@ -1,0 +1,173 @@
+"""Exact neighbours of sparse rows by sparse products, without a dense copy of the matrix.
+
+A tile of rows times the transposed matrix gives all inner products of the tile; squared
+distances and the counts of binary data follow from them. Products are in float64, where the
+difference ``|x|^2 - 2 x.y + |y|^2`` keeps enough digits for float32 data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+import torch
+from torch import Tensor
+
+from neumap.neighbors.exact import by_distance, smallest
+from neumap.neighbors.graph import Found, own_row_first
+from neumap.neighbors.metrics import EuclideanMetric, Metric, TiledMetric
+
+__all__ = ["SparseBackend", "SparseRows", "product_cost", "supports"]
+
+TILE_BYTES = 1 << 26
+
+
+@dataclass(frozen=True)
+class SparseRows:
+    """Rows as ``matrix - offsets``: a sparse part, and a shift that would not be sparse.
+
+    Inner products are ``matrix @ matrix.T - offsets offsets'``.
+    """
+
+    matrix: Any  # csr, float64
+    offsets: np.ndarray  # (n_rows,)
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return int(self.matrix.shape[0])
+
+    def squared_norms(self) -> np.ndarray:
+        """Squared length of each row, shape (n_rows,)."""
+        squares = self.matrix.multiply(self.matrix).sum(axis=1)
+        norms: np.ndarray = np.asarray(squares).reshape(-1) - self.offsets**2
+        return norms
+
+
+@dataclass(frozen=True)
+class SparseBackend:
+    """Exact search in sparse rows for the metrics that inner products decide."""
+
+    name: str = "exact-sparse"
+    exact: bool = True
+
+    def prepare(self, data: Any, metric: Metric) -> SparseRows:
+        """Map the stored entries by the metric."""
+        maker = _PREPARATIONS.get(metric.name, _binary if _is_binary(metric) else None)
+        if maker is None:
+            raise ValueError(
+                f"Sparse products serve {', '.join(_PREPARATIONS)} and the binary metrics; got "
+                f"{metric.name!r}. Use backend='exact' or 'pynndescent'."
+            )
+        return maker(scipy.sparse.csr_matrix(data, dtype=np.float64))
+
+    def search(self, rows: SparseRows, n_neighbors: int, metric: Metric) -> Found:
+        """Neighbours of each row among all rows, itself first."""
+        return own_row_first(*self.query(rows, rows, n_neighbors, metric))
+
+    def query(
+        self, rows: SparseRows, queries: SparseRows, n_neighbors: int, metric: Metric
+    ) -> Found:
+        """Neighbours of each query among the rows."""
+        n_queries, n_rows = len(queries), len(rows)
+        transposed = rows.matrix.T.tocsr()
+        row_norms, query_norms = rows.squared_norms(), queries.squared_norms()
+        tile_rows = max(1, TILE_BYTES // (8 * n_rows))
+        indices = np.empty((n_queries, n_neighbors), dtype=np.int64)
+        distances = np.empty((n_queries, n_neighbors), dtype=np.float32)
+        for start in range(0, n_queries, tile_rows):
+            part = slice(start, start + tile_rows)
+            products = (queries.matrix[part] @ transposed).toarray()
+            products -= np.outer(queries.offsets[part], rows.offsets)
+            tile = _distances(
+                torch.from_numpy(products),
+                torch.from_numpy(query_norms[part]),
+                torch.from_numpy(row_norms),
+                metric,
+                rows.matrix.shape[1],
+            )
+            found, index = smallest(tile, n_neighbors)
+            index, found = by_distance(index, found, n_neighbors)
+            indices[part], distances[part] = index.numpy(), found.numpy()
+        if isinstance(metric, EuclideanMetric):
+            distances = metric.finish(np.sqrt(np.maximum(distances, 0)))
+        return indices, distances
+
+
+def _distances(
+    products: Tensor, query_norms: Tensor, row_norms: Tensor, metric: Metric, n_columns: int
+) -> Tensor:
+    """Squared distances, or binary distances from counts, shape (n_queries, n_rows)."""
+    if isinstance(metric, TiledMetric):
+        rule = metric.tile.keywords["rule"]  # type: ignore[attr-defined]  # see _is_binary
+        return Tensor(rule(products, query_norms[:, None], row_norms, n_columns))
+    return products.mul_(-2).add_(query_norms[:, None]).add_(row_norms)
+
+
+def _is_binary(metric: Metric) -> bool:
+    return isinstance(metric, TiledMetric) and "rule" in getattr(metric.tile, "keywords", {})
+
+
+def supports(metric: Metric) -> bool:
+    """Whether inner products are enough for the metric."""
+    return metric.name in _PREPARATIONS or _is_binary(metric)
+
+
+def product_cost(matrix: Any) -> float:
+    """Multiplications in ``matrix @ matrix.T``, which the fill of each column decides."""
+    per_column = np.bincount(scipy.sparse.csr_matrix(matrix).indices, minlength=matrix.shape[1])
+    return float((per_column.astype(np.float64) ** 2).sum())
+
+
+def _as_is(matrix: Any) -> SparseRows:
+    return SparseRows(matrix, np.zeros(matrix.shape[0]))
+
+
+def _binary(matrix: Any) -> SparseRows:
+    ones = matrix.copy()
+    ones.eliminate_zeros()
+    ones.data[:] = 1
+    return _as_is(ones)
+
+
+def _unit(matrix: Any) -> SparseRows:
+    return _scaled(matrix, np.zeros(matrix.shape[0]))
+
+
+def _root(matrix: Any) -> SparseRows:
+    if matrix.nnz and matrix.data.min() < 0:
+        raise ValueError(
+            "metric 'hellinger' compares distributions, so X must not be negative; got a least "
+            f"value of {matrix.data.min()}. Shift or clip the data, or choose another metric."
+        )
+    return _unit(matrix.sqrt())
+
+
+def _centred(matrix: Any) -> SparseRows:
+    """Centred rows: the mean goes to the offsets, since taking it off would fill the matrix."""
+    n_columns = matrix.shape[1]
+    means = np.asarray(matrix.sum(axis=1)).reshape(-1) / n_columns
+    return _scaled(matrix, np.sqrt(n_columns) * means)
+
+
+def _scaled(matrix: Any, offsets: np.ndarray) -> SparseRows:
+    """Rows of length one; those of length zero get a column of their own (see ``unit_rows``)."""
+    squares = np.asarray(matrix.multiply(matrix).sum(axis=1)).reshape(-1)
+    squared_norms = squares - offsets**2
+    is_zero = squared_norms <= 1e-12 * squares
+    scale = 1 / np.sqrt(np.where(is_zero, 1, squared_norms))
+    scale[is_zero] = 0
+    spare = scipy.sparse.csr_matrix(is_zero.astype(np.float64)[:, None])
+    unit = scipy.sparse.hstack([scipy.sparse.diags(scale) @ matrix, spare], format="csr")
+    return SparseRows(unit, offsets * scale)
+
+
+_PREPARATIONS: dict[str, Callable[[Any], SparseRows]] = {
+    "euclidean": _as_is,
+    "sqeuclidean": _as_is,
+    "cosine": _unit,
+    "correlation": _centred,
+    "hellinger": _root,
+}
