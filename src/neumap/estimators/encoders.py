@@ -1,0 +1,167 @@
+"""The network of a fit: made, or copied from the user's, and checked before anything is trained."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from neumap._random import torch_seeded
+from neumap.data import RowStore
+from neumap.keras_bridge import as_module, is_keras_model
+from neumap.networks import MLP, ConvDecoder, ConvEncoder, Standardize
+from neumap.training.embedders import evaluating
+
+__all__ = ["copy_network", "prepare_decoder", "prepare_encoder"]
+
+ENCODER_NAMES = ("mlp", "residual", "conv")
+
+
+def copy_network(network: Any, input_shape: Sequence[int], role: str) -> nn.Module:
+    """Copy a user's network so that a fit cannot change it.
+
+    Raises
+    ------
+    TypeError
+        If it is neither a PyTorch module nor a Keras model.
+    """
+    if isinstance(network, nn.Module) and not is_keras_model(network):
+        return copy.deepcopy(network)
+    if is_keras_model(network):
+        return as_module(network, tuple(input_shape))
+    if isinstance(network, type):
+        raise TypeError(
+            f"{role} must be a module, got the class {network.__name__}. Pass an instance: "
+            f"{role}={network.__name__}(...)."
+        )
+    raise TypeError(
+        f"{role} must be a torch.nn.Module, a Keras model on the torch backend or None, "
+        f"got {type(network).__name__}."
+    )
+
+
+def prepare_encoder(
+    encoder: Any, rows: RowStore, n_components: int, hidden: Sequence[int], seed: int
+) -> nn.Module:
+    """Return the encoder to train, on the rows' device.
+
+    Parameters
+    ----------
+    encoder : None, str, torch.nn.Module or Keras model
+        None and ``"mlp"`` build the preset's MLP, ``"residual"`` the same with skip connections,
+        ``"conv"`` a :class:`~neumap.networks.ConvEncoder`. A network is copied.
+    rows : RowStore
+        The training rows.
+    n_components : int
+        Width the output must have.
+    hidden : sequence of int
+        Hidden widths of an MLP.
+    seed : int
+        For the initial weights.
+
+    Raises
+    ------
+    ValueError
+        If the network cannot take the rows, or its output has another shape.
+    """
+    with torch_seeded(seed, "encoder"):
+        if encoder is None or isinstance(encoder, str):
+            module = _named_encoder(encoder or "mlp", rows, n_components, hidden)
+        else:
+            module = copy_network(encoder, rows.row_shape, "encoder")
+        module = module.to(rows.device)
+        _check_output(module, rows, (n_components,), "encoder")
+    _standardize_input(module, rows, seed)
+    return module
+
+
+def prepare_decoder(
+    decoder: Any, rows: RowStore, n_components: int, hidden: Sequence[int], seed: int
+) -> nn.Module:
+    """Return the decoder to train: coordinates in, rows out.
+
+    Raises
+    ------
+    ValueError
+        If its output does not have the shape of a row.
+    """
+    with torch_seeded(seed, "decoder"):
+        if decoder is None:
+            module: nn.Module = MLP(
+                n_components, rows.n_features, hidden, output_shape=rows.row_shape
+            )
+        elif decoder == "conv":
+            module = ConvDecoder(rows.row_shape, n_components)
+        else:
+            module = copy_network(decoder, (n_components,), "decoder")
+        module = module.to(rows.device)
+        probe = torch.zeros(2, n_components, device=rows.device)
+        _check_shape(_apply(module, probe, "decoder"), (2, *rows.row_shape), "decoder")
+    return module
+
+
+def _named_encoder(
+    name: str, rows: RowStore, n_components: int, hidden: Sequence[int]
+) -> nn.Module:
+    if name == "conv":
+        return ConvEncoder(rows.row_shape, n_components)
+    if name in ENCODER_NAMES:
+        return MLP(rows.n_features, n_components, hidden, residual=name == "residual")
+    raise ValueError(
+        f"encoder must be one of {list(ENCODER_NAMES)}, a torch.nn.Module, a Keras model or None, "
+        f"got {encoder_text(name)}."
+    )
+
+
+def encoder_text(value: object) -> str:
+    """Return a short text for a message."""
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _check_output(module: nn.Module, rows: RowStore, shape: tuple[int, ...], role: str) -> None:
+    """Run two rows through the network (which also builds lazy layers) and look at the shape."""
+    probe = rows.gather(torch.zeros(2, dtype=torch.int64))
+    _check_shape(_apply(module, probe, role), (2, *shape), role)
+
+
+def _apply(module: nn.Module, probe: torch.Tensor, role: str) -> torch.Tensor:
+    try:
+        with evaluating(module):
+            output: torch.Tensor = module(probe)
+    except Exception as error:
+        raise ValueError(
+            f"The {role} cannot take rows of shape {tuple(probe.shape[1:])}: {error} "
+            "Pass dims=... if it expects rows of another shape, such as images."
+        ) from error
+    if not isinstance(output, torch.Tensor):
+        raise ValueError(
+            f"The {role} must return one tensor, got {type(output).__name__}. Wrap it in a module "
+            "that returns the coordinates only."
+        )
+    return output
+
+
+def _check_shape(output: torch.Tensor, expected: tuple[int, ...], role: str) -> None:
+    if tuple(output.shape) == expected:
+        return
+    wanted = "n_components outputs per row" if role == "encoder" else "one row of X per point"
+    raise ValueError(
+        f"The {role} must give {wanted}: expected shape {('n', *expected[1:])}, got "
+        f"{('n', *output.shape[1:])}. Change its last layer"
+        + (f", or set n_components={output.shape[-1]}." if role == "encoder" else ", or dims.")
+    )
+
+
+def _standardize_input(module: nn.Module, rows: RowStore, seed: int) -> None:
+    """Give the package's own networks the statistics of the rows, unless they have some."""
+    front = getattr(module, "standardize", None)
+    if not isinstance(front, Standardize):
+        return
+    if bool(front.scale != 1.0) or bool(front.mean.any()):
+        return
+    moments = rows.mean_and_scale(seed=seed)
+    front.set(moments.mean, moments.scale)
