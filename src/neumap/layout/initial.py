@@ -1,0 +1,168 @@
+"""Where a free layout starts: the word or array given as ``init`` becomes positions.
+
+All starts end as umap-learn's do (``simplicial_set_embedding``): every axis stretched to 0..10.
+Computed ones are first scaled to 10 and given noise of 1e-4, so that no two rows coincide, since
+coincident points exert no force on each other; a given array gets noise only if it has
+equal rows, a thousandth of the mean distance between nearest rows.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+from scipy.spatial import KDTree
+
+from neumap._random import numpy_generator
+from neumap.fuzzy import FuzzyGraph
+from neumap.layout.components import spectral_positions
+from neumap.layout.principal import principal_positions
+
+__all__ = ["initial_positions"]
+
+EXTENT = 10.0
+NOISE = 1e-4
+WORDS = ("spectral", "pca", "tswspectral", "random")
+
+
+def initial_positions(
+    init: Any, *, graph: FuzzyGraph, X_matrix: Any | None, n_components: int, seed: int
+) -> np.ndarray:
+    """Return the positions a free layout starts from.
+
+    Parameters
+    ----------
+    init : {"spectral", "pca", "tswspectral", "random"} or array of shape (n, n_components)
+        * ``"spectral"``: smoothest functions on the graph; keeps the global shape and is the
+          best start in general.
+        * ``"tswspectral"``: the same, its iteration started from principal components (from a
+          truncated SVD of the Laplacian in umap-learn). Worth a try where ``"spectral"`` is slow.
+        * ``"pca"``: principal components of `X_matrix`; distances far apart mean something.
+        * ``"random"``: uniform.
+        * an array: these positions, copied. Only their shape along each axis counts, since all
+          axes are stretched to the same extent.
+    graph : FuzzyGraph
+        The graph to be laid out, of n vertices.
+    X_matrix : array of shape (n, ...), sparse matrix or None
+        The rows; None where only distances are known.
+    n_components : int
+        Dimension of the layout.
+    seed : int
+        Same seed, same positions.
+
+    Returns
+    -------
+    array of shape (n, n_components), float32
+        Each axis spans 0 to 10.
+
+    Raises
+    ------
+    ValueError
+        If `init` is an unknown word, or an array of another shape or with values that are not
+        finite, or is ``"pca"`` without `X_matrix`.
+
+    Warns
+    -----
+    UserWarning
+        If a spectral start is impossible (no edge, or a solver that fails) and principal
+        components, or random positions, take its place.
+
+    Examples
+    --------
+    >>> path = FuzzyGraph(np.arange(5), np.arange(1, 6), np.ones(5, dtype=np.float32), 6)
+    >>> line = initial_positions("spectral", graph=path, X_matrix=None, n_components=1, seed=0)
+    >>> [round(float(x), 1) for x in line.ravel()]
+    [10.0, 9.0, 6.5, 3.5, 1.0, 0.0]
+    """
+    generator = numpy_generator(seed, "layout")
+    shape = (graph.n_vertices, n_components)
+    if not isinstance(init, str):
+        return _stretch(_part_duplicates(_check_array(init, shape), generator))
+    if init == "random":
+        return _stretch(generator.uniform(size=shape))
+    if init == "pca":
+        if X_matrix is None:
+            raise ValueError(
+                "init='pca' needs the rows of X, but only distances are known. "
+                "Use init='spectral' or 'random', or pass an array of positions."
+            )
+        rough = principal_positions(X_matrix, n_components, generator=generator)
+    elif init in ("spectral", "tswspectral"):
+        rough = _spectral_or_next_best(init, graph, X_matrix, n_components, generator)
+    else:
+        raise ValueError(f"init must be one of {WORDS} or an array of shape {shape}, got {init!r}.")
+    return _stretch(_scale_with_noise(rough, generator))
+
+
+def _check_array(init: Any, shape: tuple[int, int]) -> np.ndarray:
+    positions = np.array(init, dtype=np.float64)  # a copy
+    if positions.shape != shape:
+        raise ValueError(
+            f"init must have one row per row of X and one column per component, shape {shape}; "
+            f"got {positions.shape}."
+        )
+    n_bad = int((~np.isfinite(positions)).any(axis=1).sum())
+    if n_bad:
+        raise ValueError(
+            f"init must be finite, but {n_bad} of its {len(positions)} rows hold NaN or infinity. "
+            "Fill them, for example with the mean position of their neighbours."
+        )
+    return positions
+
+
+def _spectral_or_next_best(
+    init: str,
+    graph: FuzzyGraph,
+    X: Any | None,
+    n_components: int,
+    generator: np.random.Generator,
+) -> np.ndarray:
+    """Spectral layout; principal components or random positions, with a warning, if it fails."""
+    reason = "the graph has no edges"
+    if len(graph.weights):
+        start = None
+        if init == "tswspectral" and X is not None:
+            start = principal_positions(X, n_components, generator=generator)
+        try:
+            rough = spectral_positions(graph, n_components, X=X, generator=generator, start=start)
+        except np.linalg.LinAlgError as error:
+            reason = str(error)
+        else:
+            if np.isfinite(rough).all():
+                return rough
+            reason = "the eigenvectors are not finite"
+    other = "random positions" if X is None else "principal components"
+    warnings.warn(
+        f"No spectral start ({reason}); starting from {other}. Pass init='pca', 'random' or an "
+        "array to choose.",
+        stacklevel=4,
+    )
+    if X is None:
+        return generator.uniform(size=(graph.n_vertices, n_components))
+    return principal_positions(X, n_components, generator=generator)
+
+
+def _scale_with_noise(rough: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Largest coordinate 10, plus noise that parts coincident rows."""
+    largest = float(np.abs(rough).max(initial=0.0)) or 1.0
+    scaled = rough.astype(np.float64) * (EXTENT / largest)
+    return scaled + generator.normal(scale=NOISE, size=rough.shape)
+
+
+def _part_duplicates(positions: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Add noise of a thousandth of the mean distance to the nearest row, if any rows are equal."""
+    if len(np.unique(positions, axis=0)) == len(positions):
+        return positions
+    spacing = float(np.asarray(KDTree(positions).query(positions, k=2)[0])[:, 1].mean())
+    if spacing == 0.0:  # every row has a twin
+        spacing = float(np.abs(positions).max()) or 1.0
+    return positions + generator.normal(scale=1e-3 * spacing, size=positions.shape)
+
+
+def _stretch(positions: np.ndarray) -> np.ndarray:
+    """Map every axis to 0..10; an axis without extent to 5."""
+    low, extent = positions.min(axis=0), np.ptp(positions, axis=0)
+    has_extent = extent > 0
+    share = np.where(has_extent, (positions - low) / np.where(has_extent, extent, 1.0), 0.5)
+    return np.ascontiguousarray(EXTENT * share, dtype=np.float32)

@@ -1,0 +1,96 @@
+"""Principal components of a matrix that may be large, sparse or on disk.
+
+In: rows. Out: their positions along the first principal axes. The matrix is only ever multiplied
+by a thin block, a slice of rows at a time, so uint8 images are not copied to float and sparse
+rows are not filled in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+
+__all__ = ["flat_rows", "principal_positions"]
+
+# Columns beyond the wanted ones (Halko, Martinsson and Tropp 2011), the relative change of the
+# variances that ends the iteration, and the most sweeps over the data.
+N_EXTRA = 8
+TOLERANCE = 1e-4
+MOST_SWEEPS = 20
+
+SLICE_ROWS = 8192
+
+
+def principal_positions(X: Any, n_components: int, *, generator: np.random.Generator) -> np.ndarray:
+    """Return the scores of the rows on the first principal axes.
+
+    Parameters
+    ----------
+    X : array of shape (n, ...) or sparse matrix of shape (n, n_features)
+        Rows, finite; anything after the first axis is flattened.
+    n_components : int
+        Number of axes. Those the data do not have come back as zeros.
+    generator : numpy.random.Generator
+        For the start of the iteration.
+
+    Returns
+    -------
+    array of shape (n, n_components), float32
+        Largest variance first; the entry of largest size in each column is positive.
+    """
+    matrix = flat_rows(X)
+    n_features = matrix.shape[1]
+    mean = np.asarray(matrix.mean(axis=0), dtype=np.float64).ravel()
+    width = min(n_components + N_EXTRA, n_features)
+    axes = np.linalg.qr(generator.standard_normal((n_features, width)))[0]
+    values = np.zeros(width)
+    for _ in range(MOST_SWEEPS):
+        image = _covariance_times(matrix, mean, axes)  # (n_features, width)
+        ascending, rotation = np.linalg.eigh(axes.T @ image)
+        before, values = values, ascending[::-1]
+        axes = np.linalg.qr(image @ rotation[:, ::-1])[0]
+        if np.allclose(values[:n_components], before[:n_components], rtol=TOLERANCE, atol=0.0):
+            break
+    kept = axes[:, :n_components]
+    scores = np.zeros((matrix.shape[0], n_components), dtype=np.float32)
+    for rows, part in _slices(matrix):
+        scores[rows, : kept.shape[1]] = part @ kept - mean @ kept
+    scores[:, : kept.shape[1]] *= _has_variance(values[: kept.shape[1]])
+    largest = np.abs(scores).argmax(axis=0)
+    signs = np.sign(scores[largest, np.arange(n_components)])
+    return scores * np.where(signs == 0, 1, signs).astype(np.float32)
+
+
+def flat_rows(X: Any) -> Any:
+    """Return the rows as a two-dimensional array, or as a CSR matrix where they are sparse."""
+    is_sparse: bool = scipy.sparse.issparse(X)
+    return X.tocsr() if is_sparse else np.asarray(X).reshape(X.shape[0], -1)
+
+
+def _has_variance(values: np.ndarray) -> np.ndarray:
+    """Which axes carry more than rounding noise; the others are arbitrary directions."""
+    return values > 1e-10 * max(float(values.max()), np.finfo(np.float64).tiny)
+
+
+def _slices(matrix: Any) -> Iterator[tuple[slice, Any]]:
+    for start in range(0, matrix.shape[0], SLICE_ROWS):
+        rows = slice(start, min(start + SLICE_ROWS, matrix.shape[0]))
+        part = matrix[rows]
+        yield rows, part if scipy.sparse.issparse(part) else part.astype(np.float32)
+
+
+def _covariance_times(matrix: Any, mean: np.ndarray, block: np.ndarray) -> np.ndarray:
+    """Multiply the scatter matrix of the centred rows by a block, (n_features, width)."""
+    total = np.zeros_like(block)
+    shift = mean @ block
+    column_sums = np.zeros(block.shape[1])
+    thin = block.astype(np.float32)
+    for _, part in _slices(matrix):
+        scores = part @ thin - shift.astype(np.float32)  # (slice, width)
+        total += part.T @ scores
+        column_sums += scores.sum(axis=0)
+    total -= np.outer(mean, column_sums)
+    return total
