@@ -176,12 +176,11 @@ def reset_local_connectivity(graph: FuzzyGraph, *, reset_local_metric: bool = Fa
     >>> reset_local_connectivity(weak).weights.tolist()
     [1.0]
     """
-    weights = graph.weights.astype(np.float64)
     return _rejoin(
         graph.heads,
         graph.tails,
-        weights,
-        weights,
+        graph.weights,
+        graph.weights,
         graph.n_vertices,
         reset_local_metric=reset_local_metric,
     )
@@ -197,10 +196,12 @@ def _rejoin(
     reset_local_metric: bool,
 ) -> FuzzyGraph:
     """Scale each row of a directed graph to a maximum of one and take the union of directions."""
-    largest = np.zeros(n_vertices)
+    # Rounded to float32 here, as umap-learn's are: the bisection below stops by a tolerance.
+    forward, backward = forward.astype(np.float32), backward.astype(np.float32)
+    largest = np.zeros(n_vertices, dtype=np.float32)
     np.maximum.at(largest, heads, forward)
     np.maximum.at(largest, tails, backward)
-    scale = np.where(largest > 0, largest, 1)
+    scale = np.where(largest > 0, largest, np.float32(1))
     forward, backward = forward / scale[heads], backward / scale[tails]
     if reset_local_metric:
         powers = _row_powers(heads, tails, forward, backward, n_vertices)

@@ -64,7 +64,7 @@ def smooth_knn(
     distances = np.ascontiguousarray(distances, dtype=np.float32)
     rhos = _offsets(distances, local_connectivity)
     # In float64, so that the bisection stops at the same step as umap-learn's, whose sum is too.
-    excess = np.maximum(distances[:, 1:] - rhos[:, None], 0).T.astype(np.float64, order="C")
+    excess = _excess(distances[:, 1:], rhos).T.astype(np.float64, order="C")  # (k - 1, n)
     sigmas = _bisect_scales(excess, np.log2(n_neighbors) * bandwidth)
     # Distances of duplicates say nothing about the scale here, so those rows take the floor
     # from all rows.
@@ -90,9 +90,17 @@ def _offsets(distances: np.ndarray, local_connectivity: float) -> np.ndarray:
 
     rhos = nth_positive(whole)
     if part > TOLERANCE:
-        rhos = rhos + part * (nth_positive(whole + 1) - rhos)
+        beyond = nth_positive(whole + 1)
+        reaches = np.isfinite(beyond)  # else infinity less infinity where neighbours are cut
+        rhos = np.where(reaches, rhos + part * (np.where(reaches, beyond, 0) - rhos), np.inf)
     largest = np.where(n_positive > 0, distances[:, -1], 0)
     return np.where(n_positive >= local_connectivity, rhos, largest).astype(np.float32)
+
+
+def _excess(distances: np.ndarray, rhos: np.ndarray) -> np.ndarray:
+    """How far each neighbour is beyond the offset of its row."""
+    with np.errstate(invalid="ignore"):  # rows without a neighbour: infinity less infinity
+        return np.asarray(np.fmax(distances - rhos[:, None], 0))
 
 
 def _bisect_scales(excess: np.ndarray, target: float) -> np.ndarray:
@@ -120,7 +128,7 @@ def _bisect_scales(excess: np.ndarray, target: float) -> np.ndarray:
 
 def directed_memberships(distances: np.ndarray, sigmas: np.ndarray, rhos: np.ndarray) -> np.ndarray:
     """Membership of each neighbour, ``exp(-max(0, d - rho) / sigma)``, shape (n, k), float32."""
-    excess = np.maximum(distances.astype(np.float32, copy=False) - rhos[:, None], 0)
+    excess = _excess(distances.astype(np.float32, copy=False), rhos)
     with np.errstate(divide="ignore", invalid="ignore"):
         strength = np.exp(-excess / sigmas[:, None])
     return np.where((excess == 0) | (sigmas[:, None] == 0), np.float32(1), strength)
