@@ -183,6 +183,7 @@ def test_early_stopping_takes_nan_as_no_progress():
     run = run_with_losses(1.0, float("nan"), float("nan"), 0.5).train(stopping)
     assert run.epoch == 2
     assert stopping.best_score == 1.0
+    assert run_with_losses(float("nan"), 1.0).train(EarlyStopping()).weight == 1.0
 
 
 def test_early_stopping_names_the_logs_there_are():

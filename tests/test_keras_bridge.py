@@ -219,6 +219,33 @@ def test_layers_added_to_a_copy_are_tracked():
     assert len(model.layers) == 1
 
 
+def test_copy_knows_which_layers_it_tracks():
+    new = copy_keras(Subclassed(4))
+    n_layers = len(new.layers)
+    new.out = new.out
+    assert len(new.layers) == n_layers
+
+
+def test_copy_of_a_compiled_model_predicts_with_its_own_weights():
+    model = compiled()
+    x = batch().numpy()
+    assert model.predict(x, verbose=0).any()  # keeps a function of the original
+    new = copy_keras(model)
+    new.set_weights([0 * w for w in new.get_weights()])
+    assert not new.predict(x, verbose=0).any()
+
+
+def test_copy_of_a_built_optimizer_steps_its_own_variables():
+    variable = keras.Variable(torch.ones(3))
+    optimizer = keras.optimizers.SGD(0.5)
+    optimizer.build([variable])
+    new = copy_keras(optimizer)
+    new.apply([torch.ones(3)])
+    assert int(optimizer.iterations) == 0
+    assert variable.numpy().tolist() == [1, 1, 1]
+    assert new._trainable_variables[0].numpy().tolist() == [0.5, 0.5, 0.5]
+
+
 # --- models as modules ----------------------------------------------------------------------
 
 

@@ -148,7 +148,7 @@ class TimeBudget(Callback):
         self._stop_when_spent(run)  # for loops that do not stop within an epoch
 
     def _stop_when_spent(self, run: TrainingRun) -> None:
-        if self.stopped_step is None and run.seconds >= self.max_time_seconds:
+        if run.seconds >= self.max_time_seconds:
             self.stopped_step = run.step
             run.stop_training = True
 

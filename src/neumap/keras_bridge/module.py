@@ -141,7 +141,7 @@ class KerasModule(nn.Module):
     ) -> KerasModule:
         """Read what ``to_bytes`` gave; weights are equal to the bit.
 
-        No code of the file is executed: lambdas inside are refused.
+        No code of the file is executed: lambdas inside are refused. The module is on the CPU.
 
         Parameters
         ----------
@@ -155,7 +155,7 @@ class KerasModule(nn.Module):
         ValueError
             If the data are damaged or another kind of file, or a custom class is missing.
         """
-        keras = keras_on_torch()
+        keras, known = keras_on_torch(), dict(custom_objects or {})
         try:
             with zipfile.ZipFile(io.BytesIO(data)) as archive:
                 own_entry = json.loads(archive.read(_OWN_ENTRY))
@@ -168,9 +168,8 @@ class KerasModule(nn.Module):
             path = Path(folder) / "model.keras"
             path.write_bytes(data)
             try:
-                model = keras.saving.load_model(
-                    path, custom_objects=dict(custom_objects or {}), compile=False, safe_mode=True
-                )
+                with keras.device("cpu"):
+                    model = keras.saving.load_model(path, known, compile=False, safe_mode=True)
             except Exception as error:  # Keras raises many kinds, some of the user's layers
                 raise ValueError(
                     "Expected a Keras model that can be rebuilt from its file; Keras cannot. Pass "

@@ -83,6 +83,8 @@ class KerasOptimizer(torch.optim.Optimizer):
         with self._on_device(trained[0].device):
             self._variables = [self._keras.Variable(p) for p in trained]
             self._own.build(self._variables)
+            for variable in self._own.variables:  # some were made where Keras is at home
+                variable.value.data = variable.value.data.to(trained[0].device)
         self._known_lr = self._keras_lr()
         super().__init__(trained, defaults={"lr": self._known_lr})
 
