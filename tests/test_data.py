@@ -27,6 +27,7 @@ from neumap.data import (
     as_rows,
     check_input,
 )
+from neumap.data.rows import is_row_store
 
 N_ROWS, N_FEATURES = 61, 12
 INDICES = torch.tensor([60, 3, 3, 0, 17, 59, 3])
@@ -159,7 +160,8 @@ def as_dense(matrix: Any) -> np.ndarray:
 class TestEveryStore:
     def test_describes_its_rows(self, stored: tuple[np.ndarray, RowStore]) -> None:
         _, rows = stored
-        assert isinstance(rows, RowStore)
+        assert is_row_store(rows)
+        assert rows.nbytes >= 0
         assert (rows.n_rows, rows.row_shape, rows.n_features) == (N_ROWS, (4, 3), N_FEATURES)
         assert rows.device == torch.device("cpu")
 
@@ -420,6 +422,12 @@ class TestDisk:
         rows = as_rows(file.create_dataset("rows", data=X))
         np.testing.assert_array_equal(rows.gather(INDICES).numpy(), X[INDICES.numpy()])
         np.testing.assert_array_equal(rows.to_matrix(), X)
+
+    def test_a_hdf5_file_with_a_user_block(self, tmp_path: Path) -> None:
+        X = dense_answer()
+        with h5py.File(tmp_path / "block.h5", "w", userblock_size=1024) as file:
+            rows = as_rows(file.create_dataset("rows", data=X))
+            np.testing.assert_array_equal(rows.to_matrix(), X)
 
     def test_a_chunked_array_is_unpacked_once(self, tmp_path: Path) -> None:
         source = in_hdf5(dense_answer(), tmp_path, chunks=(7, 4))

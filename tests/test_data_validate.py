@@ -245,7 +245,10 @@ KINDS = ["array", "fortran", "csr", "csc", "coo", "tensor", "memmap", "hdf5", "z
 
 class TestFinite:
     @pytest.mark.parametrize("kind", [*KINDS, "anndata"])
-    def test_count_and_first_position(self, kind: str, tmp_path: Path) -> None:
+    def test_count_and_first_position(
+        self, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("neumap.data.finite._TILE_BYTES", 4096)  # several tiles
         X = np.zeros((3000, 3), dtype=np.float32)
         X[[2500, 2501, 2600], [2, 0, 1]] = np.nan
         X[[7, 2999], [1, 0]] = -np.inf

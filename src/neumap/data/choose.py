@@ -15,7 +15,7 @@ from neumap.data.dataset import DatasetRows
 from neumap.data.dense import DenseRows, Storage
 from neumap.data.disk import MemmapRows
 from neumap.data.kinds import is_dataset, is_on_disk
-from neumap.data.rows import RowStore
+from neumap.data.rows import RowStore, is_row_store
 from neumap.data.sparse import SparseRows
 from neumap.data.validate import Validated
 
@@ -62,7 +62,7 @@ def as_rows(
     >>> as_rows(np.zeros((5, 784), dtype=np.uint8), dims=(28, 28, 1)).row_shape
     (28, 28, 1)
     """
-    if isinstance(X, RowStore):
+    if is_row_store(X):
         return _same_store(X, dims, torch.device(device))
     values = X.X if isinstance(X, Validated) else numeric(open_container(X), "as_rows")
     if isinstance(values, TensorDataset):

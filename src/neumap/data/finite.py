@@ -17,7 +17,7 @@ from scipy import sparse
 from torch import Tensor
 
 from neumap.data.disk import tile_starts
-from neumap.data.rows import RowStore
+from neumap.data.rows import is_row_store
 
 __all__ = ["NonFinite", "find_non_finite"]
 
@@ -85,7 +85,7 @@ def _holds_floats(X: Any) -> bool:
 
 def _tiles(X: Any) -> Iterator[tuple[int, NDArray[Any] | Tensor]]:
     """Cut into consecutive rows; the first value is the number of the tile's first row."""
-    if isinstance(X, RowStore):
+    if is_row_store(X):
         for number, rows in enumerate(X.slices(_STORE_TILE_ROWS)):
             yield number * _STORE_TILE_ROWS, rows
         return

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeGuard
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
-__all__ = ["Matrix", "RowMoments", "RowStore", "resolve_row_shape"]
+__all__ = ["Matrix", "RowMoments", "RowStore", "check_out", "is_row_store", "resolve_row_shape"]
 
 Matrix = NDArray[Any] | sparse.csr_matrix[Any]
 
@@ -41,7 +41,6 @@ class RowMoments(NamedTuple):
     std: Tensor
 
 
-@runtime_checkable
 class RowStore(Protocol):
     """Rows of a data set, addressed by their number."""
 
@@ -115,6 +114,16 @@ class RowStore(Protocol):
             Decides which rows are drawn.
         """
         ...
+
+
+def is_row_store(X: Any) -> TypeGuard[RowStore]:
+    """Whether `X` has the methods of a `RowStore`.
+
+    Looks at the class alone: reading attributes of arbitrary data may raise (a sparse tensor has
+    no ``nbytes``) or cost time.
+    """
+    methods = ("gather", "slices", "to_matrix", "mean_and_scale")
+    return all(callable(getattr(type(X), name, None)) for name in methods)
 
 
 def resolve_row_shape(
