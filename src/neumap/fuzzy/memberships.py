@@ -91,8 +91,8 @@ def _offsets(distances: np.ndarray, local_connectivity: float) -> np.ndarray:
     rhos = nth_positive(whole)
     if part > TOLERANCE:
         beyond = nth_positive(whole + 1)
-        reaches = np.isfinite(beyond)  # else infinity less infinity where neighbours are cut
-        rhos = np.where(reaches, rhos + part * (np.where(reaches, beyond, 0) - rhos), np.inf)
+        with np.errstate(invalid="ignore"):  # infinity less infinity where neighbours are cut
+            rhos = np.where(np.isinf(beyond), beyond, rhos + part * (beyond - rhos))
     largest = np.where(n_positive > 0, distances[:, -1], 0)
     return np.where(n_positive >= local_connectivity, rhos, largest).astype(np.float32)
 

@@ -18,12 +18,13 @@ from neumap.neighbors.graph import Found, own_row_first
 from neumap.neighbors.metrics import Metric, TiledMetric
 from neumap.neighbors.rows import is_sparse
 
-__all__ = ["DescentBackend"]
+__all__ = ["UNKNOWN_TO_PYNNDESCENT", "DescentBackend"]
 
 MAX_CANDIDATES = 60
+QUERY_NEIGHBORS = 30
 NEAR_EPSILON, ANGULAR_EPSILON = 0.12, 0.24  # how far beyond the k-th neighbour a query looks
 _ANGULAR = ("cosine", "correlation", "dice", "jaccard", "hellinger")
-_UNKNOWN_TO_IT = ("ll_dirichlet", "poincare", "softmax_hellinger")
+UNKNOWN_TO_PYNNDESCENT = ("ll_dirichlet", "poincare", "softmax_hellinger")
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class DescentBackend:
 
     def prepare(self, data: Any, metric: Metric) -> Any:
         """Rows as float32, or as bytes for the metrics of packed bits."""
-        if metric.name in _UNKNOWN_TO_IT:
+        if metric.name in UNKNOWN_TO_PYNNDESCENT:
             raise ValueError(
                 f"pynndescent does not know metric {metric.name!r}; expected one of its own or a "
                 "compiled function. Use backend='exact'."
@@ -64,7 +65,8 @@ class DescentBackend:
 
     def query(self, rows: Any, queries: Any, n_neighbors: int, metric: Metric) -> Found:
         """Neighbours of each query among the rows."""
-        index = self._index(rows, n_neighbors, metric)
+        # A graph of few neighbours falls into pieces that a query cannot leave.
+        index = self._index(rows, min(max(n_neighbors, QUERY_NEIGHBORS), rows.shape[0]), metric)
         epsilon = ANGULAR_EPSILON if metric.name in _ANGULAR else NEAR_EPSILON
         indices, distances = index.query(queries, k=n_neighbors, epsilon=epsilon)
         return indices.astype(np.int64), distances.astype(np.float32)

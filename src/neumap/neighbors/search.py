@@ -9,9 +9,10 @@ from typing import Any, Literal
 
 import numpy as np
 import scipy.sparse
+import torch
 
 from neumap.neighbors import sparse
-from neumap.neighbors.descent import DescentBackend
+from neumap.neighbors.descent import UNKNOWN_TO_PYNNDESCENT, DescentBackend
 from neumap.neighbors.exact import ExactBackend
 from neumap.neighbors.graph import Found, NeighborBackend, NeighborGraph
 from neumap.neighbors.hnsw import HnswBackend, found_share
@@ -50,7 +51,7 @@ def find_neighbors(  # noqa: PLR0913 - one argument per choice the user has
     backend: BackendName | NeighborBackend = "auto",
     n_jobs: int = -1,
     seed: int | None = 0,
-    device: str = "cpu",
+    device: str | torch.device = "cpu",
     verbose: bool = False,
 ) -> NeighborGraph:
     """Find the nearest neighbours of every row of X.
@@ -77,8 +78,8 @@ def find_neighbors(  # noqa: PLR0913 - one argument per choice the user has
     seed : int or None, default=0
         With a seed, "exact" and "hnsw" give the same neighbours at each call, "pynndescent" does
         with ``n_jobs=1``. None is faster: "hnsw" then builds its graph with all threads.
-    device : str, default="cpu"
-        Torch device of the exact search.
+    device : str or torch.device, default="cpu"
+        Where the exact search computes its tiles.
     verbose : bool, default=False
         Log at level INFO rather than DEBUG.
 
@@ -109,7 +110,7 @@ def find_neighbors(  # noqa: PLR0913 - one argument per choice the user has
         return neighbors_from_distances(data, k)
     chosen = resolve_metric(metric, metric_kwds)
     search = _resolve_backend(
-        backend, data, data.shape[0], chosen, device=device, n_jobs=n_jobs, seed=seed
+        backend, data, data.shape[0], chosen, device=str(device), n_jobs=n_jobs, seed=seed
     )
     rows = search.prepare(data, chosen)
     indices, distances = search.search(rows, k, chosen)
@@ -130,7 +131,7 @@ def query_neighbors(  # noqa: PLR0913 - the arguments of find_neighbors
     backend: BackendName | NeighborBackend = "auto",
     n_jobs: int = -1,
     seed: int | None = 0,
-    device: str = "cpu",
+    device: str | torch.device = "cpu",
 ) -> Found:
     """Find the training rows nearest to each new row.
 
@@ -170,7 +171,7 @@ def query_neighbors(  # noqa: PLR0913 - the arguments of find_neighbors
         return query_from_distances(new, k)
     chosen = resolve_metric(metric, metric_kwds)
     search = _resolve_backend(
-        backend, train, new.shape[0], chosen, device=device, n_jobs=n_jobs, seed=seed
+        backend, train, new.shape[0], chosen, device=str(device), n_jobs=n_jobs, seed=seed
     )
     return search.query(search.prepare(train, chosen), search.prepare(new, chosen), k, chosen)
 
@@ -241,7 +242,7 @@ def _automatic(data: Any, n_queries: int, metric: Metric, device: str) -> Backen
         return "exact" if few or device != "cpu" else "hnsw"
     if isinstance(metric, TiledMetric) and metric.function is not None:
         return "exact" if pairs <= MAX_CALLABLE_PAIRS else "pynndescent"
-    if metric.name in ("ll_dirichlet", "poincare", "softmax_hellinger"):
+    if metric.name in UNKNOWN_TO_PYNNDESCENT:
         return "exact"
     budget = MAX_EXACT_PAIRS * (100 if device != "cpu" or sparse.supports(metric) else 1)
     return "exact" if pairs * n_columns <= budget else "pynndescent"
