@@ -7,10 +7,12 @@ import json
 import math
 import os
 import pickle
+import re
 import stat
 import struct
 import subprocess
 import sys
+import types
 import zipfile
 import zlib
 from pathlib import Path
@@ -709,11 +711,17 @@ def test_tensors_that_do_not_fit() -> None:
 def test_names_in_a_file_import_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "evil.py").write_text("raise SystemExit('imported')")
     monkeypatch.syspath_prepend(tmp_path)
+    borrowed = types.ModuleType("neumap.archive._borrowed")
+    borrowed.Identity = nn.Identity  # type: ignore[attr-defined]  # from elsewhere, imported there
+    monkeypatch.setitem(sys.modules, borrowed.__name__, borrowed)
     spec = describe_module(nn.Identity())
     for root in (
         {"class": "evil.Net", "config": {}},
         {"class": "neumap.networks.torch.nn.Identity", "config": {}},
         {"class": "neumap.archive.read_archive", "config": {"path": "x"}},
+        {"class": "neumap.archive._file.Path", "config": {}},
+        {"class": "neumap.archive.Archive", "config": {}},
+        {"class": "neumap.archive._borrowed.Identity", "config": {}},
         {"class": "neumap.no_such_room.Net", "config": {}},
     ):
         with pytest.raises(ArchiveError, match="no code is imported because a file names it"):
@@ -811,3 +819,28 @@ def test_pairs_of_names_do_not_collide(tmp_path: Path) -> None:
     got = read_archive(tmp_path).tensors
     net = unpack_module(describe_module(nets["enc"]), got, "enc")
     assert torch.equal(net.weight, nets["enc"].weight)  # type: ignore[arg-type]
+
+
+def test_examples_of_the_documentation_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnxruntime")
+    page = Path(__file__).parents[1] / "docs" / "saving.md"
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) >= 5
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"__name__": "saving"}
+    for block in blocks:
+        exec(compile(block, str(page), "exec"), names)
+
+
+def test_file_of_format_1_stays_readable() -> None:
+    """The promise of docs/saving.md. A new format gets a file of its own beside this one."""
+    archive = read_archive(Path(__file__).parent / "data" / "format_1.neumap")
+    assert archive.blobs == {"note": b"hello"}
+    assert archive.metadata["dims"] == (28, 28)
+    assert archive.metadata["limit"] == math.inf
+    assert archive.tensors["half"].tolist() == [1.5, -2.0]
+    assert unpack_csr(archive.tensors, "graph").toarray().tolist() == [[0, 2.5], [0, 0]]
+    net = unpack_module(archive.metadata["encoder"], archive.tensors, "encoder")
+    # By hand: (1 - 2*2 + 1, .5 + 4*2 - 1) = (-2, 7.5); leaky: (-.5, 7.5); 2*(-.5) + 3*7.5 = 21.5.
+    assert net(torch.tensor([[1.0, 2.0]])).tolist() == [[21.5]]
+    assert not net.training

@@ -138,7 +138,9 @@ def _class_of_neumap(full: str) -> type[nn.Module] | None:
         found = getattr(importlib.import_module(place), name, None)
     except ModuleNotFoundError:
         return None
-    return found if isinstance(found, type) and issubclass(found, nn.Module) else None
+    if not isinstance(found, type) or not issubclass(found, nn.Module):
+        return None
+    return found if found.__module__.startswith("neumap.") else None  # what a file here imports
 
 
 def _tie(module: nn.Module, tied: Mapping[str, str], name: str) -> None:
