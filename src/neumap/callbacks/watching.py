@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -148,6 +148,8 @@ class ProgressBar(Callback):
         Name in ``run.logs`` shown beside the bar.
     description : str, default="training"
         Text before the bar.
+    tqdm_kwds : mapping, optional
+        Further arguments of ``tqdm.tqdm``, such as ``{"ncols": 80}``.
 
     Examples
     --------
@@ -156,8 +158,14 @@ class ProgressBar(Callback):
     """
 
     def __init__(
-        self, *, enabled: bool = True, monitor: str = "loss", description: str = "training"
+        self,
+        *,
+        enabled: bool = True,
+        monitor: str = "loss",
+        description: str = "training",
+        tqdm_kwds: Mapping[str, Any] | None = None,
     ) -> None:
+        self.tqdm_kwds = dict(tqdm_kwds or {})
         self.enabled = enabled
         self.monitor = monitor
         self.description = description
@@ -172,7 +180,8 @@ class ProgressBar(Callback):
         if self.enabled:
             from tqdm.auto import tqdm
 
-            self._bar = tqdm(total=run.n_steps, desc=self.description, unit="step")
+            shown = {"total": run.n_steps, "desc": self.description, "unit": "step"}
+            self._bar = tqdm(**{**shown, **self.tqdm_kwds})
 
     def on_step_end(self, run: TrainingRun) -> None:
         if self._bar is not None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
 
 __all__ = ["check_parameters"]
 
@@ -13,13 +16,10 @@ INIT_WORDS = ("auto", "spectral", "tswspectral", "pca", "random")
 
 def _number(name: str, value: Any, low: float, high: float | None = None) -> None:
     """Raise unless `value` is a real number in [low, high]."""
-    inside = (
-        isinstance(value, numbers.Real)
-        and not isinstance(value, bool)
-        and value >= low
-        and (high is None or value <= high)
-    )
-    if not inside:
+    number = float("nan")
+    if type(value) not in (bool, np.bool_) and isinstance(value, numbers.Real):
+        number = float(value)
+    if not low <= number <= (math.inf if high is None else high):
         span = f"at least {low}" if high is None else f"between {low} and {high}"
         raise ValueError(f"{name} must be a number {span}, got {value!r}. Change {name}.")
 
@@ -95,7 +95,9 @@ def _check_init(init: Any) -> None:
 
 
 def _check_jobs(n_jobs: Any) -> None:
-    if n_jobs is not None and (not isinstance(n_jobs, numbers.Integral) or n_jobs == 0 or n_jobs < -1):
+    if n_jobs is not None and (
+        not isinstance(n_jobs, numbers.Integral) or n_jobs == 0 or n_jobs < -1
+    ):
         raise ValueError(f"n_jobs must be a positive integer, or -1 for all cores, got {n_jobs!r}.")
 
 

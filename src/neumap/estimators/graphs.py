@@ -1,4 +1,4 @@
-"""From checked data to the fuzzy graph that is trained on: neighbours, memberships, labels."""
+"""From checked data to the fuzzy graph that is trained on: neighbours, memberships, targets."""
 
 from __future__ import annotations
 
@@ -6,12 +6,23 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
-from neumap.fuzzy import FuzzyGraph, fuzzy_simplicial_set
-from neumap.neighbors import NeighborGraph, find_neighbors
+from neumap.fuzzy import FuzzyGraph, edge_distances, fuzzy_simplicial_set, local_radii
+from neumap.neighbors import (
+    DescentBackend,
+    NeighborBackend,
+    NeighborGraph,
+    disconnection_distance_of,
+    find_neighbors,
+    neighbors_from_knn,
+    query_neighbors,
+)
+from neumap.neighbors.search import BackendName
+from neumap.supervision import supervise
 
-__all__ = ["Graph", "GraphSettings", "build_graph"]
+__all__ = ["Graph", "GraphSettings", "Targets", "build_graph", "neighbors_among_training_rows"]
 
 
 @dataclass(frozen=True)
@@ -26,8 +37,51 @@ class GraphSettings:
     disconnection_distance: float | None
     precomputed_knn: Any
     force_approximation_algorithm: bool
+    angular_rp_forest: bool
+    low_memory: bool
     n_jobs: int | None
+    seed: int | None
     verbose: bool
+
+    @property
+    def farthest(self) -> float | None:
+        """Distance from which rows count as unrelated."""
+        if self.disconnection_distance is not None:
+            return self.disconnection_distance
+        return disconnection_distance_of(self.metric)
+
+    def search(self, device: torch.device) -> dict[str, Any]:
+        """Return the arguments of a neighbour search."""
+        return {
+            "metric": self.metric,
+            "metric_kwds": self.metric_kwds,
+            "backend": self._backend(),
+            "n_jobs": -1 if self.n_jobs is None else self.n_jobs,
+            "seed": None if self.seed is None else self.seed % 2**31,
+            "device": str(device),
+        }
+
+    def _backend(self) -> BackendName | NeighborBackend:
+        if self.angular_rp_forest or not self.low_memory:
+            # Both are settings of nearest-neighbour descent; asking for them asks for it.
+            return DescentBackend(
+                n_jobs=-1 if self.n_jobs is None else self.n_jobs,
+                seed=self.seed,
+                low_memory=self.low_memory,
+                angular=self.angular_rp_forest,
+            )
+        return "hnsw" if self.force_approximation_algorithm else "auto"
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Labels or values of the rows and how they reshape the graph."""
+
+    values: Any
+    metric: Any
+    metric_kwds: dict[str, Any] | None
+    weight: float
+    n_neighbors: int
 
 
 @dataclass(frozen=True)
@@ -39,11 +93,20 @@ class Graph:
     neighbor_seconds: float
     fuzzy_seconds: float
 
+    @property
+    def total_weight(self) -> float:
+        """Sum of the weights of all undirected edges."""
+        return float(self.fuzzy.weights.sum(dtype=np.float64))
+
+    def radii(self) -> np.ndarray:
+        """Return the log local radius of each row, for densMAP."""
+        return local_radii(self.fuzzy, edge_distances(self.fuzzy, self.neighbors) ** 2)
+
 
 def build_graph(
-    matrix: Any, settings: GraphSettings, *, seed: int, device: torch.device
+    matrix: Any, settings: GraphSettings, targets: Targets | None, *, device: torch.device
 ) -> Graph:
-    """Find neighbours and turn them into membership strengths.
+    """Find neighbours, turn them into membership strengths, and let targets reshape those.
 
     Parameters
     ----------
@@ -51,30 +114,48 @@ def build_graph(
         Rows, or distances where the metric is ``"precomputed"``.
     settings : GraphSettings
         Parameters of the graph.
-    seed : int
-        For approximate searches.
+    targets : Targets or None
+        Labels or values, one per row.
     device : torch.device
         Where exact searches run.
     """
     began = time.perf_counter()
-    neighbors = find_neighbors(
-        matrix,
-        settings.n_neighbors,
-        metric=settings.metric,
-        metric_kwds=settings.metric_kwds,
-        backend="hnsw" if settings.force_approximation_algorithm else "auto",
-        n_jobs=-1 if settings.n_jobs is None else settings.n_jobs,
-        seed=seed % 2**31,
-        device=str(device),
-        verbose=settings.verbose,
-    )
+    neighbors = _neighbors(matrix, settings, device)
     found = time.perf_counter()
     fuzzy = fuzzy_simplicial_set(
         neighbors,
         set_op_mix_ratio=settings.set_op_mix_ratio,
         local_connectivity=settings.local_connectivity,
-        disconnection_distance=settings.disconnection_distance,
+        disconnection_distance=settings.farthest,
     )
+    if targets is not None:
+        fuzzy = supervise(
+            fuzzy,
+            targets.values,
+            target_metric=targets.metric,
+            target_metric_kwds=targets.metric_kwds,
+            target_weight=targets.weight,
+            target_n_neighbors=targets.n_neighbors,
+            seed=0 if settings.seed is None else settings.seed % 2**31,
+        )
     return Graph(neighbors, fuzzy, found - began, time.perf_counter() - found)
 
 
+def _neighbors(matrix: Any, settings: GraphSettings, device: torch.device) -> NeighborGraph:
+    """Take the user's neighbours where they fit, search otherwise."""
+    given = settings.precomputed_knn
+    if given is not None and given[0] is not None:  # umap-learn's default is (None, None, None)
+        checked = neighbors_from_knn(given, matrix.shape[0], settings.n_neighbors)
+        if checked is not None:
+            return checked
+    return find_neighbors(
+        matrix, settings.n_neighbors, verbose=settings.verbose, **settings.search(device)
+    )
+
+
+def neighbors_among_training_rows(
+    training: Any, new: Any, settings: GraphSettings, *, device: torch.device
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return indices and distances of the training rows nearest to each new row."""
+    n_neighbors = min(settings.n_neighbors, training.shape[0])
+    return query_neighbors(training, new, n_neighbors, **settings.search(device))

@@ -1,27 +1,51 @@
-"""``ParametricUMAP``: a network that gives positions, and loading one from a file."""
+"""``ParametricUMAP``: a network that gives positions."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal, Self
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
+from torch import nn
 
-from neumap._random import RandomState
+from neumap._random import RandomState, resolve_seed, torch_seeded
 from neumap.callbacks import Callback
-from neumap.data import Validated, as_rows
-from neumap.estimators.encoders import prepare_encoder
+from neumap.data import RowStore, Validated, as_rows
+from neumap.estimators.encoders import prepare_decoder, prepare_encoder
+from neumap.estimators.fitting import (
+    Fit,
+    check_positions,
+    device_of,
+    encode_classes,
+    row_count,
+)
+from neumap.estimators.landmarks import (
+    Landmarks,
+    SampleMode,
+    check_landmark_positions,
+    choose_landmarks,
+    drift,
+)
 from neumap.estimators.presets import PRESETS, Preset, encoder_plan
-from neumap.estimators.umap import UMAP, _Fit
+from neumap.estimators.reconstruction import choose_loss
+from neumap.estimators.umap import UMAP
+from neumap.keras_bridge import split_fit_kwargs
+from neumap.losses.classifier import ClassifierTerm
+from neumap.losses.correlation import CorrelationTerm
+from neumap.losses.landmarks import LandmarkTerm
+from neumap.losses.reconstruction import ReconstructionTerm, validation_loss
 from neumap.losses.terms import Term, UmapTerm
 from neumap.networks import MLP, ConvEncoder
 from neumap.training import Embedder, EncoderEmbedder, Plan
 from neumap.training.embedders import encode_rows
+from neumap.training.loop import Validation
 
-__all__ = ["ParametricUMAP", "load_ParametricUMAP"]
+__all__ = ["ParametricUMAP"]
 
 
 class ParametricUMAP(UMAP):
@@ -156,6 +180,93 @@ class ParametricUMAP(UMAP):
         self.keras_fit_kwargs = keras_fit_kwargs
         self.preset = preset
 
+    # ---------------------------------------------------------------- fit
+
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        precomputed_distances: Any = None,
+        landmark_positions: Any = None,
+        ensure_all_finite: bool | Literal["allow-nan"] = True,
+    ) -> Self:
+        """Learn a network that maps X.
+
+        A fit starts from fresh weights (or from a copy of `encoder` as it was passed), however
+        often it is called. It goes on from the fitted encoder only where landmarks are to be kept:
+        with `landmark_positions`, or after :meth:`add_landmarks`.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix, table, Tensor, Dataset or AnnData, (n_samples, ...)
+            Training rows; flat rows may be reshaped for the network by `dims`.
+        y : array-like of shape (n_samples,) or (n_samples, n_targets), optional
+            Labels (-1 for unlabelled rows) or values; see `target_metric`.
+        precomputed_distances : array or sparse matrix (n_samples, n_samples), optional
+            Distances that decide the graph, with ``metric="precomputed"``; the network reads X.
+        landmark_positions : array of shape (n_samples, n_components), optional
+            Positions some rows should keep; rows of NaN are free.
+        ensure_all_finite : bool or "allow-nan", default=True
+            Whether missing and infinite values are refused.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If a parameter or the data are not as they should be.
+        TrainingDivergedError
+            If the loss is no longer finite.
+        """
+        data = self._check_X(X, ensure_all_finite)
+        n_rows = row_count(data.X)
+        positions = check_landmark_positions(landmark_positions, n_rows, self.n_components)
+        pending = self._pending_landmarks
+        if positions is None and pending is not None:
+            y = None if y is None else pending.extend_targets(y, n_rows)
+            data, positions = pending.append_to(data)
+        self._fit(
+            data,
+            y,
+            distances=self._distances(precomputed_distances, positions, n_rows),
+            landmarks=positions,
+            start_from=None if positions is None else getattr(self, "encoder_", None),
+        )
+        if positions is not None and self.transform_mode == "embedding":
+            self.report_["landmark_drift"] = drift(self.embedding_, positions)
+        self._cut_to(n_rows)
+        return self
+
+    def _distances(self, given: Any, landmarks: NDArray[np.float32] | None, n_rows: int) -> Any:
+        """Return the distances that replace rows in the graph, or None."""
+        if given is None:
+            return None
+        if self.metric != "precomputed":
+            raise ValueError(
+                f"precomputed_distances need metric='precomputed', got metric={self.metric!r}. "
+                "Set the metric, or leave the distances out."
+            )
+        if landmarks is not None and len(landmarks) != n_rows:
+            raise ValueError(
+                "add_landmarks appends rows, for which precomputed_distances has no entries. Pass "
+                "landmark_positions for rows of X instead."
+            )
+        return given
+
+    def _cut_to(self, n_rows: int) -> None:
+        """Drop what belongs to landmark rows that were appended to X."""
+        if self.graph_.shape[0] > n_rows:
+            self.graph_ = self.graph_[:n_rows, :n_rows]
+            if hasattr(self, "embedding_"):
+                self.embedding_ = self.embedding_[:n_rows]
+
+    @property
+    def _pending_landmarks(self) -> Landmarks | None:
+        return self.__dict__.get("_landmarks")
+
     def _preset(self) -> Preset:
         if self.preset not in PRESETS:
             raise ValueError(f"preset must be one of {list(PRESETS)}, got {self.preset!r}.")
@@ -164,40 +275,270 @@ class ParametricUMAP(UMAP):
     def _dims(self) -> tuple[int, ...] | None:
         return None if self.dims is None else tuple(self.dims)
 
-    def _trained_parts(self, fit: _Fit) -> tuple[Embedder, list[Term]]:
-        if not self.parametric_embedding:
-            return super()._trained_parts(fit)
-        preset = self._preset()
-        encoder = prepare_encoder(
-            self.encoder, fit.rows, self.n_components, preset.hidden, fit.seed
-        )
-        umap = UmapTerm(self._kernel(), preset.softening, preset.n_partners)
-        return EncoderEmbedder(encoder, fit.rows), [umap]
+    def _trained_parts(self, fit: Fit) -> tuple[Embedder, list[Term]]:
+        if self.parametric_embedding:
+            embedder: Embedder = EncoderEmbedder(self._network(fit), fit.rows)
+            preset = self._preset()
+            terms: list[Term] = [UmapTerm(self._kernel(), preset.softening, preset.n_partners)]
+            terms += self._density_terms(fit)
+        else:
+            embedder, terms = super()._trained_parts(fit)
+        return embedder, [*terms, *self._extra_terms(fit, embedder)]
 
-    def _plan(self, fit: _Fit) -> Plan:
+    def _network(self, fit: Fit) -> nn.Module:
+        if fit.start_from is not None:
+            return copy.deepcopy(fit.start_from).to(fit.device)
+        hidden = self._preset().hidden
+        return prepare_encoder(self.encoder, fit.rows, self.n_components, hidden, fit.seed)
+
+    def _extra_terms(self, fit: Fit, embedder: Embedder) -> list[Term]:
+        """Return the terms that stand beside UMAP's, those that are asked for."""
+        terms: list[Term] = []
+        if self.parametric_reconstruction:
+            terms.append(self._reconstruction_term(fit))
+        if self.global_correlation_loss_weight:
+            terms.append(CorrelationTerm(self.global_correlation_loss_weight, rows=fit.rows))
+        if fit.landmarks is not None:
+            terms.append(self._landmark_term(fit, fit.landmarks))
+        if self.classifier_loss_weight:
+            terms.append(self._classifier_term(fit, embedder))
+        return terms
+
+    def _reconstruction_term(self, fit: Fit) -> ReconstructionTerm:
+        hidden = self._preset().hidden
+        return ReconstructionTerm(
+            prepare_decoder(self.decoder, fit.rows, self.n_components, hidden, fit.seed),
+            choose_loss(self.parametric_reconstruction_loss_fcn, fit.rows),
+            weight=self.parametric_reconstruction_loss_weight,
+            joint=self.autoencoder_loss,
+            rows=fit.rows,
+        )
+
+    def _landmark_term(self, fit: Fit, positions: NDArray[np.float32]) -> LandmarkTerm:
+        pending = self._pending_landmarks
+        targets = positions if fit.distinct is None else positions[fit.distinct.first]
+        return LandmarkTerm(
+            torch.from_numpy(targets).to(fit.device),
+            weight=self.landmark_loss_weight if pending is None else pending.loss_weight,
+            loss_fn=self.landmark_loss_fn,
+        )
+
+    def _classifier_term(self, fit: Fit, embedder: Embedder) -> ClassifierTerm:
+        if fit.targets is None:
+            raise ValueError(
+                "classifier_loss_weight needs labels: call fit(X, y), with -1 for rows without one."
+            )
+        classes = encode_classes(fit.targets)
+        with torch_seeded(fit.seed, "classifier"):
+            head = nn.Linear(self.n_components, len(classes.labels)).to(fit.device)
+        return ClassifierTerm(
+            head,
+            torch.from_numpy(classes.codes).to(fit.device),
+            weight=self.classifier_loss_weight,
+            locate=embedder.locate,
+        )
+
+    def _plan(self, fit: Fit) -> Plan:
         if not self.parametric_embedding:
             return super()._plan(fit)
         return encoder_plan(
             self._preset(),
             self._budget(),
-            float(fit.graph.fuzzy.weights.sum(dtype=np.float64)),
+            fit.graph.total_weight,
             own_network=self.encoder is None or isinstance(self.encoder, str | MLP | ConvEncoder),
             own_optimizer=self.optimizer is not None,
         )
 
-    def _keep(self, fit: _Fit, embedder: Embedder) -> None:
-        super()._keep(fit, embedder)
-        if isinstance(embedder, EncoderEmbedder):
-            self.encoder_ = embedder.encoder
-            self.row_shape_ = fit.rows.row_shape
+    def _watchers(self) -> list[Callback]:
+        return [*super()._watchers(), *split_fit_kwargs(self.keras_fit_kwargs).callbacks]
 
-    def _place(self, new: Validated) -> NDArray[np.float32]:
+    def _shows_progress(self) -> bool:
+        wanted = split_fit_kwargs(self.keras_fit_kwargs).verbose
+        return super()._shows_progress() if wanted is None else wanted
+
+    def _validation(self, fit: Fit, embedder: Embedder, terms: Sequence[Term]) -> Validation | None:
+        """Return a function that gives the reconstruction loss of held-out rows."""
+        if self.reconstruction_validation is None:
+            return None
+        decoders = [term for term in terms if isinstance(term, ReconstructionTerm)]
+        if not decoders or embedder.encoder is None:
+            raise ValueError(
+                "reconstruction_validation needs an encoder and a decoder to validate. Set "
+                "parametric_reconstruction=True, with parametric_embedding=True."
+            )
+        held_out = self._validation_rows(fit)
+        encoder, term = embedder.encoder, decoders[0]
+
+        def validate() -> dict[str, float]:
+            value = validation_loss(encoder, term.decoder, term.loss, held_out)
+            return {"val_loss": term.weight * value, "val_reconstruction_loss": value}
+
+        return validate
+
+    def _validation_rows(self, fit: Fit) -> RowStore:
+        checked = self._check_X(self.reconstruction_validation, True, fitted=True)
+        return as_rows(checked.X, dims=fit.rows.row_shape, device=fit.device)
+
+    def _keep_graph(self, fit: Fit, X: Any) -> None:
         if not self.parametric_embedding:
+            super()._keep_graph(fit, X)
+
+    def _keep_positions(self, fit: Fit, embedder: Embedder, terms: Sequence[Term]) -> None:
+        super()._keep_positions(fit, embedder, terms)
+        self.row_shape_ = fit.rows.row_shape
+        if embedder.encoder is not None:
+            self.encoder_ = embedder.encoder
+        for name in ("decoder_", "reconstruction_loss_", "classifier_", "classes_"):
+            self.__dict__.pop(name, None)  # of an earlier fit
+        for term in terms:
+            if isinstance(term, ReconstructionTerm):
+                self.decoder_, self.reconstruction_loss_ = term.decoder, term.loss
+            elif isinstance(term, ClassifierTerm):
+                assert fit.targets is not None
+                self.classifier_ = term.head
+                self.classes_ = encode_classes(fit.targets).labels
+
+    # ---------------------------------------------------------------- use
+
+    def _place(self, new: Validated) -> Any:
+        if not self.parametric_embedding or self.transform_mode == "graph":
             return super()._place(new)
-        device = next(self.encoder_.parameters()).device
-        return encode_rows(self.encoder_, as_rows(new.X, dims=self.row_shape_, device=device))
+        return encode_rows(self.encoder_, self._as_network_rows(new))
 
+    def _as_network_rows(self, new: Validated) -> RowStore:
+        return as_rows(new.X, dims=self.row_shape_, device=device_of(self.encoder_))
 
-def load_ParametricUMAP(path: Any) -> ParametricUMAP:
-    """placeholder."""
-    raise NotImplementedError
+    def inverse_transform(self, X: ArrayLike) -> NDArray[np.float32]:
+        """Return rows of data for positions on the map.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_components)
+            Positions.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features), float32
+            Decoded rows in data space, shaped like the rows passed to :meth:`fit`.
+
+        Raises
+        ------
+        NotFittedError
+            Before :meth:`fit`.
+        ValueError
+            If there is no decoder, or the positions have another width.
+        """
+        check_is_fitted(self, "graph_")
+        if not hasattr(self, "decoder_"):
+            return super().inverse_transform(X)
+        positions = check_positions(X, self.n_components)
+        points = as_rows(positions, device=device_of(self.decoder_))
+        outputs = torch.from_numpy(encode_rows(self.decoder_, points))
+        rows = self.reconstruction_loss_.activation(outputs).numpy()
+        return np.asarray(rows.reshape(len(rows), *self.input_shape_))
+
+    def predict_proba(self, X: Any) -> NDArray[np.float32]:
+        """Return the probability of each class, by the classifier trained with the map.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes), float32
+            In the order of ``classes_``.
+
+        Raises
+        ------
+        ValueError
+            If no classifier was trained.
+        """
+        check_is_fitted(self, "graph_")
+        if not hasattr(self, "classifier_"):
+            raise ValueError(
+                "There is no classifier. Fit with classifier_loss_weight=1.0 and labels y to train "
+                "one with the map."
+            )
+        points = as_rows(self.transform(X), device=device_of(self.classifier_))
+        logits = torch.from_numpy(encode_rows(self.classifier_, points))
+        return np.asarray(logits.softmax(1).numpy())
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Return the most probable class of each row; see :meth:`predict_proba`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Labels as passed to :meth:`fit`.
+        """
+        return np.asarray(self.classes_[self.predict_proba(X).argmax(axis=1)])
+
+    # ---------------------------------------------------------------- landmarks
+
+    def add_landmarks(
+        self,
+        X: Any,
+        sample_pct: float = 0.01,
+        sample_mode: SampleMode = "uniform",
+        landmark_loss_weight: float = 0.01,
+        idx: Any = None,
+        reset_optimizer: bool = True,
+    ) -> Self:
+        """Keep some rows where they are now in the next fit, which goes on from this encoder.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows to choose from, usually the training rows so far.
+        sample_pct : float, default=0.01
+            Share of the rows to keep, at least one row.
+        sample_mode : {"uniform", "predetermined"}, default="uniform"
+            Whether rows are drawn or given by `idx`.
+        landmark_loss_weight : float, default=0.01
+            Weight of their loss in the next fits; larger values hold them more firmly.
+        idx : array-like of int, optional
+            Row numbers, for ``sample_mode="predetermined"``.
+        reset_optimizer : bool, default=True
+            The optimiser always starts afresh; False is refused.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        NotFittedError
+            Before :meth:`fit`.
+        ValueError
+            If an argument is out of range.
+        """
+        check_is_fitted(self, "encoder_")
+        if not reset_optimizer:
+            raise ValueError(
+                "reset_optimizer must be True: an optimiser's memory belongs to the graph it was "
+                "trained on and is not kept. Leave the argument out."
+            )
+        data = self._check_X(X, True, fitted=True)
+        seed = resolve_seed(self.random_state)
+        rows = choose_landmarks(row_count(data.X), sample_pct, sample_mode, idx, seed)
+        chosen = replace(data, X=data.X[rows])
+        positions = encode_rows(self.encoder_, self._as_network_rows(chosen))
+        self._landmarks = Landmarks(chosen.X, positions, landmark_loss_weight)
+        return self
+
+    def remove_landmarks(self) -> Self:
+        """Forget the landmarks; the next fit starts afresh.
+
+        Returns
+        -------
+        self
+        """
+        self.__dict__.pop("_landmarks", None)
+        return self

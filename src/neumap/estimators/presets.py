@@ -14,6 +14,10 @@ from neumap.training import Plan
 __all__ = ["PRESETS", "Preset", "encoder_plan", "table_epochs", "table_plan"]
 
 
+# Bounded forces for the first half, then the exact kernel.
+BOUNDED_THEN_EXACT = Softening(start=1.0, end=0.01, hold=0.5)
+
+
 @dataclass(frozen=True)
 class Preset:
     """A default network and the course of its training.
@@ -39,7 +43,7 @@ class Preset:
     batch_edges: int
     final_batch_edges: int
     peak_learning_rate: float
-    softening: Softening = Softening(start=1.0, end=0.01, hold=0.5)
+    softening: Softening = BOUNDED_THEN_EXACT
     n_partners: int = 32
 
 

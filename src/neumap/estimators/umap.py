@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -14,20 +12,41 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
+from torch import nn
 
 from neumap._device import resolve_device
 from neumap._random import RandomState, resolve_seed
 from neumap.callbacks import Callback, ProgressBar
-from neumap.data import RowStore, Validated, as_rows, check_input
+from neumap.data import Validated, as_rows, check_input
 from neumap.estimators.checks import check_parameters
-from neumap.estimators.graphs import Graph, GraphSettings, build_graph
+from neumap.estimators.fitting import (
+    DistinctRows,
+    Fit,
+    check_positions,
+    check_targets,
+    distinct_rows,
+    embedded_radii,
+    resolve_optimizer,
+    row_count,
+)
+from neumap.estimators.graphs import (
+    GraphSettings,
+    Targets,
+    build_graph,
+    neighbors_among_training_rows,
+)
+from neumap.estimators.placement import average_neighbors, place_rows
 from neumap.estimators.presets import Budget, table_plan
+from neumap.fuzzy import membership_to_train
+from neumap.keras_bridge import wrap_callbacks
+from neumap.layout import initial_positions
 from neumap.losses import Kernel
+from neumap.losses.density import DensityTerm
 from neumap.losses.terms import Softening, Term, UmapTerm
 from neumap.sampling import EdgeSampler
 from neumap.similarity import find_ab
-from neumap.training import Embedder, Plan, TableEmbedder, optimizer_factory, train
-from neumap.training.loop import History
+from neumap.training import Embedder, Plan, TableEmbedder, train
+from neumap.training.loop import History, Validation
 
 __all__ = ["UMAP"]
 
@@ -38,17 +57,7 @@ TABLE_SOFTENING = Softening(start=0.01, end=0.001, hold=0.0)
 TABLE_PARTNERS = 5
 
 
-@dataclass(frozen=True)
-class _Fit:
-    """What one fit works on, handed from step to step."""
-
-    rows: RowStore
-    graph: Graph
-    seed: int
-    device: torch.device
-
-
-class UMAP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class UMAP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """placeholder."""
 
     def __init__(
@@ -161,7 +170,7 @@ class UMAP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
         ----------
         X : array-like, sparse matrix, table, Tensor, Dataset or AnnData, (n_samples, n_features)
             Training rows; distances (n_samples, n_samples) if ``metric="precomputed"``.
-        y : array-like of shape (n_samples,), optional
+        y : array-like of shape (n_samples,) or (n_samples, n_targets), optional
             Labels (-1 for unlabelled rows) or values; see `target_metric`.
         ensure_all_finite : bool or "allow-nan", default=True
             Whether missing and infinite values are refused.
@@ -195,18 +204,13 @@ class UMAP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
             radii; with ``transform_mode="graph"`` the fuzzy graph as a sparse matrix.
         """
         self.fit(X, y, **fit_params)
-        return self._fit_result()
-
-    def _fit_result(self) -> Any:
         if self.transform_mode == "graph":
             return self.graph_
         if self.output_dens:
             return self.embedding_, self.rad_orig_, self.rad_emb_
         return self.embedding_
 
-    def transform(
-        self, X: Any, *, ensure_all_finite: bool | Literal["allow-nan"] = True
-    ) -> NDArray[np.float32]:
+    def transform(self, X: Any, *, ensure_all_finite: bool | Literal["allow-nan"] = True) -> Any:
         """Place rows on the learned map.
 
         Each row is placed on its own: near its neighbours among the training rows, then moved by
@@ -215,18 +219,27 @@ class UMAP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Rows to place.
+            Rows to place; distances (n_samples, n_training) if ``metric="precomputed"``.
         ensure_all_finite : bool or "allow-nan", default=True
             Whether missing and infinite values are refused.
 
         Returns
         -------
         ndarray of shape (n_samples, n_components), float32
-            Positions; the same for a row whatever rows come with it.
+            Positions; the same for a row whatever rows come with it. With
+            ``transform_mode="graph"`` the sparse memberships (n_samples, n_training) instead.
+
+        Raises
+        ------
+        NotFittedError
+            Before :meth:`fit`.
+        ValueError
+            If X has another width than the training rows.
         """
         check_is_fitted(self, "graph_")
-        new = self._check_X(X, ensure_all_finite, fitted=True)
-        return self._place(new)
+        return self._place(self._check_X(X, ensure_all_finite, fitted=True))
+
+    n_features_in_: int
 
     def _check_X(
         self, X: Any, ensure_all_finite: bool | Literal["allow-nan"], *, fitted: bool = False
@@ -248,21 +261,51 @@ class UMAP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
                 del self.feature_names_in_
         return checked
 
-    def _fit(self, data: Validated, y: Any) -> None:
-        """Run the path of a fit on checked data."""
-        began = time.perf_counter()
+    def _fit(
+        self,
+        data: Validated,
+        y: Any,
+        *,
+        distances: Any = None,
+        landmarks: NDArray[np.float32] | None = None,
+        start_from: nn.Module | None = None,
+    ) -> None:
+        """Run the path of a fit on checked data; `distances` replace rows in the graph."""
         check_parameters(self.get_params(deep=False))
-        fit = self._start(data, y)
-        self.graph_ = fit.graph.fuzzy.to_csr()
+        began = time.perf_counter()
+        device, seed = resolve_device(self.device), resolve_seed(self.random_state)
+        distinct = distinct_rows(data.X) if self.unique else None
+        X = data.X if distinct is None else data.X[distinct.first]
+        rows = as_rows(X, dims=self._dims(), device=device)
+        targets = None if y is None else self._targets(y, data, distinct)
+        matrix = rows.to_matrix() if distances is None else distances
+        graph = build_graph(matrix, self._graph_settings(), targets, device=device)
+        self.graph_ = graph.fuzzy.to_csr()
         self._n_features_out = self.n_components
-        self.history_: History = {}
+        self.input_shape_ = data.row_shape
+        fit = Fit(
+            rows=rows,
+            graph=graph,
+            seed=seed,
+            device=device,
+            distinct=distinct,
+            targets=None if targets is None else targets.values,
+            landmarks=landmarks,
+            start_from=start_from,
+        )
+        self._keep_graph(fit, X)
+        if self.transform_mode == "embedding":
+            self._fit_positions(fit, began)
+
+    def _fit_positions(self, fit: Fit, began: float) -> None:
+        """Train on the graph and keep what was learned."""
         embedder, terms = self._trained_parts(fit)
         plan = self._plan(fit)
         trained = time.perf_counter()
-        self.history_ = self._train(fit, embedder, terms, plan)
-        self._keep(fit, embedder)
+        self.history_ = {} if self.n_epochs == 0 else self._train(fit, embedder, terms, plan)
+        self._keep_positions(fit, embedder, terms)
         now = time.perf_counter()
-        self.report_ = {
+        self.report_: dict[str, Any] = {
             "neighbors": fit.graph.neighbors.backend,
             "neighbor_recall": fit.graph.neighbors.recall,
             "neighbor_seconds": fit.graph.neighbor_seconds,
@@ -273,13 +316,7 @@ class UMAP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
             "n_edges": len(fit.graph.fuzzy.weights),
             "device": str(fit.device),
         }
-
-    def _start(self, data: Validated, y: Any) -> _Fit:
-        device = resolve_device(self.device)
-        seed = resolve_seed(self.random_state)
-        rows = as_rows(data.X, dims=self._dims(), device=device)
-        graph = build_graph(rows.to_matrix(), self._graph_settings(), seed=seed, device=device)
-        return _Fit(rows, graph, seed, device)
+        logger.info("fitted %d rows in %.1f s", fit.rows.n_rows, now - began)
 
     def _dims(self) -> tuple[int, ...] | None:
         return None
@@ -294,14 +331,29 @@ class UMAP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
             disconnection_distance=self.disconnection_distance,
             precomputed_knn=self.precomputed_knn,
             force_approximation_algorithm=self.force_approximation_algorithm,
+            angular_rp_forest=self.angular_rp_forest,
+            low_memory=self.low_memory,
             n_jobs=self.n_jobs,
+            # Without a seed the approximate search may use all threads to build its index.
+            seed=None if self.random_state is None else resolve_seed(self.random_state),
             verbose=bool(self.verbose),
+        )
+
+    def _targets(self, y: Any, data: Validated, distinct: DistinctRows | None) -> Targets:
+        values = check_targets(y, row_count(data.X))
+        n_neighbors = self.target_n_neighbors
+        return Targets(
+            values=values if distinct is None else values[distinct.first],
+            metric=self.target_metric,
+            metric_kwds=self.target_metric_kwds,
+            weight=self.target_weight,
+            n_neighbors=self.n_neighbors if n_neighbors == -1 else n_neighbors,
         )
 
     def _kernel(self) -> Kernel:
         a, b = (self.a, self.b) if self.a is not None else find_ab(self.spread, self.min_dist)
         assert b is not None
-        return Kernel(a, b, self.negative_sample_rate * self.repulsion_strength)
+        return Kernel(float(a), float(b), self.negative_sample_rate * self.repulsion_strength)
 
     def _budget(self) -> Budget:
         return Budget(
@@ -313,50 +365,137 @@ class UMAP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
             max_time=self.max_time,
         )
 
-    def _trained_parts(self, fit: _Fit) -> tuple[Embedder, list[Term]]:
+    def _trained_parts(self, fit: Fit) -> tuple[Embedder, list[Term]]:
         """Return what gives positions and the terms it is trained on."""
-        from neumap.layout import initial_positions
-
         initial = initial_positions(
-            self.init,
+            "spectral" if isinstance(self.init, str) and self.init == "auto" else self.init,
             graph=fit.graph.fuzzy,
             X_matrix=fit.rows.to_matrix(),
             n_components=self.n_components,
             seed=fit.seed,
         )
-        embedder = TableEmbedder(initial).to(fit.device)
-        return embedder, [UmapTerm(self._kernel(), TABLE_SOFTENING, TABLE_PARTNERS)]
+        terms: list[Term] = [UmapTerm(self._kernel(), TABLE_SOFTENING, TABLE_PARTNERS)]
+        return TableEmbedder(initial).to(fit.device), terms + self._density_terms(fit)
 
-    def _plan(self, fit: _Fit) -> Plan:
-        total_weight = float(fit.graph.fuzzy.weights.sum(dtype=np.float64))
+    def _density_terms(self, fit: Fit) -> list[Term]:
+        if not self.densmap:
+            return []
+        kernel = self._kernel()
+        return [
+            DensityTerm(
+                radii=torch.from_numpy(fit.graph.radii()).to(fit.device),
+                a=kernel.a,
+                b=kernel.b,
+                weight=self.dens_lambda,
+                var_shift=self.dens_var_shift,
+                start=1.0 - self.dens_frac,
+            )
+        ]
+
+    def _plan(self, fit: Fit) -> Plan:
         return table_plan(
-            self._budget(), fit.rows.n_rows, total_weight, own_optimizer=self.optimizer is not None
+            self._budget(),
+            fit.rows.n_rows,
+            fit.graph.total_weight,
+            own_optimizer=self.optimizer is not None,
         )
 
-    def _train(
-        self, fit: _Fit, embedder: Embedder, terms: Sequence[Term], plan: Plan
-    ) -> History:
+    def _train(self, fit: Fit, embedder: Embedder, terms: Sequence[Term], plan: Plan) -> History:
         return train(
             embedder,
             terms,
             EdgeSampler(fit.graph.fuzzy, seed=fit.seed, device=fit.device),
             plan,
             seed=fit.seed,
-            optimizer=optimizer_factory(self.optimizer),
+            optimizer=resolve_optimizer(self.optimizer),
             callbacks=self._watchers(),
+            validate=self._validation(fit, embedder, terms),
         )
+
+    def _validation(self, fit: Fit, embedder: Embedder, terms: Sequence[Term]) -> Validation | None:
+        return None
 
     def _watchers(self) -> list[Callback]:
         """Return the user's callbacks, and a progress bar where one is wanted."""
-        given = self.callbacks
-        chosen = [given] if isinstance(given, Callback) else list(given or ())
-        if self.verbose:
-            chosen.append(ProgressBar(**(self.tqdm_kwds or {})))
+        chosen = list(wrap_callbacks(self.callbacks))
+        if self._shows_progress():
+            chosen.append(ProgressBar(tqdm_kwds=self.tqdm_kwds))
         return chosen
 
-    def _keep(self, fit: _Fit, embedder: Embedder) -> None:
-        """Set the learned attributes."""
-        self.embedding_ = embedder.embed()
+    def _shows_progress(self) -> bool:
+        return bool(self.verbose)
 
-    def _place(self, new: Validated) -> NDArray[np.float32]:
-        raise NotImplementedError
+    def _keep_graph(self, fit: Fit, X: Any) -> None:
+        """Keep what placing new rows needs: the training rows, by reference."""
+        self._raw_data = X
+
+    def _keep_positions(self, fit: Fit, embedder: Embedder, terms: Sequence[Term]) -> None:
+        """Set the learned attributes."""
+        positions = embedder.embed()
+        if embedder.encoder is None:
+            positions[fit.graph.fuzzy.isolated()] = np.nan  # nothing says where they belong
+        if self.output_dens:
+            self.rad_orig_ = fit.expand(fit.graph.radii())
+            self.rad_emb_ = fit.expand(embedded_radii(positions, self.n_neighbors))
+        self.embedding_ = fit.expand(positions)
+        self._placed = positions
+
+    def _place(self, new: Validated) -> Any:
+        """Place checked rows among the training rows."""
+        settings = self._graph_settings()
+        device = resolve_device(self.device)
+        matrix = as_rows(new.X, device=device).to_matrix()
+        training = as_rows(self._raw_data, device=device).to_matrix()
+        indices, distances = neighbors_among_training_rows(
+            training, matrix, settings, device=device
+        )
+        if self.transform_mode == "graph":
+            return membership_to_train(
+                indices,
+                distances,
+                training.shape[0],
+                local_connectivity=self.local_connectivity,
+                disconnection_distance=settings.farthest,
+            )
+        return place_rows(
+            indices,
+            distances,
+            self._placed,
+            self._kernel(),
+            local_connectivity=self.local_connectivity,
+            seed=self.transform_seed,
+        )
+
+    def inverse_transform(self, X: ArrayLike) -> NDArray[np.float32]:
+        """Return rows of data for positions on the map.
+
+        Each position becomes the mean of the training rows nearest to it on the map, weighted by
+        the similarity ``1 / (1 + a d^(2b))``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_components)
+            Positions.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features), float32
+            Rows in data space, shaped like the rows passed to :meth:`fit`.
+
+        Raises
+        ------
+        ValueError
+            If the positions have another width, or the training rows are not at hand.
+        """
+        check_is_fitted(self, "graph_")
+        positions = check_positions(X, self.n_components)
+        if not hasattr(self, "_raw_data") or self.metric == "precomputed":
+            raise ValueError(
+                "inverse_transform needs a decoder: fit with parametric_reconstruction=True. "
+                "Without one it averages training rows, which this model does not keep."
+            )
+        training = as_rows(self._raw_data).to_matrix()
+        rows = average_neighbors(
+            positions, self._placed, training, self._kernel(), self.n_neighbors
+        )
+        return rows.reshape(len(rows), *self.input_shape_)

@@ -37,10 +37,16 @@ class DescentBackend:
         Threads; -1 takes all cores.
     seed : int or None, default=0
         Repeatable with ``n_jobs=1``.
+    low_memory : bool, default=True
+        False is faster while the index is built, for more memory.
+    angular : bool, default=False
+        Split the first trees by angle rather than by distance.
     """
 
     n_jobs: int = -1
     seed: int | None = 0
+    low_memory: bool = True
+    angular: bool = False
     name: str = "pynndescent"
     exact: bool = False
 
@@ -88,6 +94,8 @@ class DescentBackend:
             n_iters=max(5, round(np.log2(n))),
             max_candidates=MAX_CANDIDATES,
             n_jobs=self.n_jobs,
+            low_memory=self.low_memory,
+            angular_trees=self.angular,
             compressed=False,
         )
 
