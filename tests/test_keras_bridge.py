@@ -359,6 +359,7 @@ def test_bytes_and_pickle_give_the_module_back_to_the_bit(name):
     assert losses[0] == losses[1] == losses[2]
 
 
+@pytest.mark.slow  # starts Python with torch and Keras
 def test_bytes_are_a_keras_file_and_load_in_a_fresh_process(tmp_path: Path):
     module = as_module(functional(), SHAPE)
     trained(module, 3)
@@ -378,6 +379,13 @@ np.save(folder / "y.npy", module(torch.from_numpy(np.load(folder / "x.npy"))).de
     environment = {k: v for k, v in os.environ.items() if k != "KERAS_BACKEND"}
     subprocess.run([sys.executable, "-c", code], env=environment, check=True)
     assert np.array_equal(np.load(tmp_path / "y.npy"), module(x).detach().numpy())
+
+
+def test_the_optimizer_of_a_compiled_model_is_not_saved_along():
+    model = compiled()
+    module = as_module(model, SHAPE)
+    assert model.optimizer is not None
+    assert len(module.to_bytes()) < len(as_module(built_sequential(), SHAPE).to_bytes()) + 500
 
 
 @pytest.mark.parametrize("make", [Subclassed, GuessedWrong])
@@ -434,10 +442,11 @@ def test_regularizers_are_given_and_constraints_hold():
     expected = 0.5 * module.variables[0].square().sum()
     assert module.regularization().item() == pytest.approx(expected.item())
     assert as_module(sequential(), SHAPE).regularization() is None
-    x = batch()
+    x = batch().requires_grad_()  # so that the weights are kept for the backward pass
     optimizer = torch.optim.SGD(module.parameters(), 0.5)
-    (module(x).square().mean() + module(-x).square().mean()).backward()  # two uses, one backward
-    optimizer.step()
+    for _ in range(2):
+        (module(x).square().mean() + module(-x).square().mean()).backward()  # two uses of it
+        optimizer.step()
     assert (module.variables[0].norm(dim=0) - 1).abs().max() > 1e-3
     module(x)
     torch.testing.assert_close(module.variables[0].norm(dim=0), torch.ones(4))
