@@ -27,6 +27,7 @@ from neumap.data import (
     as_rows,
     check_input,
 )
+from neumap.data.disk import tile_starts
 from neumap.data.rows import is_row_store
 
 N_ROWS, N_FEATURES = 61, 12
@@ -441,6 +442,13 @@ class TestDisk:
         del rows, first
         gc.collect()
         assert list(scratch.iterdir()) == []
+
+    def test_tiles_hold_whole_chunks(self, tmp_path: Path) -> None:
+        chunked = in_hdf5(dense_answer(), tmp_path, chunks=(7, 4))
+        row_bytes = 4 * N_FEATURES
+        assert tile_starts(chunked, tile_bytes=20 * row_bytes).step == 14
+        assert tile_starts(chunked, tile_bytes=row_bytes).step == 7
+        assert tile_starts(dense_answer(), tile_bytes=20 * row_bytes).step == 20
 
     def test_a_full_disk_is_reported(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         rows = as_rows(in_zarr(dense_answer(), tmp_path), scratch_dir=tmp_path)

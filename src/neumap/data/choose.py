@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from scipy import sparse
 from torch import Tensor
-from torch.utils.data import TensorDataset
 
 from neumap.data.containers import numeric, open_container
 from neumap.data.dataset import DatasetRows
@@ -65,8 +64,6 @@ def as_rows(
     if is_row_store(X):
         return _same_store(X, dims, torch.device(device))
     values = X.X if isinstance(X, Validated) else numeric(open_container(X), "as_rows")
-    if isinstance(values, TensorDataset):
-        values = values.tensors[0]
     if is_dataset(values):
         return DatasetRows(values, dims=dims, device=device)
     if is_on_disk(values):

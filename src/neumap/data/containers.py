@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.utils.validation import check_array
 from torch import Tensor
+from torch.utils.data import TensorDataset
 
 from neumap._optional import require
 from neumap.data.kinds import is_a, is_dataset, is_on_disk, is_table
@@ -47,7 +48,7 @@ class Contents:
 
 
 def open_container(X: Any, use_rep: str | None = None) -> Contents:
-    """Open an AnnData, a torch sparse tensor or a table; leave everything else as it is.
+    """Open an AnnData, a TensorDataset or a table; leave everything else as it is.
 
     Parameters
     ----------
@@ -77,6 +78,8 @@ def open_container(X: Any, use_rep: str | None = None) -> Contents:
         )
     if is_a(X, "polars", "LazyFrame"):
         raise TypeError("X must hold data, but a polars LazyFrame came. Call X.collect() first.")
+    if isinstance(X, TensorDataset):
+        return Contents(values=_plain_tensor(X.tensors[0]), named=None)
     if isinstance(X, Tensor):
         return Contents(values=_plain_tensor(X), named=None)
     index = X.index if is_a(X, "pandas", "DataFrame") else None

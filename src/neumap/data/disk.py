@@ -149,7 +149,7 @@ def _map_if_contiguous(X: Any) -> Any:
         return X
     offset = X.id.get_offset()  # None for chunked, compact and not yet written datasets
     file = X.file
-    plain = file.driver in _LOCAL_DRIVERS and file.userblock_size == 0 and X.external is None
+    plain = file.driver in _LOCAL_DRIVERS and X.external is None
     if offset is None or not plain or X.is_virtual or X.dtype.kind not in "fiub":
         return X
     file.flush()  # rows written in this session may still be in HDF5's own buffers
