@@ -1,0 +1,229 @@
+"""Reconstruction: a decoder that turns coordinates back into rows, and what it is judged by.
+
+In: the coordinates and rows of a batch. Out: one scalar. A :class:`ReconstructionLoss` pairs the
+loss with the activation that turns the decoder's outputs into data, so that training works on
+logits where that is the stable form, and ``inverse_transform`` still returns data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from neumap.data import RowStore
+from neumap.losses._rows import rows_of
+from neumap.losses.terms import Batch
+
+__all__ = [
+    "ReconstructionLoss",
+    "ReconstructionTerm",
+    "reconstruction_loss",
+    "validation_loss",
+]
+
+NAMES = ("bce", "mse", "mae", "huber")
+
+
+@dataclass(frozen=True)
+class ReconstructionLoss:
+    """How far decoded rows are from the true ones.
+
+    Attributes
+    ----------
+    name : str
+        For reports and saved models; ``"custom"`` for a callable.
+    function : callable
+        ``function(y_true, y_pred)`` to a Tensor of any shape; its mean is the loss.
+    activation : callable
+        From the decoder's outputs to data space: sigmoid where the loss takes logits, the
+        identity elsewhere.
+    """
+
+    name: str
+    function: Callable[[Tensor, Tensor], Tensor]
+    activation: Callable[[Tensor], Tensor]
+
+    def __call__(self, rows: Tensor, outputs: Tensor) -> Tensor:
+        """Return the mean loss of decoder outputs against rows, a scalar."""
+        if outputs.numel() != rows.numel() or len(outputs) != len(rows):
+            raise ValueError(
+                f"The decoder must return one row of shape {tuple(rows.shape[1:])} per position, "
+                f"got {tuple(outputs.shape[1:])}. Change the decoder's last layer, or dims."
+            )
+        return self.function(rows, outputs.reshape(rows.shape)).mean()
+
+
+def reconstruction_loss(loss: Any, data_range: tuple[float, float]) -> ReconstructionLoss:
+    """Turn what the user named into a loss with its activation.
+
+    Parameters
+    ----------
+    loss : None, {"bce", "mse", "mae", "huber"} or callable
+        * ``None``: ``"bce"`` if all data lie in [0, 1], ``"mse"`` otherwise.
+        * ``"bce"``: binary cross entropy from logits; the decoder ends in a linear layer. For
+          pixels and shares.
+        * ``"mse"``: squared error, any range. ``"mae"`` and ``"huber"``: less swayed by outliers.
+        * a callable ``(y_true, y_pred)`` returning one value per row, per element or in all;
+          this is the order of Keras, and Keras losses work. A loss of ``torch.nn`` is
+          recognised and gets its arguments in torch's order, prediction first. A loss that takes
+          logits (``BCEWithLogitsLoss``, a Keras loss with ``from_logits=True``) brings the
+          sigmoid with it.
+    data_range : tuple of float
+        Smallest and largest value in the data.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown, or ``"bce"`` meets data outside [0, 1].
+    TypeError
+        If `loss` is neither a name nor callable.
+
+    Examples
+    --------
+    >>> reconstruction_loss(None, (0.0, 1.0)).name, reconstruction_loss(None, (0.0, 255.0)).name
+    ('bce', 'mse')
+    """
+    within_unit = data_range[0] >= 0.0 and data_range[1] <= 1.0
+    if loss is None:
+        return reconstruction_loss("bce" if within_unit else "mse", data_range)
+    if isinstance(loss, str):
+        return _named(loss, data_range, within_unit)
+    if not callable(loss):
+        raise TypeError(
+            f"The reconstruction loss must be None, one of {NAMES} or a function "
+            f"(y_true, y_pred), got {type(loss).__name__}."
+        )
+    return _custom(loss)
+
+
+def _named(loss: str, data_range: tuple[float, float], within_unit: bool) -> ReconstructionLoss:
+    name = loss.lower()
+    if name == "bce":
+        if not within_unit:
+            raise ValueError(
+                "The reconstruction loss 'bce' needs data in [0, 1], but they span "
+                f"[{data_range[0]:.4g}, {data_range[1]:.4g}]. Scale X, or use 'mse'."
+            )
+        return ReconstructionLoss(name, _cross_entropy, torch.sigmoid)
+    elementwise: dict[str, Callable[..., Tensor]] = {
+        "mse": functional.mse_loss,
+        "mae": functional.l1_loss,
+        "huber": functional.huber_loss,
+    }
+    if name not in elementwise:
+        raise ValueError(
+            f"The reconstruction loss must be one of {NAMES} or a function (y_true, y_pred), "
+            f"got {loss!r}."
+        )
+    return ReconstructionLoss(name, elementwise[name], _identity)
+
+
+def _cross_entropy(rows: Tensor, logits: Tensor) -> Tensor:
+    return functional.binary_cross_entropy_with_logits(logits, rows)
+
+
+def _identity(outputs: Tensor) -> Tensor:
+    return outputs
+
+
+def _custom(loss: Callable[..., Any]) -> ReconstructionLoss:
+    """Find out in which order a callable takes its arguments and whether they are logits."""
+    takes_logits = (
+        isinstance(loss, nn.BCEWithLogitsLoss)
+        or loss is functional.binary_cross_entropy_with_logits
+        or bool(getattr(loss, "from_logits", False))
+    )
+    from_torch = isinstance(loss, nn.Module) and type(loss).__module__.startswith("torch.nn")
+    if from_torch or getattr(loss, "__module__", None) == "torch.nn.functional":
+
+        def function(rows: Tensor, outputs: Tensor) -> Tensor:
+            return torch.as_tensor(loss(outputs, rows))
+    else:
+
+        def function(rows: Tensor, outputs: Tensor) -> Tensor:
+            return torch.as_tensor(loss(rows, outputs))
+
+    return ReconstructionLoss("custom", function, torch.sigmoid if takes_logits else _identity)
+
+
+@dataclass(frozen=True)
+class ReconstructionTerm:
+    """Decode the positions of a batch and compare with its rows.
+
+    umap-learn decodes one end of each edge; here both ends serve, since they are encoded anyway.
+
+    Parameters
+    ----------
+    decoder : nn.Module
+        Maps (batch, n_components) to rows, flat or shaped. Trained.
+    loss : ReconstructionLoss
+        See :func:`reconstruction_loss`.
+    weight : float, default=1.0
+        Factor in the total. If `joint`, larger values trade neighbourhoods for reconstruction;
+        if not, it acts on the decoder alone, and Adam, which divides by the size of the gradient,
+        cancels it.
+    joint : bool, default=False
+        Whether the gradient reaches the encoder. False trains the decoder on a map that
+        does not know of it.
+    rows : RowStore, optional
+        Source of the rows where the embedder is a free table, which has none.
+    """
+
+    decoder: nn.Module
+    loss: ReconstructionLoss
+    weight: float = 1.0
+    joint: bool = False
+    rows: RowStore | None = None
+    name: str = field(default="reconstruction_loss", init=False)
+
+    @property
+    def modules(self) -> dict[str, nn.Module]:
+        """The decoder."""
+        return {"decoder": self.decoder}
+
+    def __call__(self, batch: Batch) -> Tensor:
+        """Return the mean reconstruction loss of the batch's rows."""
+        rows = rows_of(batch, self.rows, type(self).__name__)
+        coordinates = batch.coordinates if self.joint else batch.coordinates.detach()
+        return self.loss(rows, self.decoder(coordinates))
+
+
+def validation_loss(
+    encoder: nn.Module,
+    decoder: nn.Module,
+    loss: ReconstructionLoss,
+    rows: RowStore,
+    *,
+    batch_rows: int = 4096,
+) -> float:
+    """Return the mean reconstruction loss over all rows of a store, without training anything.
+
+    Parameters
+    ----------
+    encoder, decoder : nn.Module
+        Switched to evaluation for the call, and back.
+    loss : ReconstructionLoss
+    rows : RowStore
+        Held-out rows.
+    batch_rows : int, default=4096
+        Rows decoded at once.
+    """
+    modules = (encoder, decoder)
+    modes = [module.training for module in modules]
+    total, n_rows = 0.0, 0
+    try:
+        for module in modules:
+            module.eval()
+        with torch.inference_mode():
+            for part in rows.slices(batch_rows):
+                total += float(loss(part, decoder(encoder(part)))) * len(part)
+                n_rows += len(part)
+    finally:
+        for module, mode in zip(modules, modes, strict=True):
+            module.train(mode)
+    return total / max(n_rows, 1)
