@@ -198,6 +198,29 @@ def test_distances_survive_a_large_offset():
     np.testing.assert_allclose(far.distances, expected, atol=2e-3)
 
 
+@pytest.mark.parametrize("n_per_cluster", [9, 60])
+def test_tight_clusters_far_apart(n_per_cluster):
+    generator = np.random.default_rng(0)
+    centres = generator.normal(scale=500, size=(8, 1, 6))
+    rows = centres + generator.normal(scale=0.02, size=(8, n_per_cluster, 6))
+    rows = rows.reshape(-1, 6).astype(np.float32)
+    graph = find_neighbors(rows, 5, backend="exact")
+    np.testing.assert_allclose(
+        graph.distances, true_distances(rows, rows, "euclidean", 5), rtol=1e-4
+    )
+
+
+def test_spare_candidates_repair_the_ranking():
+    generator = np.random.default_rng(0)  # neighbours closer than the product resolves well
+    rows = generator.normal(scale=30, size=(40, 1, 8)) + generator.normal(
+        scale=0.15, size=(40, 10, 8)
+    )
+    rows = rows.reshape(-1, 8).astype(np.float32)
+    graph = find_neighbors(rows, 4, backend="exact")
+    matrix = cdist(rows.astype(float), rows.astype(float))
+    np.testing.assert_array_equal(graph.indices, np.argsort(matrix, axis=1)[:, :4])
+
+
 def test_disconnection_distances():
     assert disconnection_distance_of("correlation") == 2
     assert disconnection_distance_of("dice") == disconnection_distance_of("hellinger") == 1

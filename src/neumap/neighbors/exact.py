@@ -28,6 +28,8 @@ N_SPARE_CANDIDATES = 8  # rounding of the product moves neighbours by a few rank
 GROUP = 32  # columns whose minimum is taken before the selection
 TILE_ROWS = 2048
 TILE_COLUMNS = 16_384
+BLUR = 1e-5  # of the squared norm: about ten times the rounding of a product of 1,000 columns
+FROM_DIFFERENCES = "donot_use_mm_for_euclid_dist"
 OTHER_TILE_ROWS = 256  # tiles of other metrics hold temporaries of their own
 
 
@@ -150,6 +152,12 @@ def euclidean_neighbors(
         _, candidates = _smallest_of_blocks(scores, len(rows), n_kept)
         lengths = _candidate_distances(tile, all_rows, candidates)
         nearest, nearest_distances = by_distance(candidates, lengths, n_neighbors)
+        blurred = _blurred(nearest_distances, centred)
+        if len(blurred):
+            again = torch.cdist(tile[blurred], all_rows, compute_mode=FROM_DIFFERENCES)
+            lengths, candidates = smallest(again, n_neighbors)
+            sharp, sharp_distances = by_distance(candidates, lengths, n_neighbors)
+            nearest[blurred], nearest_distances[blurred] = sharp, sharp_distances
         indices[part] = nearest.cpu().numpy()
         distances[part] = nearest_distances.cpu().numpy()
     return indices, distances
@@ -206,6 +214,17 @@ def _candidate_distances(tile: Tensor, rows: Tensor, candidates: Tensor) -> Tens
         found = rows[candidates[part]]  # (chunk, n_candidates, n_features)
         parts.append(found.sub_(tile[part, None]).square_().sum(2))
     return torch.cat(parts).sqrt_()
+
+
+def _blurred(nearest_distances: Tensor, centred: Tensor) -> Tensor:
+    """Indices of queries whose neighbours are too close for the product to tell apart.
+
+    They come from tight clusters in widely spread data. Where the farthest neighbour is at
+    distance zero, all of them are and nothing is closer.
+    """
+    farthest = nearest_distances[:, -1].square()
+    is_blurred = (farthest > 0) & (farthest < BLUR * centred.square().sum(1))
+    return torch.nonzero(is_blurred).flatten()
 
 
 def by_distance(indices: Tensor, distances: Tensor, k: int) -> tuple[Tensor, Tensor]:
