@@ -17,7 +17,6 @@ POINTS_PER_EDGE = 25
 ROUNDS = 8
 FIRST_BANDWIDTH = 0.05  # of the map's larger side
 DECAY = 0.75
-MARGIN = 0.1
 SMOOTHING_PASSES = 2
 
 
@@ -57,13 +56,12 @@ def bundle(ends: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def _one_round(chains: np.ndarray, weights: np.ndarray, bandwidth: float) -> np.ndarray:
-    # A margin of empty cells: at the rim of the grid the density would have no slope
-    inside = MARGIN + chains * (1 - 2 * MARGIN)
-    cells = np.clip((inside * (CELLS - 1)).round().astype(np.int64), 0, CELLS - 1)
+    cells = np.clip((chains * (CELLS - 1)).round().astype(np.int64), 0, CELLS - 1)
     flat = (cells[..., 0] * CELLS + cells[..., 1]).ravel()
     mass = np.bincount(flat, np.repeat(weights, POINTS_PER_EDGE), minlength=CELLS**2)
+    # "constant": a mirrored density would have no slope at the rim of the map
     density = ndimage.gaussian_filter(
-        mass.reshape(CELLS, CELLS), bandwidth * CELLS * (1 - 2 * MARGIN), mode="constant"
+        mass.reshape(CELLS, CELLS), bandwidth * CELLS, mode="constant"
     )
     slope = np.stack(np.gradient(density), axis=-1)
     steepness = np.linalg.norm(slope, axis=-1, keepdims=True)
