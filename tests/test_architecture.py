@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "src" / "neumap"
 
 LEVELS = {
-    0: {"_optional", "_random", "_device"},
+    0: {"_atomic", "_optional", "_random", "_device"},
     1: {
         "similarity",
         "neighbors",
@@ -26,7 +26,7 @@ LEVELS = {
         "data",
     },
     2: {"fuzzy", "losses"},
-    3: {"supervision", "sampling"},
+    3: {"layout", "supervision", "sampling"},
     4: {"training", "keras_bridge"},  # the bridge speaks callbacks; estimators use it
     5: {"estimators"},
     6: {"cli"},

@@ -11,7 +11,7 @@ import pytest
 from neumap.cli.errors import CommandError
 from neumap.cli.reading import READABLE, read_table
 from neumap.cli.table import Selection
-from neumap.cli.writing import TABLES, Coordinates, check_output, replacing, write_coordinates
+from neumap.cli.writing import TABLES, Coordinates, check_output, write_coordinates
 
 ROWS = np.array([[0.5, -1.0, 2.0], [3.25, 4.0, 5.0], [6.0, 7.5, 8.0]], dtype=np.float32)
 LABELS = np.array(["red", "blue", "red"])
@@ -281,19 +281,6 @@ def test_what_is_written_reads_back_exactly(tmp_path: Path, ending: str) -> None
         assert table.ids is not None
         assert (table.labels.tolist(), table.ids.tolist()) == (LABELS.tolist(), IDS.tolist())
     assert [path.name for path in tmp_path.iterdir()] == [file.name]
-
-
-def test_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
-    file = write(tmp_path / "map.csv", "old")
-
-    def fail(draft: Path) -> None:
-        draft.write_text("half")
-        raise RuntimeError
-
-    with pytest.raises(RuntimeError), replacing(file) as draft:
-        fail(draft)
-    assert file.read_text() == "old"
-    assert [path.name for path in tmp_path.iterdir()] == ["map.csv"]
 
 
 def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:

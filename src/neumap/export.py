@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
-import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -22,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from neumap._atomic import replacing
 from neumap._optional import require
 
 __all__ = ["to_onnx"]
@@ -86,6 +86,7 @@ def to_onnx(  # noqa: PLR0913 - the names and the opset are the file's interface
 
     Examples
     --------
+    >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     file = to_onnx(nn.Linear(4, 2), f"{folder}/map.onnx", example=(4,))
     ...     file.name
@@ -98,15 +99,10 @@ def to_onnx(  # noqa: PLR0913 - the names and the opset are the file's interface
         rows = _example_rows(module, example)
         program = _export(module, rows, input_names, output_names, opset)
         _drop_traces(program.model)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".neumap-") as folder:
-            draft = Path(folder) / target.name
+        with replacing(target) as draft:  # its weights' own file too, where it has one
             program.save(draft, external_data=is_split)
             if check:
                 _compare(module, draft, rows, tolerance)
-            # The weights' own file comes first: the model's must never stand without it.
-            for file in sorted(Path(folder).iterdir(), key=lambda file: file == draft):
-                _move(file, target.parent / file.name)
     if is_split:
         warnings.warn(
             f"The weights exceed 2 GB, the limit of one ONNX file. They are in {target.name}.data, "
@@ -279,9 +275,3 @@ def _require_equal(expected: np.ndarray, got: np.ndarray, tolerance: float) -> N
             f"output; it differs by {difference:.3g}. Raise tolerance if the network computes in "
             "half precision, else report this with the module's code."
         )
-
-
-def _move(file: Path, target: Path) -> None:
-    with file.open("rb+") as opened:
-        os.fsync(opened.fileno())  # else a power cut may leave the name without its content
-    file.replace(target)

@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from neumap._atomic import replacing
 from neumap.archive._document import (
     FORMAT_NAME,
     damaged,
@@ -29,7 +30,6 @@ from neumap.archive._document import (
 )
 from neumap.archive._errors import ArchiveError
 from neumap.archive._json import decode
-from neumap.archive._staging import staged
 
 __all__ = ["Archive", "read_archive", "write_archive"]
 
@@ -110,8 +110,8 @@ def write_archive(
     target = _target(Path(path))
     stored, kinds = _collect(tensors, blobs or {})
     document = dump_document(metadata, kinds, stored)
-    with staged(target.parent) as folder:
-        save_file(stored, folder / target.name, metadata={FORMAT_NAME: document})
+    with replacing(target) as draft:
+        save_file(stored, draft, metadata={FORMAT_NAME: document})
     return target
 
 
@@ -166,7 +166,7 @@ def _target(path: Path) -> Path:
                 "file. Give a name with a suffix, for example 'model.neumap', or move the file."
             )
         path = path / _FILE_NAME
-    return path.resolve()  # through links: the file they point at is replaced, not the link
+    return path.resolve()
 
 
 def _source(path: Path) -> Path:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from neumap._atomic import replacing
 from neumap.callbacks.base import Callback, TrainingRun
 
 if TYPE_CHECKING:
@@ -93,7 +93,8 @@ class Checkpoint(Callback):
     def _write(self, run: TrainingRun) -> None:
         path = self._path_now(run)
         write = self.save if self.save is not None else save_run_state
-        write_atomically(path, lambda temporary: write(run, temporary))
+        with replacing(path) as draft:
+            write(run, draft)
         self._saved_epoch = run.epoch
         if path not in self.saved_paths:
             self.saved_paths.append(path)
@@ -174,17 +175,6 @@ def save_run_state(run: TrainingRun, path: Path) -> None:
         "logs": dict(run.logs),
     }
     save_file(tensors, path, metadata={"format": _FORMAT, "state": json.dumps(rest)})
-
-
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Call ``write`` with a temporary file beside ``path``, then move the file to ``path``."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".checkpoint-") as folder:
-        temporary = Path(folder) / path.name
-        write(temporary)
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())  # else a power cut may leave the name without its content
-        temporary.replace(path)
 
 
 def _flatten(

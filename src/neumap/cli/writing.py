@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from neumap._atomic import replacing
 from neumap._optional import require
 from neumap.cli.arrays import split_key
 from neumap.cli.errors import CommandError
 
-__all__ = ["TABLES", "Coordinates", "check_output", "replacing", "write_coordinates"]
+__all__ = ["TABLES", "Coordinates", "check_output", "write_coordinates"]
 
 
 @dataclass(frozen=True)
@@ -82,29 +82,6 @@ def check_output(path: Path, endings: Sequence[str], *inputs: Path) -> None:
         raise CommandError(f"{path}: would overwrite the input; choose another name")
     if path.suffix.lower() == ".parquet":
         require("pyarrow.parquet", extra="tables")
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a name to write to; move it to ``path`` if the block succeeds, else remove it.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     with replacing(Path(folder) / "map.txt") as draft:
-    ...         _ = draft.write_text("complete")
-    ...     (Path(folder) / "map.txt").read_text()
-    'complete'
-    """
-    # The ending is kept: writers that choose a format by it must see it.
-    draft = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
-    try:
-        yield draft
-        draft.replace(path)
-    finally:
-        with suppress(FileNotFoundError):
-            draft.unlink()
 
 
 def write_coordinates(path: Path, coordinates: Coordinates) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import io
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
+from neumap._atomic import replacing
 from neumap._optional import require
 
-__all__ = ["output", "save", "show", "write_atomically"]
+__all__ = ["output", "save", "show"]
 
 # No dates and no version: the same picture gives the same bytes
 METADATA: dict[str, dict[str, Any]] = {
@@ -52,14 +51,16 @@ def save(plot: Any, path: str | Path, *, dpi: int = 200) -> Path:
                 f"Expected a path ending in {', '.join(METADATA)}, got {str(path)!r}. "
                 "Change the ending."
             )
-        write_atomically(target, _render(figure, ending, dpi))
+        content = _render(figure, ending, dpi)
     elif ending in (".html", ".htm"):
-        write_atomically(target, _html_page(plot, target.stem).encode())
+        content = _html_page(plot, target.stem).encode()
     else:
         raise ValueError(
             f"Expected a path ending in .html for an interactive picture, got {str(path)!r} for "
             f"{type(plot).__name__}. Change the ending, or pass matplotlib axes."
         )
+    with replacing(target) as draft:
+        draft.write_bytes(content)
     return target
 
 
@@ -72,21 +73,6 @@ def show(plot: Any) -> None:
         require("matplotlib.pyplot", extra="plot").show()
     else:
         require("bokeh.io", extra="interactive").show(plot)
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write beside the target and rename, which the file system does in one step."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        mask = os.umask(0)  # mkstemp makes the file private; give it the usual rights
-        os.umask(mask)
-        Path(name).chmod(0o666 & ~mask)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def _figure_of(plot: Any) -> Any:
