@@ -13,9 +13,10 @@ from neumap._random import torch_seeded
 from neumap.data import RowStore
 from neumap.keras_bridge import as_module, is_keras_model
 from neumap.networks import MLP, ConvDecoder, ConvEncoder, Standardize
+from neumap.training import InputNoise
 from neumap.training.embedders import evaluating
 
-__all__ = ["copy_network", "prepare_decoder", "prepare_encoder"]
+__all__ = ["copy_network", "input_noise", "prepare_decoder", "prepare_encoder"]
 
 ENCODER_NAMES = ("mlp", "residual", "conv")
 
@@ -154,6 +155,18 @@ def _check_shape(output: torch.Tensor, expected: tuple[int, ...], role: str) -> 
         f"{('n', *output.shape[1:])}. Change its last layer"
         + (f", or set n_components={output.shape[-1]}." if role == "encoder" else ", or dims.")
     )
+
+
+def input_noise(encoder: nn.Module, relative: float, seed: int) -> InputNoise | None:
+    """Return noise for an encoder that standardises its input; none for other networks.
+
+    A network the package did not build may read images, counts or codes, on which noise of one
+    scale makes no sense.
+    """
+    front = getattr(encoder, "standardize", None)
+    if not isinstance(front, Standardize) or relative == 0.0:
+        return None
+    return InputNoise(relative * float(front.scale), seed)
 
 
 def _standardize_input(module: nn.Module, rows: RowStore, seed: int) -> None:

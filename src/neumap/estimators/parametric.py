@@ -16,7 +16,7 @@ from torch import nn
 from neumap._random import RandomState, resolve_seed, torch_seeded
 from neumap.callbacks import Callback
 from neumap.data import RowStore, Validated, as_rows
-from neumap.estimators.encoders import prepare_decoder, prepare_encoder
+from neumap.estimators.encoders import input_noise, prepare_decoder, prepare_encoder
 from neumap.estimators.fitting import (
     Fit,
     check_positions,
@@ -114,7 +114,7 @@ class ParametricUMAP(UMAP):
         landmark_loss_weight: float = 1.0,
         classifier_loss_weight: float = 0.0,
         keras_fit_kwargs: dict[str, Any] | None = None,
-        preset: str = "default",
+        preset: str | Preset = "default",
     ) -> None:
         super().__init__(
             n_neighbors=n_neighbors,
@@ -268,17 +268,29 @@ class ParametricUMAP(UMAP):
         return self.__dict__.get("_landmarks")
 
     def _preset(self) -> Preset:
+        if isinstance(self.preset, Preset):
+            return self.preset
         if self.preset not in PRESETS:
-            raise ValueError(f"preset must be one of {list(PRESETS)}, got {self.preset!r}.")
+            raise ValueError(
+                f"preset must be one of {list(PRESETS)} or a neumap.estimators.Preset, "
+                f"got {self.preset!r}."
+            )
         return PRESETS[self.preset]
+
+    def _repulsion_factor(self) -> float:
+        return (
+            self._preset().repulsion if self.parametric_embedding else super()._repulsion_factor()
+        )
 
     def _dims(self) -> tuple[int, ...] | None:
         return None if self.dims is None else tuple(self.dims)
 
     def _trained_parts(self, fit: Fit) -> tuple[Embedder, list[Term]]:
         if self.parametric_embedding:
-            embedder: Embedder = EncoderEmbedder(self._network(fit), fit.rows)
             preset = self._preset()
+            network = self._network(fit)
+            noise = input_noise(network, preset.input_noise, fit.seed)
+            embedder: Embedder = EncoderEmbedder(network, fit.rows, noise)
             terms: list[Term] = [UmapTerm(self._kernel(), preset.softening, preset.n_partners)]
             terms += self._density_terms(fit)
         else:

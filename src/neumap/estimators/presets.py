@@ -36,6 +36,12 @@ class Preset:
         Course of eps; see :mod:`neumap.losses`.
     n_partners : int
         Negatives per row and step.
+    repulsion : float
+        Factor on the weight of repulsion. A network moves a point together with its surroundings,
+        which blunts the push of near negatives (Huang, Wang & Rudin 2024); 2 makes up for it.
+    input_noise : float
+        Standard deviation of the noise on training inputs, relative to the standard deviation of
+        the data along their first principal component.
     """
 
     hidden: tuple[int, ...]
@@ -45,6 +51,8 @@ class Preset:
     peak_learning_rate: float
     softening: Softening = BOUNDED_THEN_EXACT
     n_partners: int = 32
+    repulsion: float = 2.0
+    input_noise: float = 0.05
 
 
 PRESETS = {

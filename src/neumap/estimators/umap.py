@@ -353,7 +353,12 @@ class UMAP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     def _kernel(self) -> Kernel:
         a, b = (self.a, self.b) if self.a is not None else find_ab(self.spread, self.min_dist)
         assert b is not None
-        return Kernel(float(a), float(b), self.negative_sample_rate * self.repulsion_strength)
+        weight = self.negative_sample_rate * self.repulsion_strength * self._repulsion_factor()
+        return Kernel(float(a), float(b), weight)
+
+    def _repulsion_factor(self) -> float:
+        """Return what a negative weighs: umap-learn pushes one end of it, here both ends move."""
+        return 0.5
 
     def _budget(self) -> Budget:
         return Budget(

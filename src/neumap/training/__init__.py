@@ -8,6 +8,7 @@ embedder (``embedders``): an encoder applied to rows, or a free table. Steps (``
 
 from neumap.training.embedders import Embedder, EncoderEmbedder, TableEmbedder
 from neumap.training.loop import TrainingDivergedError, train
+from neumap.training.noise import InputNoise
 from neumap.training.optimizers import optimizer_factory
 from neumap.training.plan import Plan
 from neumap.training.steps import AutogradStep, Step, choose_step
@@ -16,6 +17,7 @@ __all__ = [
     "AutogradStep",
     "Embedder",
     "EncoderEmbedder",
+    "InputNoise",
     "Plan",
     "Step",
     "TableEmbedder",

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from neumap.data import RowStore
+from neumap.training.noise import InputNoise
 
 __all__ = ["Embedder", "EncoderEmbedder", "TableEmbedder", "encode_rows", "evaluating"]
 
@@ -80,12 +81,15 @@ class EncoderEmbedder(nn.Module):
         Maps (batch, *row_shape) float32 to (batch, n_components).
     rows : RowStore
         The training rows.
+    noise : InputNoise, optional
+        Added to the inputs of the encoder, in units of the rows, by :meth:`locate`.
     """
 
-    def __init__(self, encoder: nn.Module, rows: RowStore) -> None:
+    def __init__(self, encoder: nn.Module, rows: RowStore, noise: InputNoise | None = None) -> None:
         super().__init__()
         self.encoder = encoder
         self.rows = rows
+        self.noise = noise
 
     @property
     def n_rows(self) -> int:
@@ -98,12 +102,16 @@ class EncoderEmbedder(nn.Module):
         Where a batch is at least as long as the data set, each row is encoded once and the
         coordinates are gathered instead.
         """
-        if len(indices) >= self.n_rows:
-            everything = torch.arange(self.n_rows, device=indices.device)
-            coordinates = self.encoder(self.rows.gather(everything)).index_select(0, indices)
-            return self.rows.gather(indices), coordinates
         inputs = self.rows.gather(indices)
-        return inputs, self.encoder(inputs)
+        if len(indices) < self.n_rows:
+            return inputs, self._encode(inputs)
+        everything = torch.arange(self.n_rows, device=indices.device)
+        return inputs, self._encode(self.rows.gather(everything)).index_select(0, indices)
+
+    def _encode(self, inputs: Tensor) -> Tensor:
+        seen = inputs if self.noise is None else self.noise.add_(inputs.clone())
+        coordinates: Tensor = self.encoder(seen)
+        return coordinates
 
     def embed(self) -> np.ndarray:
         """Return the positions of all rows, (n_rows, n_components) float32."""

@@ -18,6 +18,7 @@ from neumap.losses import umap_forces
 from neumap.losses.terms import UmapTerm
 from neumap.networks import MLP, Standardize
 from neumap.training.embedders import EncoderEmbedder
+from neumap.training.noise import InputNoise
 
 __all__ = ["MLPStep"]
 
@@ -48,6 +49,10 @@ class MLPStep:
         self.dtype = fast_dtype(embedder.rows.device) if dtype is None else dtype
         self.layers: list[nn.Linear] = list(encoder.layers)  # type: ignore[arg-type]
         self._gather = _row_source(embedder.rows, encoder.standardize, self.dtype)
+        self._noise = None
+        if embedder.noise is not None:  # rows are standardised here, the noise is in their units
+            scale = embedder.noise.scale / float(encoder.standardize.scale)
+            self._noise = InputNoise(scale, embedder.noise.seed)
 
     @staticmethod
     def serves(embedder: EncoderEmbedder) -> bool:
@@ -70,7 +75,10 @@ class MLPStep:
         """Leave fresh gradients in the parameters; return detached scalars by name."""
         with torch.no_grad():
             weights = [layer.weight.to(self.dtype) for layer in self.layers[:-1]]
-            activations, coordinates = self._forward(self._gather(indices), weights)
+            inputs = self._gather(indices)
+            if self._noise is not None:
+                self._noise.add_(inputs)
+            activations, coordinates = self._forward(inputs, weights)
             forces = umap_forces(
                 coordinates,
                 self.term.kernel,
