@@ -14,6 +14,7 @@ from torch import nn
 
 from neumap.data import RowStore
 from neumap.estimators.graphs import Graph
+from neumap.estimators.landmarks import Memory
 from neumap.fuzzy import edge_distances, fuzzy_simplicial_set, local_radii
 from neumap.keras_bridge import is_keras_optimizer
 from neumap.keras_bridge import optimizer_factory as keras_optimizer_factory
@@ -65,20 +66,17 @@ class Fit:
         How to get from distinct rows back to all rows.
     targets : ndarray or None
         Labels or values of the rows.
-    landmarks : ndarray of shape (n_rows, n_components) or None
-        Positions to keep, NaN for free rows.
-    start_from : nn.Module or None
-        Encoder of an earlier fit to go on from.
+    memory : Memory or None
+        What an earlier fit learned and this one should keep.
     """
 
     rows: RowStore
     graph: Graph
     seed: int
     device: torch.device
-    distinct: DistinctRows | None
-    targets: NDArray[Any] | None
-    landmarks: NDArray[np.float32] | None = None
-    start_from: nn.Module | None = None
+    distinct: DistinctRows | None = None
+    targets: NDArray[Any] | None = None
+    memory: Memory | None = None
 
     def expand(self, values: NDArray[Any]) -> NDArray[Any]:
         """Return one value per row passed to ``fit`` from one per distinct row."""

@@ -86,9 +86,9 @@ class Targets:
 
 @dataclass(frozen=True)
 class Graph:
-    """A fuzzy graph with the neighbours it came from and the seconds both took."""
+    """A fuzzy graph with the neighbours it came from, if any, and the seconds both took."""
 
-    neighbors: NeighborGraph
+    neighbors: NeighborGraph | None
     fuzzy: FuzzyGraph
     neighbor_seconds: float
     fuzzy_seconds: float
@@ -100,6 +100,11 @@ class Graph:
 
     def radii(self) -> np.ndarray:
         """Return the log local radius of each row, for densMAP."""
+        if self.neighbors is None:
+            raise ValueError(
+                "densMAP needs distances, which a combination of two models does not have. "
+                "Set densmap=False."
+            )
         return local_radii(self.fuzzy, edge_distances(self.fuzzy, self.neighbors) ** 2)
 
 

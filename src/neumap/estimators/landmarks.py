@@ -9,11 +9,20 @@ import numpy as np
 import scipy.sparse
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from neumap._random import numpy_generator
 from neumap.data import Validated
 
-__all__ = ["Landmarks", "check_landmark_positions", "choose_landmarks", "drift"]
+__all__ = [
+    "Landmarks",
+    "Memory",
+    "check_landmark_positions",
+    "choose_landmarks",
+    "drift",
+    "remember",
+    "stack_rows",
+]
 
 SampleMode = Literal["uniform", "predetermined", "predefined"]
 UNLABELLED = -1
@@ -41,7 +50,7 @@ class Landmarks:
         """Return the data with the landmarks after them, and positions with NaN for the data."""
         n_new = data.X.shape[0]
         free = np.full((n_new, self.positions.shape[1]), np.nan, dtype=np.float32)
-        joined = _stack(data.X, self.rows)
+        joined = stack_rows(data.X, self.rows)
         return replace(data, X=joined), np.concatenate([free, self.positions])
 
     def extend_targets(self, y: Any, n_new: int) -> NDArray[Any]:
@@ -55,8 +64,14 @@ class Landmarks:
         return np.concatenate([values, unknown])
 
 
-def _stack(above: Any, below: Any) -> Any:
-    """Join rows of one kind."""
+def stack_rows(above: Any, below: Any) -> Any:
+    """Return the rows of one data set with those of another after them.
+
+    Raises
+    ------
+    ValueError
+        For data that are not in memory.
+    """
     if scipy.sparse.issparse(above):
         blocks: Any = [above, below]
         return scipy.sparse.vstack(blocks, format="csr")
@@ -67,6 +82,36 @@ def _stack(above: Any, below: Any) -> Any:
     raise ValueError(
         f"Landmarks can be joined with arrays, tensors and sparse matrices, got "
         f"{type(above).__name__}. Load the data into memory first."
+    )
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What an earlier fit learned and a later one should keep.
+
+    Attributes
+    ----------
+    positions : array of shape (n_rows, n_components), float32
+        Where rows should stay; NaN for rows that are free.
+    loss_weight : float or None
+        Weight of the landmark loss; None leaves it to the estimator.
+    encoder : nn.Module or None
+        Network to go on from.
+    initial : array of shape (n_rows, n_components) or None
+        Where free positions start.
+    """
+
+    positions: NDArray[np.float32]
+    loss_weight: float | None = None
+    encoder: nn.Module | None = None
+    initial: NDArray[np.float32] | None = None
+
+
+def remember(old: NDArray[np.float32], placed: NDArray[np.float32]) -> Memory:
+    """Return the memory of a fit on old rows and added ones: the old stay, the added are free."""
+    free = np.full_like(placed, np.nan)
+    return Memory(
+        positions=np.concatenate([old, free]), initial=np.nan_to_num(np.concatenate([old, placed]))
     )
 
 

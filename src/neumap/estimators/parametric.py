@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -26,18 +28,18 @@ from neumap.estimators.fitting import (
 )
 from neumap.estimators.landmarks import (
     Landmarks,
+    Memory,
     SampleMode,
     check_landmark_positions,
     choose_landmarks,
-    drift,
 )
+from neumap.estimators.pipeline import export_part
 from neumap.estimators.presets import PRESETS, Preset, encoder_plan
 from neumap.estimators.reconstruction import choose_loss
 from neumap.estimators.umap import UMAP
 from neumap.keras_bridge import split_fit_kwargs
 from neumap.losses.classifier import ClassifierTerm
 from neumap.losses.correlation import CorrelationTerm
-from neumap.losses.landmarks import LandmarkTerm
 from neumap.losses.reconstruction import ReconstructionTerm, validation_loss
 from neumap.losses.terms import Term, UmapTerm
 from neumap.networks import MLP, ConvEncoder
@@ -223,24 +225,25 @@ class ParametricUMAP(UMAP):
         """
         data = self._check_X(X, ensure_all_finite)
         n_rows = row_count(data.X)
-        positions = check_landmark_positions(landmark_positions, n_rows, self.n_components)
+        given = check_landmark_positions(landmark_positions, n_rows, self.n_components)
+        memory = None if given is None else Memory(given, encoder=self._fitted_encoder())
         pending = self._pending_landmarks
-        if positions is None and pending is not None:
+        if memory is None and pending is not None:
             y = None if y is None else pending.extend_targets(y, n_rows)
             data, positions = pending.append_to(data)
-        self._fit(
-            data,
-            y,
-            distances=self._distances(precomputed_distances, positions, n_rows),
-            landmarks=positions,
-            start_from=None if positions is None else getattr(self, "encoder_", None),
-        )
-        if positions is not None and self.transform_mode == "embedding":
-            self.report_["landmark_drift"] = drift(self.embedding_, positions)
+            memory = Memory(positions, pending.loss_weight, self._fitted_encoder())
+        distances = self._distances(precomputed_distances, memory, n_rows)
+        self._fit(data, y, distances=distances, memory=memory)
         self._cut_to(n_rows)
         return self
 
-    def _distances(self, given: Any, landmarks: NDArray[np.float32] | None, n_rows: int) -> Any:
+    def _fitted_encoder(self) -> nn.Module | None:
+        return getattr(self, "encoder_", None)
+
+    def _fit_joined(self, data: Validated, memory: Memory) -> None:
+        super()._fit_joined(data, replace(memory, encoder=self._fitted_encoder()))
+
+    def _distances(self, given: Any, memory: Memory | None, n_rows: int) -> Any:
         """Return the distances that replace rows in the graph, or None."""
         if given is None:
             return None
@@ -249,7 +252,7 @@ class ParametricUMAP(UMAP):
                 f"precomputed_distances need metric='precomputed', got metric={self.metric!r}. "
                 "Set the metric, or leave the distances out."
             )
-        if landmarks is not None and len(landmarks) != n_rows:
+        if memory is not None and len(memory.positions) != n_rows:
             raise ValueError(
                 "add_landmarks appends rows, for which precomputed_distances has no entries. Pass "
                 "landmark_positions for rows of X instead."
@@ -260,6 +263,7 @@ class ParametricUMAP(UMAP):
         """Drop what belongs to landmark rows that were appended to X."""
         if self.graph_.shape[0] > n_rows:
             self.graph_ = self.graph_[:n_rows, :n_rows]
+            self._raw_data = self._raw_data[:n_rows]
             if hasattr(self, "embedding_"):
                 self.embedding_ = self.embedding_[:n_rows]
 
@@ -292,14 +296,14 @@ class ParametricUMAP(UMAP):
             noise = input_noise(network, preset.input_noise, fit.seed)
             embedder: Embedder = EncoderEmbedder(network, fit.rows, noise)
             terms: list[Term] = [UmapTerm(self._kernel(), preset.softening, preset.n_partners)]
-            terms += self._density_terms(fit)
+            terms += [*self._density_terms(fit), *self._landmark_terms(fit)]
         else:
             embedder, terms = super()._trained_parts(fit)
         return embedder, [*terms, *self._extra_terms(fit, embedder)]
 
     def _network(self, fit: Fit) -> nn.Module:
-        if fit.start_from is not None:
-            return copy.deepcopy(fit.start_from).to(fit.device)
+        if fit.memory is not None and fit.memory.encoder is not None:
+            return copy.deepcopy(fit.memory.encoder).to(fit.device)
         hidden = self._preset().hidden
         return prepare_encoder(self.encoder, fit.rows, self.n_components, hidden, fit.seed)
 
@@ -310,8 +314,6 @@ class ParametricUMAP(UMAP):
             terms.append(self._reconstruction_term(fit))
         if self.global_correlation_loss_weight:
             terms.append(CorrelationTerm(self.global_correlation_loss_weight, rows=fit.rows))
-        if fit.landmarks is not None:
-            terms.append(self._landmark_term(fit, fit.landmarks))
         if self.classifier_loss_weight:
             terms.append(self._classifier_term(fit, embedder))
         return terms
@@ -326,14 +328,9 @@ class ParametricUMAP(UMAP):
             rows=fit.rows,
         )
 
-    def _landmark_term(self, fit: Fit, positions: NDArray[np.float32]) -> LandmarkTerm:
-        pending = self._pending_landmarks
-        targets = positions if fit.distinct is None else positions[fit.distinct.first]
-        return LandmarkTerm(
-            torch.from_numpy(targets).to(fit.device),
-            weight=self.landmark_loss_weight if pending is None else pending.loss_weight,
-            loss_fn=self.landmark_loss_fn,
-        )
+    def _landmark_loss(self, memory: Memory) -> tuple[float, Any]:
+        weight = self.landmark_loss_weight if memory.loss_weight is None else memory.loss_weight
+        return weight, self.landmark_loss_fn
 
     def _classifier_term(self, fit: Fit, embedder: Embedder) -> ClassifierTerm:
         if fit.targets is None:
@@ -390,10 +387,6 @@ class ParametricUMAP(UMAP):
     def _validation_rows(self, fit: Fit) -> RowStore:
         checked = self._check_X(self.reconstruction_validation, True, fitted=True)
         return as_rows(checked.X, dims=fit.rows.row_shape, device=fit.device)
-
-    def _keep_graph(self, fit: Fit, X: Any) -> None:
-        if not self.parametric_embedding:
-            super()._keep_graph(fit, X)
 
     def _keep_positions(self, fit: Fit, embedder: Embedder, terms: Sequence[Term]) -> None:
         super()._keep_positions(fit, embedder, terms)
@@ -554,3 +547,44 @@ class ParametricUMAP(UMAP):
         """
         self.__dict__.pop("_landmarks", None)
         return self
+
+    # ---------------------------------------------------------------- other runtimes
+
+    def to_onnx(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        part: Literal["encoder", "decoder"] = "encoder",
+        check: bool = True,
+    ) -> Path:
+        """Write the network as an ONNX file that takes rows as :meth:`transform` takes them.
+
+        Reshaping and standardisation are inside, and the activation behind a decoder.
+
+        Parameters
+        ----------
+        path : path-like
+            File to write, usually ending in ``.onnx``. Missing folders are made.
+        part : {"encoder", "decoder"}, default="encoder"
+            ``"encoder"``: input ``X`` (n, ...), output ``embedding`` (n, n_components).
+            ``"decoder"``: input ``embedding``, output ``X``, as :meth:`inverse_transform` gives it.
+        check : bool, default=True
+            Compare the file with the network where onnxruntime is installed.
+
+        Returns
+        -------
+        Path
+            The file written.
+
+        Raises
+        ------
+        ImportError
+            If the extra ``onnx`` is not installed.
+        NotFittedError
+            Before :meth:`fit`.
+        ValueError
+            If there is no such network, it cannot be exported, or the file gives other numbers.
+        """
+        return export_part(self, path, part=part, check=check)
+
+    to_ONNX = to_onnx  # the name in umap-learn

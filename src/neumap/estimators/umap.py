@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    clone,
+)
 from sklearn.utils.validation import check_is_fitted
-from torch import nn
 
 from neumap._device import resolve_device
 from neumap._random import RandomState, resolve_seed
 from neumap.callbacks import Callback, ProgressBar
 from neumap.data import Validated, as_rows, check_input
 from neumap.estimators.checks import check_parameters
+from neumap.estimators.copies import cloned, deeply_copied
 from neumap.estimators.fitting import (
     DistinctRows,
     Fit,
@@ -30,18 +38,22 @@ from neumap.estimators.fitting import (
     row_count,
 )
 from neumap.estimators.graphs import (
+    Graph,
     GraphSettings,
     Targets,
     build_graph,
     neighbors_among_training_rows,
 )
+from neumap.estimators.landmarks import Memory, drift, remember, stack_rows
+from neumap.estimators.persistence import save_estimator
 from neumap.estimators.placement import average_neighbors, place_rows
 from neumap.estimators.presets import Budget, table_plan
-from neumap.fuzzy import membership_to_train
+from neumap.fuzzy import FuzzyGraph, difference, intersection, membership_to_train, union
 from neumap.keras_bridge import wrap_callbacks
 from neumap.layout import initial_positions
 from neumap.losses import Kernel
 from neumap.losses.density import DensityTerm
+from neumap.losses.landmarks import LandmarkTerm
 from neumap.losses.terms import Softening, Term, UmapTerm
 from neumap.sampling import EdgeSampler
 from neumap.similarity import find_ab
@@ -60,7 +72,7 @@ TABLE_PARTNERS = 5
 class UMAP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """placeholder."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0915 - a constructor stores, one statement per parameter
         self,
         n_neighbors: int = 15,
         n_components: int = 2,
@@ -239,6 +251,110 @@ class UMAP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         check_is_fitted(self, "graph_")
         return self._place(self._check_X(X, ensure_all_finite, fitted=True))
 
+    def update(self, X: Any, *, ensure_all_finite: bool | Literal["allow-nan"] = True) -> Self:
+        """Add rows to the map and train on, holding the old rows where they are.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_new, n_features)
+            Rows to add after the training rows so far.
+        ensure_all_finite : bool or "allow-nan", default=True
+            Whether missing and infinite values are refused.
+
+        Returns
+        -------
+        self
+            ``embedding_`` and ``graph_`` hold the old rows and then the new ones;
+            ``report_["landmark_drift"]`` says how far the old rows moved.
+
+        Raises
+        ------
+        NotFittedError
+            Before :meth:`fit`.
+        ValueError
+            After a supervised or precomputed fit, or where the training rows are not at hand.
+        """
+        check_is_fitted(self, "embedding_")
+        added = self._check_X(X, ensure_all_finite, fitted=True)
+        self._fit_joined(*self._joined_with(added))
+        return self
+
+    def _joined_with(self, added: Validated) -> tuple[Validated, Memory]:
+        """Return old rows with new ones after them, and the positions of the old."""
+        if self.metric == "precomputed" or self._is_supervised:
+            kind = "precomputed" if self.metric == "precomputed" else "supervised"
+            raise ValueError(
+                f"update cannot extend a {kind} fit: it has no distances or labels for the new "
+                "rows. Fit on all rows instead."
+            )
+        if not hasattr(self, "_raw_data") or self.unique:
+            raise ValueError(
+                "update needs the training rows of a fit with unique=False, which this model does "
+                "not have at hand. Use add_landmarks(old rows) and fit(new rows)."
+            )
+        memory = remember(self.embedding_, self._place(added))
+        return replace(added, X=stack_rows(self._raw_data, added.X)), memory
+
+    def _fit_joined(self, data: Validated, memory: Memory) -> None:
+        self._fit(data, None, memory=memory)
+
+    def partial_fit(self, X: Any, y: Any = None) -> Self:
+        """Fit the first rows, or add rows to a fitted map; see :meth:`update`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+        y : array-like, optional
+            Labels, for the first call only.
+
+        Returns
+        -------
+        self
+        """
+        if not hasattr(self, "embedding_"):
+            return self.fit(X, y)
+        if y is not None:
+            raise ValueError("partial_fit takes labels in the first call only. Leave y out.")
+        return self.update(X)
+
+    def __add__(self, other: UMAP) -> Any:
+        """Return a model of the union of two graphs over the same samples."""
+        return self._combined(other, union)
+
+    def __mul__(self, other: UMAP) -> Any:
+        """Return a model of the intersection of two graphs over the same samples."""
+        return self._combined(other, intersection)
+
+    def __sub__(self, other: UMAP) -> Any:
+        """Return a model of this graph without the structure of another one."""
+        return self._combined(other, difference)
+
+    def _combined(self, other: Any, operation: Any) -> Any:
+        """Train a model with these parameters and rows on a combination of two graphs."""
+        if not isinstance(other, UMAP):
+            return NotImplemented
+        check_is_fitted(self, "graph_")
+        check_is_fitted(other, "graph_")
+        if self.graph_.shape != other.graph_.shape:
+            raise ValueError(
+                "Both models must be fitted on the same samples: expected graphs of one size, got "
+                f"{self.graph_.shape[0]} and {other.graph_.shape[0]} rows."
+            )
+        if not hasattr(self, "_raw_data"):
+            raise ValueError("Combining models needs the training rows, which were not saved.")
+        began = time.perf_counter()
+        model = clone(self)
+        for name in ("n_features_in_", "feature_names_in_", "input_shape_"):
+            if hasattr(self, name):
+                setattr(model, name, getattr(self, name))
+        fuzzy = operation(FuzzyGraph.from_matrix(self.graph_), FuzzyGraph.from_matrix(other.graph_))
+        device = resolve_device(self.device)
+        rows = as_rows(self._raw_data, dims=self._dims(), device=device)
+        seed = resolve_seed(self.random_state)
+        model._learn(Fit(rows, Graph(None, fuzzy, 0.0, 0.0), seed, device), self._raw_data, began)
+        return model
+
     n_features_in_: int
 
     def _check_X(
@@ -267,8 +383,7 @@ class UMAP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         y: Any,
         *,
         distances: Any = None,
-        landmarks: NDArray[np.float32] | None = None,
-        start_from: nn.Module | None = None,
+        memory: Memory | None = None,
     ) -> None:
         """Run the path of a fit on checked data; `distances` replace rows in the graph."""
         check_parameters(self.get_params(deep=False))
@@ -279,35 +394,36 @@ class UMAP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         rows = as_rows(X, dims=self._dims(), device=device)
         targets = None if y is None else self._targets(y, data, distinct)
         matrix = rows.to_matrix() if distances is None else distances
-        graph = build_graph(matrix, self._graph_settings(), targets, device=device)
-        self.graph_ = graph.fuzzy.to_csr()
-        self._n_features_out = self.n_components
+        # Without a seed the approximate search may build its index with all threads.
+        settings = self._graph_settings(None if self.random_state is None else seed)
+        graph = build_graph(matrix, settings, targets, device=device)
         self.input_shape_ = data.row_shape
-        fit = Fit(
-            rows=rows,
-            graph=graph,
-            seed=seed,
-            device=device,
-            distinct=distinct,
-            targets=None if targets is None else targets.values,
-            landmarks=landmarks,
-            start_from=start_from,
-        )
-        self._keep_graph(fit, X)
-        if self.transform_mode == "embedding":
-            self._fit_positions(fit, began)
+        values = None if targets is None else targets.values
+        self._learn(Fit(rows, graph, seed, device, distinct, values, memory), X, began)
 
-    def _fit_positions(self, fit: Fit, began: float) -> None:
-        """Train on the graph and keep what was learned."""
+    def _learn(self, fit: Fit, X: Any, began: float) -> None:
+        """Train on a graph and keep what was learned."""
+        self._n_features_out = self.n_components
+        self.graph_ = fit.graph.fuzzy.to_csr()
+        self._is_supervised = fit.targets is not None
+        # By reference. Placing rows without an encoder needs them, and so do updates.
+        self._raw_data = X
+        if self.transform_mode == "graph":
+            return
         embedder, terms = self._trained_parts(fit)
         plan = self._plan(fit)
         trained = time.perf_counter()
         self.history_ = {} if self.n_epochs == 0 else self._train(fit, embedder, terms, plan)
         self._keep_positions(fit, embedder, terms)
+        self.report_ = self._report(fit, plan, began, trained)
+        logger.info("fitted %d rows in %.1f s", fit.rows.n_rows, self.report_["total_seconds"])
+
+    def _report(self, fit: Fit, plan: Plan, began: float, trained: float) -> dict[str, Any]:
         now = time.perf_counter()
-        self.report_: dict[str, Any] = {
-            "neighbors": fit.graph.neighbors.backend,
-            "neighbor_recall": fit.graph.neighbors.recall,
+        neighbors = fit.graph.neighbors
+        report: dict[str, Any] = {
+            "neighbors": None if neighbors is None else neighbors.backend,
+            "neighbor_recall": None if neighbors is None else neighbors.recall,
             "neighbor_seconds": fit.graph.neighbor_seconds,
             "graph_seconds": fit.graph.fuzzy_seconds,
             "training_seconds": now - trained,
@@ -316,12 +432,14 @@ class UMAP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             "n_edges": len(fit.graph.fuzzy.weights),
             "device": str(fit.device),
         }
-        logger.info("fitted %d rows in %.1f s", fit.rows.n_rows, now - began)
+        if fit.memory is not None:
+            report["landmark_drift"] = drift(self._placed, fit.memory.positions)
+        return report
 
     def _dims(self) -> tuple[int, ...] | None:
         return None
 
-    def _graph_settings(self) -> GraphSettings:
+    def _graph_settings(self, seed: int | None) -> GraphSettings:
         return GraphSettings(
             n_neighbors=self.n_neighbors,
             metric=self.metric,
@@ -334,8 +452,7 @@ class UMAP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             angular_rp_forest=self.angular_rp_forest,
             low_memory=self.low_memory,
             n_jobs=self.n_jobs,
-            # Without a seed the approximate search may use all threads to build its index.
-            seed=None if self.random_state is None else resolve_seed(self.random_state),
+            seed=seed,
             verbose=bool(self.verbose),
         )
 
@@ -372,15 +489,34 @@ class UMAP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     def _trained_parts(self, fit: Fit) -> tuple[Embedder, list[Term]]:
         """Return what gives positions and the terms it is trained on."""
-        initial = initial_positions(
-            "spectral" if isinstance(self.init, str) and self.init == "auto" else self.init,
+        initial = self._initial_positions(fit)
+        terms: list[Term] = [UmapTerm(self._kernel(), TABLE_SOFTENING, TABLE_PARTNERS)]
+        terms += [*self._density_terms(fit), *self._landmark_terms(fit)]
+        return TableEmbedder(initial).to(fit.device), terms
+
+    def _initial_positions(self, fit: Fit) -> NDArray[np.float32]:
+        if fit.memory is not None and fit.memory.initial is not None:
+            return fit.memory.initial
+        init = self.init
+        return initial_positions(
+            "spectral" if isinstance(init, str) and init == "auto" else init,
             graph=fit.graph.fuzzy,
             X_matrix=fit.rows.to_matrix(),
             n_components=self.n_components,
             seed=fit.seed,
         )
-        terms: list[Term] = [UmapTerm(self._kernel(), TABLE_SOFTENING, TABLE_PARTNERS)]
-        return TableEmbedder(initial).to(fit.device), terms + self._density_terms(fit)
+
+    def _landmark_terms(self, fit: Fit) -> list[Term]:
+        """Return the term that holds remembered positions, where there are any."""
+        if fit.memory is None:
+            return []
+        targets = fit.memory.positions
+        distinct = targets if fit.distinct is None else targets[fit.distinct.first]
+        weight, loss_fn = self._landmark_loss(fit.memory)
+        return [LandmarkTerm(torch.from_numpy(distinct).to(fit.device), weight, loss_fn)]
+
+    def _landmark_loss(self, memory: Memory) -> tuple[float, Any]:
+        return 1.0 if memory.loss_weight is None else memory.loss_weight, None
 
     def _density_terms(self, fit: Fit) -> list[Term]:
         if not self.densmap:
@@ -430,10 +566,6 @@ class UMAP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     def _shows_progress(self) -> bool:
         return bool(self.verbose)
 
-    def _keep_graph(self, fit: Fit, X: Any) -> None:
-        """Keep what placing new rows needs: the training rows, by reference."""
-        self._raw_data = X
-
     def _keep_positions(self, fit: Fit, embedder: Embedder, terms: Sequence[Term]) -> None:
         """Set the learned attributes."""
         positions = embedder.embed()
@@ -447,7 +579,17 @@ class UMAP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     def _place(self, new: Validated) -> Any:
         """Place checked rows among the training rows."""
-        settings = self._graph_settings()
+        if not hasattr(self, "_raw_data"):
+            raise ValueError(
+                "Placing rows among the training rows needs them, but this model was saved or "
+                "fitted without them. Save it with keep_data=True, or fit one with an encoder."
+            )
+        settings = self._graph_settings(self.transform_seed)
+        if not hasattr(self, "_raw_data"):
+            raise ValueError(
+                "Placing rows without an encoder needs the training rows, which were not saved "
+                "with this model. Save it with keep_data=True."
+            )
         device = resolve_device(self.device)
         matrix = as_rows(new.X, device=device).to_matrix()
         training = as_rows(self._raw_data, device=device).to_matrix()
@@ -504,3 +646,45 @@ class UMAP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             positions, self._placed, training, self._kernel(), self.n_neighbors
         )
         return rows.reshape(len(rows), *self.input_shape_)
+
+    # ---------------------------------------------------------------- keep
+
+    def save(self, path: str | os.PathLike[str], *, keep_data: bool | None = None) -> Path:
+        """Write the model, fitted or not, as one safe file; :func:`neumap.load` reads it.
+
+        The file holds the parameters, what was learned, and the networks with their weights. It
+        holds no code: functions (metrics, losses) and callbacks are left out, with a warning.
+        It appears complete or not at all.
+
+        Parameters
+        ----------
+        path : path-like
+            A file, if the name has a suffix. An existing folder, or a name without a suffix,
+            means the file ``model.neumap`` in that folder. Missing folders are made.
+        keep_data : bool, optional
+            Whether the file holds rows of data: the training rows and `reconstruction_validation`.
+            By default only the training rows of a model without an encoder are kept, which it
+            cannot place new rows without. Landmarks are always kept.
+
+        Returns
+        -------
+        Path
+            The file written.
+
+        Raises
+        ------
+        ArchiveError
+            If a network or the training rows cannot be stored. It is a ``ValueError``.
+
+        Warns
+        -----
+        UserWarning
+            Naming what is left out.
+        """
+        return save_estimator(self, path, keep_data=keep_data)
+
+    def __sklearn_clone__(self) -> Self:
+        return cloned(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return deeply_copied(self, memo)
