@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from neumap import callbacks, export, metrics, networks, plots
-    from neumap.estimators import UMAP, ParametricUMAP, load_ParametricUMAP
+    from neumap.estimators import UMAP, ParametricUMAP, load, load_ParametricUMAP
 
     __version__: str
 
@@ -23,6 +23,7 @@ __all__ = [
     "__version__",
     "callbacks",
     "export",
+    "load",
     "load_ParametricUMAP",
     "metrics",
     "networks",
@@ -30,7 +31,7 @@ __all__ = [
 ]
 
 _ROOMS = frozenset({"callbacks", "export", "metrics", "networks", "plots"})
-_ESTIMATORS = frozenset({"ParametricUMAP", "UMAP", "load_ParametricUMAP"})
+_ESTIMATORS = frozenset({"ParametricUMAP", "UMAP", "load", "load_ParametricUMAP"})
 
 
 def __getattr__(name: str) -> Any:

@@ -11,6 +11,7 @@ from neumap.archive._describe import describe_module
 from neumap.archive._document import FORMAT_VERSION
 from neumap.archive._errors import ArchiveError
 from neumap.archive._file import Archive, read_archive, write_archive
+from neumap.archive._json import fits_json
 from neumap.archive._modules import pack_module, unpack_module
 from neumap.archive._sparse import pack_csr, unpack_csr
 
@@ -20,6 +21,7 @@ __all__ = [
     "ArchiveError",
     "build_module",
     "describe_module",
+    "fits_json",
     "pack_csr",
     "pack_module",
     "read_archive",

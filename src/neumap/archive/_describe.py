@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from neumap.archive._errors import ArchiveError
-from neumap.archive._json import encode
+from neumap.archive._json import fits_json
 from neumap.archive._layers import CONTAINERS, LAYERS, layer_arguments
 
 __all__ = ["describe_module", "describe_node", "public_name", "tensor_state", "uncompiled"]
@@ -74,11 +74,8 @@ def _config(module: nn.Module) -> dict[str, Any] | None:
     config = getattr(module, "config", None)
     if not isinstance(config, Mapping) or not all(isinstance(key, str) for key in config):
         return None
-    try:
-        encode(config, "config")
-    except ArchiveError:
-        return None  # the class is found by name all the same; reading asks for a ready module
-    return dict(config)
+    # Without arguments the class is found by name all the same; reading asks for a ready module.
+    return dict(config) if fits_json(config) else None
 
 
 def public_name(cls: type) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 
 from neumap.archive._errors import ArchiveError
 
-__all__ = ["decode", "encode"]
+__all__ = ["decode", "encode", "fits_json"]
 
 
 def encode(value: object, where: str) -> Any:
@@ -65,6 +65,21 @@ def decode(value: Any) -> Any:
             return {key: decode(item) for key, item in value.items()}
         case _:
             return value
+
+
+def fits_json(value: object) -> bool:
+    """Whether a value can stand in the metadata of an archive, see :func:`encode`.
+
+    Examples
+    --------
+    >>> fits_json({"dims": (28, 28), "limit": math.inf}), fits_json([math.sin])
+    (True, False)
+    """
+    try:
+        encode(value, "value")
+    except ArchiveError:
+        return False
+    return True
 
 
 def _encode_mapping(value: Mapping[Any, object], where: str) -> dict[str, Any]:

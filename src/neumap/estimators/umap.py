@@ -684,7 +684,9 @@ class UMAP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         return save_estimator(self, path, keep_data=keep_data)
 
     def __sklearn_clone__(self) -> Self:
-        return cloned(self)
+        copied: Self = cloned(self)
+        return copied
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return deeply_copied(self, memo)
+        copied: Self = deeply_copied(self, memo)
+        return copied

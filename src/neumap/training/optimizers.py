@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
+
+import inspect
 
 import torch
 from torch import nn
 
-__all__ = ["Optimizer", "OptimizerFactory", "optimizer_factory"]
+__all__ = ["Optimizer", "OptimizerFactory", "optimizer_factory", "optimizer_settings"]
 
 NAMED = {
     "adam": torch.optim.Adam,
@@ -71,7 +74,7 @@ def optimizer_factory(optimizer: Any) -> OptimizerFactory:
             )
         return NAMED[optimizer.lower()]
     if isinstance(optimizer, torch.optim.Optimizer):
-        kind, settings = type(optimizer), dict(optimizer.defaults)
+        kind, settings = type(optimizer), optimizer_settings(optimizer)
         return lambda parameters: kind(parameters, **settings)
     if callable(optimizer):
         factory: OptimizerFactory = optimizer
@@ -80,3 +83,13 @@ def optimizer_factory(optimizer: Any) -> OptimizerFactory:
         "optimizer must be None, a name, a torch.optim class or instance, a Keras optimizer or a "
         f"function from parameters to an optimiser; got {type(optimizer).__name__}."
     )
+
+
+def optimizer_settings(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Return the arguments that make an optimiser of the same kind and settings.
+
+    Some classes keep more among their defaults than they take: AdamW is an Adam with
+    ``decoupled_weight_decay=True``.
+    """
+    taken = inspect.signature(type(optimizer)).parameters
+    return {name: value for name, value in optimizer.defaults.items() if name in taken}

@@ -1,0 +1,107 @@
+"""Read saved estimators."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from neumap.archive import ArchiveError
+from neumap.estimators.parametric import ParametricUMAP
+from neumap.estimators.persistence import read_estimator
+from neumap.estimators.umap import UMAP
+
+__all__ = ["load", "load_ParametricUMAP"]
+
+
+def load(
+    path: str | os.PathLike[str],
+    *,
+    encoder: Any = None,
+    decoder: Any = None,
+    classes: Sequence[Any] = (),
+    device: str | torch.device = "auto",
+) -> UMAP:
+    """Read what ``save`` wrote: a :class:`UMAP` or a :class:`ParametricUMAP`, fitted or not.
+
+    No code of the file is run and nothing is imported because a file names it; classes of your
+    own come from you.
+
+    Parameters
+    ----------
+    path : path-like
+        The file, or the folder with ``model.neumap`` in it.
+    encoder, decoder : torch.nn.Module or Keras model, optional
+        Ready networks of the structure that was saved, for classes without a ``config``; copies
+        of them are filled with the stored weights.
+    classes : sequence of class or function, optional
+        Your own that occur in the model: networks with a ``config`` property, Keras layers, a
+        class derived from the estimator.
+    device : str or torch.device, default="auto"
+        Where the networks go, and the parameter `device` of the result. ``"auto"`` takes the
+        device the model was made for where this machine has it.
+
+    Returns
+    -------
+    UMAP or ParametricUMAP
+        Equal to the one saved: same parameters, same positions and same predictions to the bit.
+
+    Raises
+    ------
+    ArchiveError
+        If the file is missing, truncated, foreign or from a newer neumap, or holds a network
+        that cannot be rebuilt without `classes`, `encoder` or `decoder`. It is a ``ValueError``.
+    ValueError
+        If the device is not here, or a network is passed for which the model has no place.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = UMAP(n_neighbors=7).save(folder)
+    ...     load(folder)
+    UMAP(n_neighbors=7)
+    """
+    own = [kind for kind in classes if isinstance(kind, type) and issubclass(kind, UMAP)]
+    return read_estimator(
+        path,
+        [*own, UMAP, ParametricUMAP],
+        networks={"encoder": encoder, "decoder": decoder},
+        classes=classes,
+        device=device,
+    )
+
+
+def load_ParametricUMAP(
+    path: str | os.PathLike[str],
+    *,
+    encoder: Any = None,
+    decoder: Any = None,
+    classes: Sequence[Any] = (),
+    device: str | torch.device = "auto",
+) -> ParametricUMAP:
+    """Read a saved :class:`ParametricUMAP`; see :func:`load` for the parameters.
+
+    Parameters
+    ----------
+    path, encoder, decoder, classes, device
+        As in :func:`load`.
+
+    Returns
+    -------
+    ParametricUMAP
+
+    Raises
+    ------
+    ArchiveError
+        As :func:`load`, and if the file holds another estimator.
+    """
+    model = load(path, encoder=encoder, decoder=decoder, classes=classes, device=device)
+    if not isinstance(model, ParametricUMAP):
+        raise ArchiveError(
+            f"Expected a ParametricUMAP at {os.fspath(path)!r}; the file holds a "
+            f"{type(model).__name__}. Read it with neumap.load."
+        )
+    return model
