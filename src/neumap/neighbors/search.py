@@ -34,7 +34,9 @@ logger = logging.getLogger(__name__)
 
 BackendName = Literal["auto", "exact", "hnsw", "pynndescent"]
 
-MAX_EXACT_ROWS = 12_000  # below, the matrix product is faster than building a graph
+# Processor seconds for 12,000 rows: exact 3.7 and HNSW 2.7 at 784 columns, 1.7 and 0.7 at 20. The
+# product uses all threads and a seeded graph one, so two cores take about the same time for both.
+MAX_EXACT_ROWS = 12_000
 MAX_EXACT_PAIRS = 4e10  # pairs times columns that other metrics compute in about a minute
 MAX_CALLABLE_PAIRS = 1e6  # calls of a Python function in a few seconds
 MAX_SPARSE_COST = 3e10  # multiplications and comparisons of sparse products, minutes
