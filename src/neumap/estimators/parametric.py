@@ -12,12 +12,14 @@ from typing import Any, Literal, Self
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from neumap._random import RandomState, resolve_seed, torch_seeded
 from neumap.callbacks import Callback
 from neumap.data import RowStore, Validated, as_rows
+from neumap.estimators.checks import check_switches
 from neumap.estimators.encoders import input_noise, prepare_decoder, prepare_encoder
 from neumap.estimators.fitting import (
     Fit,
@@ -48,6 +50,16 @@ from neumap.training.embedders import encode_rows
 from neumap.training.loop import Validation
 
 __all__ = ["ParametricUMAP"]
+
+
+def _has_classifier(model: ParametricUMAP) -> bool:
+    """Whether `predict` has something to ask; scikit-learn looks for the method."""
+    if model.classifier_loss_weight or hasattr(model, "classifier_"):
+        return True
+    raise AttributeError(
+        "There is no classifier. Fit with classifier_loss_weight=1.0 and labels y to train one "
+        "with the map."
+    )
 
 
 class ParametricUMAP(UMAP):
@@ -290,6 +302,7 @@ class ParametricUMAP(UMAP):
         return None if self.dims is None else tuple(self.dims)
 
     def _trained_parts(self, fit: Fit) -> tuple[Embedder, list[Term]]:
+        check_switches(self.get_params(deep=False))
         if self.parametric_embedding:
             preset = self._preset()
             network = self._network(fit)
@@ -353,6 +366,7 @@ class ParametricUMAP(UMAP):
         return encoder_plan(
             self._preset(),
             self._budget(),
+            fit.rows.n_rows,
             fit.graph.total_weight,
             own_network=self.encoder is None or isinstance(self.encoder, str | MLP | ConvEncoder),
             own_optimizer=self.optimizer is not None,
@@ -442,6 +456,7 @@ class ParametricUMAP(UMAP):
         rows = self.reconstruction_loss_.activation(outputs).numpy()
         return np.asarray(rows.reshape(len(rows), *self.input_shape_))
 
+    @available_if(_has_classifier)
     def predict_proba(self, X: Any) -> NDArray[np.float32]:
         """Return the probability of each class, by the classifier trained with the map.
 
@@ -457,19 +472,17 @@ class ParametricUMAP(UMAP):
 
         Raises
         ------
-        ValueError
-            If no classifier was trained.
+        AttributeError
+            If no classifier is asked for: ``classifier_loss_weight`` is zero.
+        NotFittedError
+            Before :meth:`fit`.
         """
-        check_is_fitted(self, "graph_")
-        if not hasattr(self, "classifier_"):
-            raise ValueError(
-                "There is no classifier. Fit with classifier_loss_weight=1.0 and labels y to train "
-                "one with the map."
-            )
+        check_is_fitted(self, "classifier_")
         points = as_rows(self.transform(X), device=device_of(self.classifier_))
         logits = torch.from_numpy(encode_rows(self.classifier_, points))
         return np.asarray(logits.softmax(1).numpy())
 
+    @available_if(_has_classifier)
     def predict(self, X: Any) -> NDArray[Any]:
         """Return the most probable class of each row; see :meth:`predict_proba`.
 
@@ -483,7 +496,8 @@ class ParametricUMAP(UMAP):
         ndarray of shape (n_samples,)
             Labels as passed to :meth:`fit`.
         """
-        return np.asarray(self.classes_[self.predict_proba(X).argmax(axis=1)])
+        codes = self.predict_proba(X).argmax(axis=1)
+        return np.asarray(self.classes_[codes])
 
     # ---------------------------------------------------------------- landmarks
 

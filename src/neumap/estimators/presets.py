@@ -14,8 +14,14 @@ from neumap.training import Plan
 __all__ = ["PRESETS", "Preset", "encoder_plan", "table_epochs", "table_plan"]
 
 
-# Bounded forces for the first half, then the exact kernel.
-BOUNDED_THEN_EXACT = Softening(start=1.0, end=0.01, hold=0.5)
+# Mostly bounded forces for the first half, then towards the exact kernel.
+SOFT_THEN_EXACT = Softening(start=0.3, end=0.01, hold=0.5)
+
+# Rows at which a preset's number of steps holds, and how steps grow with rows around it: more
+# rows hold more detail, but a network learns one map, not one position per row.
+REFERENCE_ROWS = 10_000
+STEP_GROWTH = 0.4
+STEP_RANGE = (0.25, 4.0)
 
 
 @dataclass(frozen=True)
@@ -27,9 +33,10 @@ class Preset:
     hidden : tuple of int
         Widths of the hidden layers.
     n_steps : int
-        Optimiser steps of one training epoch, whatever the number of rows.
-    batch_edges, final_batch_edges : int
-        Edges per step at the start and at the end.
+        Optimiser steps of one training epoch at 10,000 rows; they grow as rows to the power 0.4,
+        between a quarter and four times this number.
+    batch_edges : int
+        Edges per step; small data take fewer, a quarter of their rows.
     peak_learning_rate : float
         For the default network and optimiser.
     softening : Softening
@@ -47,19 +54,20 @@ class Preset:
     hidden: tuple[int, ...]
     n_steps: int
     batch_edges: int
-    final_batch_edges: int
     peak_learning_rate: float
-    softening: Softening = BOUNDED_THEN_EXACT
-    n_partners: int = 32
+    softening: Softening = SOFT_THEN_EXACT
+    n_partners: int = 16
     repulsion: float = 2.0
-    input_noise: float = 0.05
+    input_noise: float = 0.03
 
 
 PRESETS = {
-    "fast": Preset((100, 100, 100), 1500, 256, 256, 6e-3),
-    "default": Preset((256,) * 6, 2000, 512, 512, 3e-3),
-    "best": Preset((512,) * 6, 4000, 512, 1024, 2e-3),
+    "fast": Preset((128,) * 4, 1000, 512, 6e-3),
+    "default": Preset((256,) * 6, 2000, 512, 3e-3),
+    "best": Preset((512,) * 6, 4000, 512, 2e-3),
 }
+
+SMALLEST_BATCH = 64
 
 # A network the package did not build gets the step size that suits most of them.
 FOREIGN_LEARNING_RATE = 1e-3
@@ -85,26 +93,31 @@ def edge_visits(n_epochs: int, total_weight: float) -> float:
     return n_epochs * 2.0 * total_weight
 
 
-def encoder_plan(
-    preset: Preset, budget: Budget, total_weight: float, *, own_network: bool, own_optimizer: bool
+def encoder_plan(  # noqa: PLR0913 - the facts that decide a plan
+    preset: Preset,
+    budget: Budget,
+    n_rows: int,
+    total_weight: float,
+    *,
+    own_network: bool,
+    own_optimizer: bool,
 ) -> Plan:
     """Return the plan for a network.
 
-    Without ``n_epochs`` the preset's steps are taken, whatever the number of rows: a network
-    learns one map, not one position per row. With it, as many steps as umap-learn would take.
+    Without ``n_epochs`` the preset decides on the steps. With it, as many are taken as umap-learn
+    would take with this batch size.
     """
-    start = budget.batch_size or preset.batch_edges
-    end = budget.batch_size or preset.final_batch_edges
-    n_steps = preset.n_steps
-    if budget.n_epochs is not None:
-        mean_edges = math.sqrt(start * end)
-        n_steps = math.ceil(edge_visits(budget.n_epochs, total_weight) / mean_edges)
+    batch = budget.batch_size or min(preset.batch_edges, max(SMALLEST_BATCH, n_rows // 4))
+    if budget.n_epochs is None:
+        growth = (n_rows / REFERENCE_ROWS) ** STEP_GROWTH
+        n_steps = round(preset.n_steps * min(max(growth, STEP_RANGE[0]), STEP_RANGE[1]))
+    else:
+        n_steps = math.ceil(edge_visits(budget.n_epochs, total_weight) / batch)
     peak = preset.peak_learning_rate if own_network else FOREIGN_LEARNING_RATE
     return Plan(
         n_steps=max(1, n_steps * budget.n_training_epochs),
         n_epochs=budget.n_reports,
-        batch_edges=start,
-        final_batch_edges=end,
+        batch_edges=batch,
         peak_learning_rate=None if own_optimizer else peak * budget.learning_rate,
         max_time=budget.max_time,
     )
@@ -124,7 +137,6 @@ def table_plan(budget: Budget, n_rows: int, total_weight: float, *, own_optimize
         n_steps=max(1, n_steps * budget.n_training_epochs),
         n_epochs=budget.n_reports,
         batch_edges=edges,
-        final_batch_edges=edges,
         peak_learning_rate=None if own_optimizer else TABLE_LEARNING_RATE * budget.learning_rate,
         warm_up=0.0,
         max_time=budget.max_time,

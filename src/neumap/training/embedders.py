@@ -49,14 +49,15 @@ class Embedder(Protocol):
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Switch a module to evaluation without gradients, and put its mode back afterwards."""
-    was_training = module.training
+    """Switch a module to evaluation without gradients, and put every part's mode back after."""
+    modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:
         with torch.inference_mode():
             yield
     finally:
-        module.train(was_training)
+        for part, was_training in modes:
+            part.training = was_training
 
 
 def encode_rows(module: nn.Module, rows: RowStore, batch_rows: int = ENCODE_ROWS) -> np.ndarray:

@@ -151,13 +151,13 @@ def train(  # noqa: PLR0913 - the inputs of a training are what they are
         module.train()
     with torch_seeded(seed, "modules"):
         watchers.on_fit_start(run)
-        for last_step in plan.epoch_ends():
-            if run.stop_training:
+        for epoch, last_step in enumerate(plan.epoch_ends()):
+            if run.stop_training or _time_is_up(run, plan):
                 break
+            run.epoch = epoch
             _run_epoch(run, last_step, step, sampler, plan, watchers)
             _report(run, history, validate)
             watchers.on_epoch_end(run)
-            run.epoch += 1
         step.finish()
         watchers.on_fit_end(run)
     for module in run.modules.values():
@@ -180,11 +180,11 @@ def _run_epoch(
     tally = _Tally()
     while run.step < last_step and not run.stop_training:
         progress = plan.progress(run.step, run.seconds)
-        if progress >= 1.0:
+        if progress >= 1.0 and tally.n_steps:  # an epoch that has begun takes at least one step
             run.stop_training = True
             break
         _set_learning_rate(run.optimizer, plan.learning_rate(progress))
-        losses = step(sampler.draw(plan.edges(progress)), progress)
+        losses = step(sampler.draw(plan.batch_edges), progress)
         run.optimizer.step()
         run.step += 1
         tally.add(losses)
@@ -196,6 +196,11 @@ def _run_epoch(
         run.logs = tally.means()
 
 
+def _time_is_up(run: _Run, plan: Plan) -> bool:
+    """Whether the seconds of the plan are spent; never before the first step."""
+    return run.step > 0 and plan.progress(run.step, run.seconds) >= 1.0
+
+
 def _set_learning_rate(optimizer: Optimizer, learning_rate: float | None) -> None:
     if learning_rate is not None:
         for group in optimizer.param_groups:
@@ -204,7 +209,7 @@ def _set_learning_rate(optimizer: Optimizer, learning_rate: float | None) -> Non
 
 def _report(run: _Run, history: History, validate: Validation | None) -> None:
     """Add one line to the history."""
-    if not run.logs:  # the time ran out before the epoch's first step
+    if not run.logs:  # stopped in on_epoch_start, before the epoch's first step
         return
     for value in run.logs.values():
         _check_finite(torch.tensor(value), run)

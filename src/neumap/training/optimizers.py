@@ -6,8 +6,6 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
-import inspect
-
 import torch
 from torch import nn
 

@@ -1,4 +1,4 @@
-"""How long and how fast: steps, batch sizes and learning rates as functions of progress."""
+"""How long and how fast: steps, batch size, and learning rate as a function of progress."""
 
 from __future__ import annotations
 
@@ -23,10 +23,7 @@ class Plan:
     n_epochs : int
         Reports, that is lines of the history; at most `n_steps`.
     batch_edges : int
-        Edges per step at the start; each edge is two rows.
-    final_batch_edges : int
-        Edges per step at the end, reached geometrically. Early training is limited by the
-        number of steps, late training by the noise of the gradient.
+        Edges per step; each edge is two rows.
     peak_learning_rate : float or None
         Peak of the schedule; None leaves the optimiser's own learning rate alone.
     warm_up : float
@@ -37,8 +34,7 @@ class Plan:
 
     n_steps: int
     n_epochs: int = 10
-    batch_edges: int = 256
-    final_batch_edges: int = 256
+    batch_edges: int = 512
     peak_learning_rate: float | None = 1e-2
     warm_up: float = 0.05
     max_time: float | None = None
@@ -49,11 +45,6 @@ class Plan:
         if self.max_time is not None:
             done = max(done, seconds / self.max_time)
         return min(done, 1.0)
-
-    def edges(self, progress: float) -> int:
-        """Return the number of edges of the next batch."""
-        growth = self.final_batch_edges / self.batch_edges
-        return round(self.batch_edges * float(growth**progress))
 
     def learning_rate(self, progress: float) -> float | None:
         """Return the learning rate: linear warm-up, then a half cosine down to zero."""

@@ -73,7 +73,8 @@ class AutogradStep:
 
 def choose_step(embedder: Embedder, terms: Sequence[Term]) -> Step:
     """Return the hand-written step where it applies, the general one otherwise."""
-    only_umap = len(terms) == 1 and isinstance(terms[0], UmapTerm) and terms[0].weight == 1.0
-    if only_umap and isinstance(embedder, EncoderEmbedder) and MLPStep.serves(embedder):
+    # By exact type: a subclass may locate or weigh in its own way, which only its methods know.
+    only_umap = len(terms) == 1 and type(terms[0]) is UmapTerm and terms[0].weight == 1.0
+    if only_umap and type(embedder) is EncoderEmbedder and MLPStep.serves(embedder):
         return MLPStep(embedder, terms[0])  # type: ignore[arg-type]
     return AutogradStep(embedder, terms)
