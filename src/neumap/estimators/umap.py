@@ -19,6 +19,7 @@ from sklearn.base import (
     TransformerMixin,
     clone,
 )
+from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from neumap._device import resolve_device
@@ -36,6 +37,7 @@ from neumap.estimators.fitting import (
     embedded_radii,
     resolve_optimizer,
     row_count,
+    same_rows,
 )
 from neumap.estimators.graphs import (
     Graph,
@@ -315,6 +317,7 @@ class UMAP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         if not hasattr(self, "embedding_"):
             return self.fit(X, y)
         if y is not None:
+            self._check_X(X, True, fitted=True)
             raise ValueError("partial_fit takes labels in the first call only. Leave y out.")
         return self.update(X)
 
@@ -354,6 +357,13 @@ class UMAP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         seed = resolve_seed(self.random_state)
         model._learn(Fit(rows, Graph(None, fuzzy, 0.0, 0.0), seed, device), self._raw_data, began)
         return model
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.input_tags.pairwise = self.metric == "precomputed"
+        tags.transformer_tags.preserves_dtype = ["float32"]  # positions are always float32
+        return tags
 
     n_features_in_: int
 
@@ -452,6 +462,7 @@ class UMAP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             angular_rp_forest=self.angular_rp_forest,
             low_memory=self.low_memory,
             n_jobs=self.n_jobs,
+            transform_queue_size=self.transform_queue_size,
             seed=seed,
             verbose=bool(self.verbose),
         )
@@ -579,17 +590,14 @@ class UMAP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     def _place(self, new: Validated) -> Any:
         """Place checked rows among the training rows."""
-        if not hasattr(self, "_raw_data"):
-            raise ValueError(
-                "Placing rows among the training rows needs them, but this model was saved or "
-                "fitted without them. Save it with keep_data=True, or fit one with an encoder."
-            )
         settings = self._graph_settings(self.transform_seed)
         if not hasattr(self, "_raw_data"):
             raise ValueError(
                 "Placing rows without an encoder needs the training rows, which were not saved "
                 "with this model. Save it with keep_data=True."
             )
+        if self.transform_mode == "embedding" and same_rows(new.X, self._raw_data):
+            return self._placed.copy()  # equal training rows may have positions of their own
         device = resolve_device(self.device)
         matrix = as_rows(new.X, device=device).to_matrix()
         training = as_rows(self._raw_data, device=device).to_matrix()

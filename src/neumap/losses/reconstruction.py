@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -139,16 +140,18 @@ def _custom(loss: Callable[..., Any]) -> ReconstructionLoss:
         or bool(getattr(loss, "from_logits", False))
     )
     from_torch = isinstance(loss, nn.Module) and type(loss).__module__.startswith("torch.nn")
-    if from_torch or getattr(loss, "__module__", None) == "torch.nn.functional":
-
-        def function(rows: Tensor, outputs: Tensor) -> Tensor:
-            return torch.as_tensor(loss(outputs, rows))
-    else:
-
-        def function(rows: Tensor, outputs: Tensor) -> Tensor:
-            return torch.as_tensor(loss(rows, outputs))
-
+    from_torch |= getattr(loss, "__module__", None) == "torch.nn.functional"
+    # Partial functions, not closures: a fitted model that holds them can be pickled.
+    function = partial(_in_torch_order if from_torch else _in_keras_order, loss)
     return ReconstructionLoss("custom", function, torch.sigmoid if takes_logits else _identity)
+
+
+def _in_torch_order(loss: Callable[..., Any], rows: Tensor, outputs: Tensor) -> Tensor:
+    return torch.as_tensor(loss(outputs, rows))
+
+
+def _in_keras_order(loss: Callable[..., Any], rows: Tensor, outputs: Tensor) -> Tensor:
+    return torch.as_tensor(loss(rows, outputs))
 
 
 @dataclass(frozen=True)
