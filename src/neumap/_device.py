@@ -48,6 +48,8 @@ def fast_dtype(device: torch.device) -> torch.dtype:
     """
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    if device.type == "cpu" and torch.cpu.get_capabilities().get("amx_bf16", False):
+    # Older releases of torch cannot be asked; float32 is right everywhere.
+    capabilities = getattr(torch.cpu, "get_capabilities", None)
+    if device.type == "cpu" and capabilities is not None and capabilities().get("amx_bf16", False):
         return torch.bfloat16
     return torch.float32

@@ -3,7 +3,7 @@
 A batch is one vector of ``2 n_edges`` row numbers, heads first and their tails after them. Edges
 are found by inverse CDF in float64, a whole block of batches at a time, with one uniform number
 per equal slice of the total weight. Within a block each edge therefore comes up as often as its
-weight says, to within one draw, where independent draws would scatter by the square root;
+weight says, to within two draws, where independent draws would scatter by the square root;
 a permutation makes the order random. No list of repeated edges is ever built.
 """
 

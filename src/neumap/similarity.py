@@ -63,7 +63,7 @@ def find_ab(spread: float = 1.0, min_dist: float = 0.1) -> tuple[float, float]:
     Raises
     ------
     ValueError
-        If `min_dist` is negative or larger than `spread`.
+        If `spread` is not positive, or `min_dist` is negative or larger than `spread`.
 
     Examples
     --------
@@ -71,9 +71,9 @@ def find_ab(spread: float = 1.0, min_dist: float = 0.1) -> tuple[float, float]:
     >>> round(a, 4), round(b, 4)
     (1.5769, 0.8951)
     """
-    if not 0.0 <= min_dist <= spread:
+    if not (0.0 <= min_dist <= spread and 0.0 < spread < np.inf):
         raise ValueError(
-            f"min_dist must lie between 0 and spread, got min_dist={min_dist} with "
+            f"min_dist must lie between 0 and a positive spread, got min_dist={min_dist} with "
             f"spread={spread}. Lower min_dist or raise spread."
         )
     d = np.linspace(0.0, 3.0 * spread, 300)

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 __all__ = ["Kernel", "UmapForces", "umap_cross_entropy", "umap_forces"]
 
@@ -184,6 +185,7 @@ class _ClosedForm(torch.autograd.Function):
         return forces.attraction + forces.repulsion
 
     @staticmethod
+    @once_differentiable
     def backward(
         ctx: torch.autograd.function.FunctionCtx, outer: Tensor
     ) -> tuple[Tensor, None, None, None]:
