@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import numbers
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-__all__ = ["check_parameters"]
+__all__ = ["check_parameters", "check_switches", "short_text"]
 
 INIT_WORDS = ("auto", "spectral", "tswspectral", "pca", "random")
 
@@ -39,6 +40,12 @@ def _integer(name: str, value: Any, low: int, *, also: tuple[Any, ...] = ()) -> 
 def _word(name: str, value: Any, words: tuple[str, ...]) -> None:
     if value not in words:
         raise ValueError(f"{name} must be one of {list(words)}, got {value!r}.")
+
+
+def short_text(value: object) -> str:
+    """Return a representation that fits into a message."""
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def check_parameters(parameters: Mapping[str, Any]) -> None:
@@ -82,6 +89,49 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
     for name in ("max_time", "disconnection_distance"):
         if p[name] is not None:
             _number(name, p[name], 0.0)
+
+
+# What acts only while a switch of ParametricUMAP is on, with the value that asks for nothing.
+BEHIND_A_SWITCH: dict[str, dict[str, Any]] = {
+    "parametric_reconstruction": {
+        "decoder": None,
+        "parametric_reconstruction_loss_fcn": None,
+        "autoencoder_loss": False,
+    },
+    "parametric_embedding": {"encoder": None},
+}
+
+
+def check_switches(parameters: Mapping[str, Any]) -> None:
+    """Check that nothing was asked for that cannot act.
+
+    Raises
+    ------
+    ValueError
+        If `init` is set for an encoder, which starts from its weights.
+
+    Warns
+    -----
+    UserWarning
+        If a parameter waits for a switch that is off.
+    """
+    p = parameters
+    if p["parametric_embedding"] and not (isinstance(p["init"], str) and p["init"] == "auto"):
+        raise ValueError(
+            f"init must be 'auto' for an encoder, which starts from its weights; got "
+            f"{short_text(p['init'])}. Leave init out, pass an encoder with weights of your "
+            "choice, or set parametric_embedding=False."
+        )
+    for switch, names in BEHIND_A_SWITCH.items():
+        if p[switch]:
+            continue
+        for name, neutral in names.items():
+            if p[name] is not neutral:
+                warnings.warn(
+                    f"{name} has no effect while {switch}=False. Set {switch}=True, or leave "
+                    f"{name} out.",
+                    stacklevel=5,
+                )
 
 
 def _check_init(init: Any) -> None:

@@ -11,6 +11,7 @@ from torch import nn
 
 from neumap._random import torch_seeded
 from neumap.data import RowStore
+from neumap.estimators.checks import short_text
 from neumap.keras_bridge import as_module, is_keras_model
 from neumap.networks import MLP, ConvDecoder, ConvEncoder, Standardize
 from neumap.training import InputNoise
@@ -113,14 +114,8 @@ def _named_encoder(
         return MLP(rows.n_features, n_components, hidden, residual=name == "residual")
     raise ValueError(
         f"encoder must be one of {list(ENCODER_NAMES)}, a torch.nn.Module, a Keras model or None, "
-        f"got {encoder_text(name)}."
+        f"got {short_text(name)}."
     )
-
-
-def encoder_text(value: object) -> str:
-    """Return a short text for a message."""
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _check_output(module: nn.Module, rows: RowStore, shape: tuple[int, ...], role: str) -> None:

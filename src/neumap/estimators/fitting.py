@@ -34,6 +34,7 @@ __all__ = [
     "encode_classes",
     "resolve_optimizer",
     "row_count",
+    "same_rows",
 ]
 
 
@@ -152,6 +153,19 @@ def encode_classes(y: NDArray[Any]) -> Classes:
 def row_count(X: Any) -> int:
     """Return the number of rows of checked data."""
     return int(X.shape[0]) if hasattr(X, "shape") else len(X)
+
+
+def same_rows(X: Any, other: Any) -> bool:
+    """Whether two checked inputs in memory hold the same rows in the same order."""
+    if X is other:
+        return True
+    if type(X) is not type(other) or getattr(X, "shape", None) != getattr(other, "shape", ()):
+        return False
+    if scipy.sparse.issparse(X):
+        return bool(abs(X - other).nnz == 0)
+    if isinstance(X, torch.Tensor):
+        return torch.equal(X, other)
+    return isinstance(X, np.ndarray) and np.array_equal(X, other)
 
 
 def device_of(module: nn.Module) -> torch.device:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy.sparse
 import torch
 
 from neumap.fuzzy import FuzzyGraph, edge_distances, fuzzy_simplicial_set, local_radii
 from neumap.neighbors import (
     DescentBackend,
+    HnswBackend,
     NeighborBackend,
     NeighborGraph,
     disconnection_distance_of,
@@ -19,6 +22,7 @@ from neumap.neighbors import (
     neighbors_from_knn,
     query_neighbors,
 )
+from neumap.neighbors.metrics import EuclideanMetric, resolve_metric
 from neumap.neighbors.search import BackendName
 from neumap.supervision import supervise
 
@@ -40,6 +44,7 @@ class GraphSettings:
     angular_rp_forest: bool
     low_memory: bool
     n_jobs: int | None
+    transform_queue_size: float
     seed: int | None
     verbose: bool
 
@@ -50,27 +55,36 @@ class GraphSettings:
             return self.disconnection_distance
         return disconnection_distance_of(self.metric)
 
-    def search(self, device: torch.device) -> dict[str, Any]:
-        """Return the arguments of a neighbour search."""
+    def search(self, rows: Any, device: torch.device) -> dict[str, Any]:
+        """Return the arguments of a neighbour search among these rows."""
         return {
             "metric": self.metric,
             "metric_kwds": self.metric_kwds,
-            "backend": self._backend(),
+            "backend": self._backend(rows),
             "n_jobs": -1 if self.n_jobs is None else self.n_jobs,
             "seed": None if self.seed is None else self.seed % 2**31,
             "device": str(device),
         }
 
-    def _backend(self) -> BackendName | NeighborBackend:
+    def _backend(self, rows: Any) -> BackendName | NeighborBackend:
+        n_jobs = -1 if self.n_jobs is None else self.n_jobs
+        if self.metric == "precomputed":
+            return "auto"
         if self.angular_rp_forest or not self.low_memory:
             # Both are settings of nearest-neighbour descent; asking for them asks for it.
             return DescentBackend(
-                n_jobs=-1 if self.n_jobs is None else self.n_jobs,
+                n_jobs=n_jobs,
                 seed=self.seed,
                 low_memory=self.low_memory,
                 angular=self.angular_rp_forest,
             )
-        return "hnsw" if self.force_approximation_algorithm else "auto"
+        if not self.force_approximation_algorithm:
+            return "auto"
+        reduces = isinstance(resolve_metric(self.metric, self.metric_kwds), EuclideanMetric)
+        if not reduces or scipy.sparse.issparse(rows):
+            return "pynndescent"
+        queue = math.ceil(self.transform_queue_size * self.n_neighbors)
+        return HnswBackend(n_jobs=n_jobs, seed=self.seed, ef_search=max(1, queue))
 
 
 @dataclass(frozen=True)
@@ -154,7 +168,7 @@ def _neighbors(matrix: Any, settings: GraphSettings, device: torch.device) -> Ne
         if checked is not None:
             return checked
     return find_neighbors(
-        matrix, settings.n_neighbors, verbose=settings.verbose, **settings.search(device)
+        matrix, settings.n_neighbors, verbose=settings.verbose, **settings.search(matrix, device)
     )
 
 
@@ -163,4 +177,4 @@ def neighbors_among_training_rows(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return indices and distances of the training rows nearest to each new row."""
     n_neighbors = min(settings.n_neighbors, training.shape[0])
-    return query_neighbors(training, new, n_neighbors, **settings.search(device))
+    return query_neighbors(training, new, n_neighbors, **settings.search(training, device))

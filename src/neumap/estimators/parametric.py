@@ -456,7 +456,7 @@ class ParametricUMAP(UMAP):
         rows = self.reconstruction_loss_.activation(outputs).numpy()
         return np.asarray(rows.reshape(len(rows), *self.input_shape_))
 
-    @available_if(_has_classifier)
+    @available_if(_has_classifier)  # type: ignore[untyped-decorator]
     def predict_proba(self, X: Any) -> NDArray[np.float32]:
         """Return the probability of each class, by the classifier trained with the map.
 
@@ -482,7 +482,7 @@ class ParametricUMAP(UMAP):
         logits = torch.from_numpy(encode_rows(self.classifier_, points))
         return np.asarray(logits.softmax(1).numpy())
 
-    @available_if(_has_classifier)
+    @available_if(_has_classifier)  # type: ignore[untyped-decorator]
     def predict(self, X: Any) -> NDArray[Any]:
         """Return the most probable class of each row; see :meth:`predict_proba`.
 
