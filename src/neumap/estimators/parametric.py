@@ -306,7 +306,7 @@ class ParametricUMAP(UMAP):
         if self.parametric_embedding:
             preset = self._preset()
             network = self._network(fit)
-            noise = input_noise(network, preset.input_noise, fit.seed)
+            noise = input_noise(network, preset.noise(fit.rows.n_rows), fit.seed)
             embedder: Embedder = EncoderEmbedder(network, fit.rows, noise)
             terms: list[Term] = [UmapTerm(self._kernel(), preset.softening, preset.n_partners)]
             terms += [*self._density_terms(fit), *self._landmark_terms(fit)]

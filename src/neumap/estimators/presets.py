@@ -22,6 +22,8 @@ SOFT_THEN_EXACT = Softening(start=0.3, end=0.01, hold=0.5)
 REFERENCE_ROWS = 10_000
 STEP_GROWTH = 0.4
 STEP_RANGE = (0.25, 4.0)
+NOISE_GROWTH = 1 / 3
+LARGEST_NOISE = 2.5
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,8 @@ class Preset:
         Factor on the weight of repulsion. A network moves a point together with its surroundings,
         which blunts the push of near negatives (Huang, Wang & Rudin 2024); 2 makes up for it.
     input_noise : float
-        Standard deviation of the noise on training inputs, relative to the standard deviation of
-        the data along their first principal component.
+        Standard deviation of the noise on training inputs at 10,000 rows, relative to the
+        standard deviation of the data along their first principal component; see :meth:`noise`.
     """
 
     hidden: tuple[int, ...]
@@ -58,7 +60,17 @@ class Preset:
     softening: Softening = SOFT_THEN_EXACT
     n_partners: int = 16
     repulsion: float = 2.0
-    input_noise: float = 0.03
+    input_noise: float = 0.04
+
+    def noise(self, n_rows: int) -> float:
+        """Return the noise for this many rows: the fewer, the more there is to smooth over."""
+        scarcity = (REFERENCE_ROWS / n_rows) ** NOISE_GROWTH
+        return min(self.input_noise * scarcity, LARGEST_NOISE * self.input_noise)
+
+    def steps(self, n_rows: int) -> int:
+        """Return the optimiser steps of one training epoch for this many rows."""
+        growth = (n_rows / REFERENCE_ROWS) ** STEP_GROWTH
+        return round(self.n_steps * min(max(growth, STEP_RANGE[0]), STEP_RANGE[1]))
 
 
 PRESETS = {
@@ -109,8 +121,7 @@ def encoder_plan(  # noqa: PLR0913 - the facts that decide a plan
     """
     batch = budget.batch_size or min(preset.batch_edges, max(SMALLEST_BATCH, n_rows // 4))
     if budget.n_epochs is None:
-        growth = (n_rows / REFERENCE_ROWS) ** STEP_GROWTH
-        n_steps = round(preset.n_steps * min(max(growth, STEP_RANGE[0]), STEP_RANGE[1]))
+        n_steps = preset.steps(n_rows)
     else:
         n_steps = math.ceil(edge_visits(budget.n_epochs, total_weight) / batch)
     peak = preset.peak_learning_rate if own_network else FOREIGN_LEARNING_RATE
