@@ -64,13 +64,14 @@ class Preset:
 
     def noise(self, n_rows: int) -> float:
         """Return the noise for this many rows: the fewer, the more there is to smooth over."""
-        scarcity = (REFERENCE_ROWS / n_rows) ** NOISE_GROWTH
+        scarcity: float = (REFERENCE_ROWS / n_rows) ** NOISE_GROWTH
         return min(self.input_noise * scarcity, LARGEST_NOISE * self.input_noise)
 
     def steps(self, n_rows: int) -> int:
         """Return the optimiser steps of one training epoch for this many rows."""
         growth = (n_rows / REFERENCE_ROWS) ** STEP_GROWTH
-        return round(self.n_steps * min(max(growth, STEP_RANGE[0]), STEP_RANGE[1]))
+        factor: float = min(max(growth, STEP_RANGE[0]), STEP_RANGE[1])
+        return round(self.n_steps * factor)
 
 
 PRESETS = {
