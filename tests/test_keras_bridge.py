@@ -81,6 +81,17 @@ class GuessedWrong(Subclassed):
         super().__init__(width)
 
 
+class BuiltLate(keras.Model):
+    """Makes its layer, and so draws its seed, when it is built."""
+
+    def build(self, input_shape):
+        self.out = layers.Dense(2)
+        self.out.build(input_shape)
+
+    def call(self, x):
+        return self.out(x)
+
+
 def sequential():
     return keras.Sequential([layers.Dense(8, activation="relu"), layers.Dense(2)])
 
@@ -114,6 +125,7 @@ MODELS = {
     "layer": lambda: layers.Dense(2),
 }
 SAVABLE = [name for name in MODELS if name != "subclassed"]
+CUSTOM = {"Configured": Configured, "BuiltLate": BuiltLate}
 
 
 @pytest.fixture(params=MODELS)
@@ -219,11 +231,12 @@ def test_layers_added_to_a_copy_are_tracked():
     assert len(model.layers) == 1
 
 
-def test_copy_knows_which_layers_it_tracks():
-    new = copy_keras(Subclassed(4))
-    n_layers = len(new.layers)
-    new.out = new.out
-    assert len(new.layers) == n_layers
+def test_copy_knows_which_variables_it_tracks():
+    layer = layers.Dense(2)
+    layer.build((None, *SHAPE))
+    new = copy_keras(layer)
+    del new.bias
+    assert [len(new.weights), len(layer.weights)] == [1, 2]
 
 
 def test_copy_of_a_compiled_model_predicts_with_its_own_weights():
@@ -237,7 +250,7 @@ def test_copy_of_a_compiled_model_predicts_with_its_own_weights():
 
 def test_copy_of_a_built_optimizer_steps_its_own_variables():
     variable = keras.Variable(torch.ones(3))
-    optimizer = keras.optimizers.SGD(0.5)
+    optimizer = keras.optimizers.SGD(0.5, momentum=0.9)
     optimizer.build([variable])
     new = copy_keras(optimizer)
     new.apply([torch.ones(3)])
@@ -268,7 +281,7 @@ def test_module_trains_in_a_torch_loop_and_the_model_stays(model):
 @pytest.fixture
 def models_made_before() -> list[Any]:
     """A layer of Keras takes its seed from python's generator when it is made."""
-    return [make() for make in MODELS.values()]
+    return [BuiltLate(), *(make() for make in MODELS.values())]
 
 
 def test_wrapping_leaves_global_random_states(models_made_before, global_random_state_untouched):
@@ -277,7 +290,7 @@ def test_wrapping_leaves_global_random_states(models_made_before, global_random_
         module(batch())
         copy.deepcopy(module)
         if not isinstance(model, Subclassed):
-            KerasModule.from_bytes(module.to_bytes())
+            KerasModule.from_bytes(module.to_bytes(), CUSTOM)
 
 
 def test_training_flag_follows_the_module():
@@ -344,7 +357,7 @@ def test_deepcopy_of_a_trained_module(model):
 def test_bytes_and_pickle_give_the_module_back_to_the_bit(name):
     module = as_module(MODELS[name](), SHAPE)
     trained(module, 3)
-    again = KerasModule.from_bytes(module.to_bytes(), {"Configured": Configured})
+    again = KerasModule.from_bytes(module.to_bytes(), CUSTOM)
     unpickled = pickle.loads(pickle.dumps(module))
     assert again.input_shape == SHAPE
     for other in (again, unpickled):
@@ -788,6 +801,23 @@ def test_lambda_and_custom_callbacks_see_epochs_params_and_model():
     ends = callbacks.LambdaCallback(on_train_end=lambda logs: seen.append(logs["loss"]))
     run_with([3.0, 2.0, 1.0]).train([Custom(), [ends]])
     assert seen == [(3, 2), (0, 3.0, (3, 2)), (1, 2.0, (3, 2)), 2.0]
+
+
+def test_validation_hooks_come_before_the_end_of_the_epoch():
+    seen: list[Any] = []
+
+    class Recorder(callbacks.Callback):
+        def on_test_begin(self, logs=None):
+            seen.append("test")
+
+        def on_test_end(self, logs=None):
+            seen.append(logs)
+
+        def on_epoch_end(self, epoch, logs=None):
+            seen.append(logs["val_loss"])
+
+    run_with([3.0], "val_loss").train(Recorder())
+    assert seen == ["test", {"loss": 3.0}, 3.0]
 
 
 def test_stop_training_goes_both_ways():
