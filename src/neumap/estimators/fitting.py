@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import column_or_1d
 from torch import nn
 
+from neumap.callbacks import Callback, TrainingRun
 from neumap.data import RowStore
 from neumap.estimators.graphs import Graph
 from neumap.estimators.landmarks import Memory
@@ -26,6 +27,7 @@ __all__ = [
     "Classes",
     "DistinctRows",
     "Fit",
+    "StepCounter",
     "check_positions",
     "check_targets",
     "device_of",
@@ -82,6 +84,16 @@ class Fit:
     def expand(self, values: NDArray[Any]) -> NDArray[Any]:
         """Return one value per row passed to ``fit`` from one per distinct row."""
         return values if self.distinct is None else values[self.distinct.inverse]
+
+
+class StepCounter(Callback):
+    """Knows after training how many steps were taken; a callback or the time may end it early."""
+
+    def __init__(self) -> None:
+        self.n_steps = 0
+
+    def on_fit_end(self, run: TrainingRun) -> None:
+        self.n_steps = run.step
 
 
 def distinct_rows(X: Any) -> DistinctRows:

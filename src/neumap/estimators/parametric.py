@@ -407,8 +407,6 @@ class ParametricUMAP(UMAP):
         self.row_shape_ = fit.rows.row_shape
         if embedder.encoder is not None:
             self.encoder_ = embedder.encoder
-        for name in ("decoder_", "reconstruction_loss_", "classifier_", "classes_"):
-            self.__dict__.pop(name, None)  # of an earlier fit
         for term in terms:
             if isinstance(term, ReconstructionTerm):
                 self.decoder_, self.reconstruction_loss_ = term.decoder, term.loss

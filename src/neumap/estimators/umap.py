@@ -31,6 +31,7 @@ from neumap.estimators.copies import cloned, deeply_copied
 from neumap.estimators.fitting import (
     DistinctRows,
     Fit,
+    StepCounter,
     check_positions,
     check_targets,
     distinct_rows,
@@ -69,6 +70,9 @@ logger = logging.getLogger(__name__)
 # Free positions move one by one, so the exact kernel is safe from the start.
 TABLE_SOFTENING = Softening(start=0.01, end=0.001, hold=0.0)
 TABLE_PARTNERS = 5
+
+# Learned from the data before training; everything else a fit learned is replaced by the next.
+OF_THE_DATA = ("n_features_in_", "feature_names_in_", "input_shape_")
 
 
 class UMAP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -413,22 +417,30 @@ class UMAP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     def _learn(self, fit: Fit, X: Any, began: float) -> None:
         """Train on a graph and keep what was learned."""
+        if self.transform_mode == "graph":
+            self._keep_graph(fit, X)
+            return
+        embedder, terms = self._trained_parts(fit)
+        trained = time.perf_counter()
+        history, n_steps = ({}, 0) if self.n_epochs == 0 else self._train(fit, embedder, terms)
+        self._keep_graph(fit, X)
+        self.history_ = history
+        self._keep_positions(fit, embedder, terms)
+        self.report_ = self._report(fit, n_steps, began, trained)
+        logger.info("fitted %d rows in %.1f s", fit.rows.n_rows, self.report_["total_seconds"])
+
+    def _keep_graph(self, fit: Fit, X: Any) -> None:
+        """Forget an earlier fit and keep the graph of this one."""
+        for name in [name for name in vars(self) if name.endswith("_")]:
+            if name not in OF_THE_DATA:
+                delattr(self, name)
         self._n_features_out = self.n_components
         self.graph_ = fit.graph.fuzzy.to_csr()
         self._is_supervised = fit.targets is not None
         # By reference. Placing rows without an encoder needs them, and so do updates.
         self._raw_data = X
-        if self.transform_mode == "graph":
-            return
-        embedder, terms = self._trained_parts(fit)
-        plan = self._plan(fit)
-        trained = time.perf_counter()
-        self.history_ = {} if self.n_epochs == 0 else self._train(fit, embedder, terms, plan)
-        self._keep_positions(fit, embedder, terms)
-        self.report_ = self._report(fit, plan, began, trained)
-        logger.info("fitted %d rows in %.1f s", fit.rows.n_rows, self.report_["total_seconds"])
 
-    def _report(self, fit: Fit, plan: Plan, began: float, trained: float) -> dict[str, Any]:
+    def _report(self, fit: Fit, n_steps: int, began: float, trained: float) -> dict[str, Any]:
         now = time.perf_counter()
         neighbors = fit.graph.neighbors
         report: dict[str, Any] = {
@@ -438,7 +450,7 @@ class UMAP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             "graph_seconds": fit.graph.fuzzy_seconds,
             "training_seconds": now - trained,
             "total_seconds": now - began,
-            "n_steps": plan.n_steps,
+            "n_steps": n_steps,
             "n_edges": len(fit.graph.fuzzy.weights),
             "device": str(fit.device),
         }
@@ -552,17 +564,20 @@ class UMAP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             own_optimizer=self.optimizer is not None,
         )
 
-    def _train(self, fit: Fit, embedder: Embedder, terms: Sequence[Term], plan: Plan) -> History:
-        return train(
+    def _train(self, fit: Fit, embedder: Embedder, terms: Sequence[Term]) -> tuple[History, int]:
+        """Train, and return the history and the number of steps taken."""
+        counter = StepCounter()
+        history = train(
             embedder,
             terms,
             EdgeSampler(fit.graph.fuzzy, seed=fit.seed, device=fit.device),
-            plan,
+            self._plan(fit),
             seed=fit.seed,
             optimizer=resolve_optimizer(self.optimizer),
-            callbacks=self._watchers(),
+            callbacks=[*self._watchers(), counter],
             validate=self._validation(fit, embedder, terms),
         )
+        return history, counter.n_steps
 
     def _validation(self, fit: Fit, embedder: Embedder, terms: Sequence[Term]) -> Validation | None:
         return None
