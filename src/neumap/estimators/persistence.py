@@ -32,7 +32,6 @@ TRAINING_ROWS = "_raw_data"
 DATA_PARAMETERS = ("reconstruction_validation",)
 # Without them the rows of a free table could not be searched as before.
 SEARCH_PARAMETERS = ("metric", "metric_kwds")
-NETWORK_PARAMETERS = ("encoder", "decoder")
 
 
 # ---- save ---------------------------------------------------------------------------------------
@@ -157,7 +156,7 @@ def read_estimator(
     nodes = _nodes_of(archive, path)
     cls = _class_of(nodes["class"], kinds, path)
     given = {name: network for name, network in networks.items() if network is not None}
-    _check_given(nodes, given, path)
+    _check_given(nodes, given, cls, path)
     unpacker = Unpacker(archive, classes, given)
     estimator: Any = cls(**_parameters(nodes["parameters"], unpacker, cls, device))
     attributes = {name: unpacker.unpack(node, name) for name, node in nodes["attributes"].items()}
@@ -192,12 +191,12 @@ def _class_of(name: str, kinds: Iterable[type[E]], path: str | os.PathLike[str])
 
 
 def _check_given(
-    nodes: Mapping[str, Any], given: Mapping[str, Any], path: str | os.PathLike[str]
+    nodes: Mapping[str, Any], given: Mapping[str, Any], cls: type[Any], path: str | os.PathLike[str]
 ) -> None:
     """Refuse a network for which the file has no place."""
     for name in given:
         parameter = nodes["parameters"].get(name)
-        left_out = name in NETWORK_PARAMETERS and parameter is None
+        left_out = name in cls._get_param_names() and parameter is None
         places = (parameter or {}, nodes["attributes"].get(f"{name}_", {}))
         if not left_out and not any({"module", "keras"} & place.keys() for place in places):
             raise ValueError(
@@ -216,9 +215,8 @@ def _parameters(
             'well, which this neumap does not know. Update with: pip install -U "neumap"'
         )
     values = {name: unpacker.unpack(node, f"parameters.{name}") for name, node in nodes.items()}
-    for name in NETWORK_PARAMETERS:
-        if name not in nodes and name in unpacker.given:
-            values[name] = unpacker.given[name]  # it could not be stored; this one takes its place
+    for name, network in unpacker.given.items():
+        values.setdefault(name, network)  # in the place of one that could not be stored
     values["device"] = _device(values.get("device", "auto"), device)
     return values
 
