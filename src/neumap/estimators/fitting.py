@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,7 @@ from neumap.keras_bridge import is_keras_optimizer
 from neumap.keras_bridge import optimizer_factory as keras_optimizer_factory
 from neumap.neighbors import find_neighbors
 from neumap.training import optimizer_factory
+from neumap.training.loop import History
 from neumap.training.optimizers import OptimizerFactory
 
 __all__ = [
@@ -34,6 +36,7 @@ __all__ = [
     "distinct_rows",
     "embedded_radii",
     "encode_classes",
+    "joined_histories",
     "resolve_optimizer",
     "row_count",
     "same_rows",
@@ -80,6 +83,12 @@ class Fit:
     distinct: DistinctRows | None = None
     targets: NDArray[Any] | None = None
     memory: Memory | None = None
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether training continues from what an earlier fit learned."""
+        memory = self.memory
+        return memory is not None and (memory.encoder is not None or memory.initial is not None)
 
     def expand(self, values: NDArray[Any]) -> NDArray[Any]:
         """Return one value per row passed to ``fit`` from one per distinct row."""
@@ -239,3 +248,17 @@ def resolve_optimizer(optimizer: Any) -> OptimizerFactory:
     if is_keras_optimizer(optimizer):
         return keras_optimizer_factory(optimizer)
     return optimizer_factory(optimizer)
+
+
+def joined_histories(before: History, after: History) -> History:
+    """Return one history of two fits, the second of which went on from the first.
+
+    A loss that one of them lacks is NaN there, so that all lists have the same length.
+    """
+    names = [*before, *(name for name in after if name not in before)]
+    return {name: [*_curve(before, name), *_curve(after, name)] for name in names}
+
+
+def _curve(history: History, name: str) -> list[float]:
+    n_reports = max((len(curve) for curve in history.values()), default=0)
+    return history.get(name, [math.nan] * n_reports)

@@ -209,7 +209,7 @@ class ParametricUMAP(UMAP):
 
         A fit starts from fresh weights (or from a copy of `encoder` as it was passed), however
         often it is called. It goes on from the fitted encoder only where landmarks are to be kept:
-        with `landmark_positions`, or after :meth:`add_landmarks`.
+        with `landmark_positions`, or after :meth:`add_landmarks`; ``history_`` goes on with it.
 
         Parameters
         ----------

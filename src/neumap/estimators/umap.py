@@ -36,6 +36,7 @@ from neumap.estimators.fitting import (
     check_targets,
     distinct_rows,
     embedded_radii,
+    joined_histories,
     resolve_optimizer,
     row_count,
     same_rows,
@@ -69,7 +70,7 @@ logger = logging.getLogger(__name__)
 
 # Free positions move one by one, so the exact kernel is safe from the start.
 TABLE_SOFTENING = Softening(start=0.01, end=0.001, hold=0.0)
-TABLE_PARTNERS = 5
+TABLE_PARTNERS = 10
 
 # Learned from the data before training; everything else a fit learned is replaced by the next.
 OF_THE_DATA = ("n_features_in_", "feature_names_in_", "input_shape_")
@@ -422,12 +423,18 @@ class UMAP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             return
         embedder, terms = self._trained_parts(fit)
         trained = time.perf_counter()
+        before = self.history_ if fit.goes_on and hasattr(self, "history_") else {}
         history, n_steps = ({}, 0) if self.n_epochs == 0 else self._train(fit, embedder, terms)
         self._keep_graph(fit, X)
-        self.history_ = history
+        self.history_ = joined_histories(before, history)
         self._keep_positions(fit, embedder, terms)
         self.report_ = self._report(fit, n_steps, began, trained)
         logger.info("fitted %d rows in %.1f s", fit.rows.n_rows, self.report_["total_seconds"])
+
+    @property
+    def _history(self) -> History:
+        """``history_`` by its name in umap-learn."""
+        return self.history_
 
     def _keep_graph(self, fit: Fit, X: Any) -> None:
         """Forget an earlier fit and keep the graph of this one."""
