@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -277,12 +276,15 @@ def process(*words: object, **options: object) -> subprocess.Popen[str]:
 
 def test_interrupt_leaves_quietly_and_writes_nothing(folder: Path, tmp_path: Path) -> None:
     words = ["fit", folder / "train.csv", "-o", tmp_path / "m.neumap", *LABELLED, "--verbose"]
-    running = process(*words, "--set", "n_epochs=100000")
-    assert running.stderr is not None
-    assert running.stderr.readline().startswith(str(folder))  # the table is read, the fit begins
-    time.sleep(3)
-    running.send_signal(signal.SIGINT)
-    out, err = running.communicate(timeout=60)
+    with process(*words, "--set", "n_epochs=100000") as running:
+        assert running.stderr is not None
+        told = ""
+        while "training" not in told:  # the progress bar: the fit is under way
+            character = running.stderr.read(1)
+            assert character, told
+            told += character
+        running.send_signal(signal.SIGINT)
+        out, err = running.communicate(timeout=60)
     assert running.returncode == 130, err
     assert out == ""
     assert "Traceback" not in err

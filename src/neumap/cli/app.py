@@ -66,20 +66,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     with warnings.catch_warnings():
         warnings.showwarning = _one_line_warning
-        try:
-            app.main(words, prog_name="neumap", standalone_mode=False)
-        except (click.Abort, KeyboardInterrupt):
-            click.echo("neumap: interrupted", err=True)
-            return EXIT_INTERRUPTED
-        except (click.ClickException, CommandError, *INPUT_FAULTS) as error:
-            if is_broken_pipe(error):
-                return 0
-            # A package missing without a word about its extra is a fault of neumap.
-            if "--traceback" in words or isinstance(error, ModuleNotFoundError):
-                raise
-            click.echo(f"neumap: {message_of(error)}", err=True)
-            return EXIT_BAD_INPUT
-    return 0
+        code, message = _outcome(words)
+    # Said only now: with the error and its frames gone, an open progress bar has left the terminal.
+    if message:
+        click.echo(f"neumap: {message}", err=True)
+    return code
+
+
+def _outcome(words: list[str]) -> tuple[int, str]:
+    """Run the command; exit code and what to say about it."""
+    try:
+        app.main(words, prog_name="neumap", standalone_mode=False)
+    except (click.Abort, KeyboardInterrupt):
+        return EXIT_INTERRUPTED, "interrupted"
+    except (click.ClickException, CommandError, *INPUT_FAULTS) as error:
+        if is_broken_pipe(error):
+            return 0, ""
+        # A package missing without a word about its extra is a fault of neumap.
+        if "--traceback" in words or isinstance(error, ModuleNotFoundError):
+            raise
+        return EXIT_BAD_INPUT, message_of(error)
+    return 0, ""
 
 
 def _one_line_warning(

@@ -18,7 +18,7 @@ EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count it
 
 # What the library raises when data, a file or a parameter is at fault. Anything else is a fault of
 # neumap itself and keeps its traceback.
-INPUT_FAULTS = (ValueError, TypeError, OSError, ImportError, MemoryError, FloatingPointError)
+INPUT_FAULTS = (ValueError, OSError, ImportError, MemoryError, FloatingPointError)
 
 
 class CommandError(Exception):
