@@ -423,7 +423,7 @@ class UMAP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             return
         embedder, terms = self._trained_parts(fit)
         trained = time.perf_counter()
-        before = self.history_ if fit.goes_on and hasattr(self, "history_") else {}
+        before: History = getattr(self, "history_", {}) if fit.goes_on else {}
         history, n_steps = ({}, 0) if self.n_epochs == 0 else self._train(fit, embedder, terms)
         self._keep_graph(fit, X)
         self.history_ = joined_histories(before, history)
