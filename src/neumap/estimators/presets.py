@@ -85,8 +85,11 @@ SMALLEST_BATCH = 64
 # A network the package did not build gets the step size that suits most of them.
 FOREIGN_LEARNING_RATE = 1e-3
 
-# Adam's step for free positions, in units of the layout (which starts 20 wide).
-TABLE_LEARNING_RATE = 0.5
+# Free positions: share of umap-learn's edge draws that are taken, and how far a point can go in
+# one training, in units of the layout (which starts 20 wide): Adam's step times their number.
+TABLE_DRAWS = 0.25
+TABLE_TRAVEL = 225.0
+LARGEST_TABLE_LEARNING_RATE = 1.0
 
 
 @dataclass(frozen=True)
@@ -141,15 +144,21 @@ def table_epochs(n_rows: int) -> int:
 
 
 def table_plan(budget: Budget, n_rows: int, total_weight: float, *, own_optimizer: bool) -> Plan:
-    """Return the plan for free positions: every row moves in almost every step."""
+    """Return the plan for free positions: one step per epoch, in which every row moves.
+
+    A step draws a quarter of the edges that an epoch of umap-learn draws. Adam needs no more: with
+    momentum, and with every row moving at once, 200 to 500 steps settle a layout.
+    """
     n_epochs = budget.n_epochs if budget.n_epochs is not None else table_epochs(n_rows)
-    edges = budget.batch_size or max(1, math.ceil(total_weight / 2))
-    n_steps = math.ceil(edge_visits(n_epochs, total_weight) / edges / 4)
+    draws = edge_visits(n_epochs, total_weight) * TABLE_DRAWS
+    batch = budget.batch_size or math.ceil(draws / max(n_epochs, 1))
+    n_steps = max(1, round(draws / max(batch, 1)))
+    peak = min(TABLE_TRAVEL / n_steps, LARGEST_TABLE_LEARNING_RATE)
     return Plan(
-        n_steps=max(1, n_steps * budget.n_training_epochs),
+        n_steps=n_steps * budget.n_training_epochs,
         n_epochs=budget.n_reports,
-        batch_edges=edges,
-        peak_learning_rate=None if own_optimizer else TABLE_LEARNING_RATE * budget.learning_rate,
+        batch_edges=max(batch, 1),
+        peak_learning_rate=None if own_optimizer else peak * budget.learning_rate,
         warm_up=0.0,
         max_time=budget.max_time,
     )
