@@ -99,12 +99,15 @@ class Memory:
         Network to go on from.
     initial : array of shape (n_rows, n_components) or None
         Where free positions start.
+    alone : bool
+        Whether keeping the positions is the whole objective.
     """
 
     positions: NDArray[np.float32]
     loss_weight: float | None = None
     encoder: nn.Module | None = None
     initial: NDArray[np.float32] | None = None
+    alone: bool = False
 
 
 def remember(old: NDArray[np.float32], placed: NDArray[np.float32]) -> Memory:

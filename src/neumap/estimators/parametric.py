@@ -16,10 +16,11 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from neumap._random import RandomState, resolve_seed, torch_seeded
+from neumap._random import RandomState, numpy_generator, resolve_seed, torch_seeded
 from neumap.callbacks import Callback
 from neumap.data import RowStore, Validated, as_rows
 from neumap.estimators.checks import check_switches
+from neumap.estimators.confidence import Confidence, Signs, compare, measure_signs, steepness
 from neumap.estimators.encoders import input_noise, prepare_decoder, prepare_encoder
 from neumap.estimators.fitting import (
     Fit,
@@ -39,6 +40,7 @@ from neumap.estimators.pipeline import export_part
 from neumap.estimators.presets import PRESETS, Preset, encoder_plan
 from neumap.estimators.reconstruction import choose_loss
 from neumap.estimators.umap import UMAP
+from neumap.fuzzy import FuzzyGraph
 from neumap.keras_bridge import split_fit_kwargs
 from neumap.losses.classifier import ClassifierTerm
 from neumap.losses.correlation import CorrelationTerm
@@ -308,7 +310,9 @@ class ParametricUMAP(UMAP):
             network = self._network(fit)
             noise = input_noise(network, preset.noise(fit.rows.n_rows), fit.seed)
             embedder: Embedder = EncoderEmbedder(network, fit.rows, noise)
-            terms: list[Term] = [UmapTerm(self._kernel(), preset.softening, preset.n_partners)]
+            umap = UmapTerm(self._kernel(), preset.softening, preset.n_partners)
+            alone = fit.memory is not None and fit.memory.alone
+            terms: list[Term] = [] if alone else [umap]
             terms += [*self._density_terms(fit), *self._landmark_terms(fit)]
         else:
             embedder, terms = super()._trained_parts(fit)
@@ -496,6 +500,93 @@ class ParametricUMAP(UMAP):
         """
         codes = self.predict_proba(X).argmax(axis=1)
         return np.asarray(self.classes_[codes])
+
+    def confidence(self, X: Any, *, n_calibration: int = 1000) -> Confidence:
+        """Say how far the positions of rows can be trusted.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows, usually new ones.
+        n_calibration : int, default=1000
+            Training rows that the rows are compared with; more give a finer score.
+
+        Returns
+        -------
+        Confidence
+            ``score`` is near 0 for rows unlike the training rows; ``signs`` and ``shares`` hold
+            what it is made of.
+
+        Raises
+        ------
+        NotFittedError
+            Before :meth:`fit`.
+        ValueError
+            If the training rows are not at hand, as after loading a model saved without them.
+        """
+        check_is_fitted(self, "encoder_")
+        self._need_training_rows("confidence")
+        new = self._check_X(X, True, fitted=True)
+        n_train = row_count(self._raw_data)
+        generator = numpy_generator(self.transform_seed, "calibration")
+        sample = np.sort(generator.permutation(n_train)[:n_calibration])
+        known = replace(new, X=self._raw_data[sample])
+        # A training row is its own nearest neighbour; leave it out of the comparison.
+        return compare(self._signs(new, skip=0), self._signs(known, skip=1))
+
+    def _signs(self, data: Validated, skip: int) -> Signs:
+        """Measure the signs of rows, without their `skip` nearest training rows."""
+        indices, distances = self._neighbors_of(data)
+        near = slice(skip, indices.shape[1] - 1 + skip)
+        positions = encode_rows(self.encoder_, self._as_network_rows(data))
+        slopes = steepness(self.encoder_, self._as_network_rows(data))
+        return measure_signs(distances[:, near], self._placed[indices[:, near]], positions, slopes)
+
+    # ---------------------------------------------------------------- existing maps
+
+    @classmethod
+    def from_embedding(cls, X: Any, embedding: Any, graph: Any = None, **parameters: Any) -> Self:
+        """Learn a network for a map that exists, of UMAP, t-SNE or any other method.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The rows the map was made of.
+        embedding : array-like of shape (n_samples, n_components)
+            Their positions; rows of NaN are left to the network.
+        graph : sparse matrix of shape (n_samples, n_samples), optional
+            The map's graph of neighbours, kept as ``graph_``; found anew where it is not given.
+        **parameters
+            Constructor parameters; ``n_components`` is that of the map.
+
+        Returns
+        -------
+        ParametricUMAP
+            Fitted: ``transform`` places new rows on the map. ``embedding_`` is what the network
+            gives for X, and ``report_["landmark_drift"]`` how far that is from `embedding`.
+
+        Raises
+        ------
+        ValueError
+            If the shapes do not agree.
+
+        Notes
+        -----
+        The network regresses on the positions; UMAP's objective plays no part. A network that is
+        trained with that objective places new rows better, so prefer :meth:`fit` where the map
+        need not be this one.
+        """
+        targets = np.asarray(embedding, dtype=np.float32)
+        if targets.ndim != 2:
+            raise ValueError(f"embedding must have two axes, got shape {targets.shape}.")
+        model = cls(**{**parameters, "n_components": targets.shape[1]})
+        data = model._check_X(X, True)
+        positions = check_landmark_positions(targets, row_count(data.X), targets.shape[1])
+        assert positions is not None
+        memory = Memory(positions, loss_weight=1.0, alone=True)
+        fuzzy = None if graph is None else FuzzyGraph.from_matrix(graph)
+        model._fit(data, None, memory=memory, fuzzy=fuzzy)
+        return model
 
     # ---------------------------------------------------------------- landmarks
 

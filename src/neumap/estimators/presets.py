@@ -109,7 +109,7 @@ def edge_visits(n_epochs: int, total_weight: float) -> float:
     return n_epochs * 2.0 * total_weight
 
 
-def encoder_plan(  # noqa: PLR0913 - the facts that decide a plan
+def encoder_plan(
     preset: Preset,
     budget: Budget,
     n_rows: int,

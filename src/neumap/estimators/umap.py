@@ -399,8 +399,12 @@ class UMAP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         *,
         distances: Any = None,
         memory: Memory | None = None,
+        fuzzy: FuzzyGraph | None = None,
     ) -> None:
-        """Run the path of a fit on checked data; `distances` replace rows in the graph."""
+        """Run the path of a fit on checked data.
+
+        `distances` replace rows in the search for neighbours, `fuzzy` the whole graph.
+        """
         check_parameters(self.get_params(deep=False))
         began = time.perf_counter()
         device, seed = resolve_device(self.device), resolve_seed(self.random_state)
@@ -411,7 +415,10 @@ class UMAP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         matrix = rows.to_matrix() if distances is None else distances
         # Without a seed the approximate search may build its index with all threads.
         settings = self._graph_settings(None if self.random_state is None else seed)
-        graph = build_graph(matrix, settings, targets, device=device)
+        if fuzzy is None:
+            graph = build_graph(matrix, settings, targets, device=device)
+        else:
+            graph = Graph(None, fuzzy, 0.0, 0.0)
         self.input_shape_ = data.row_shape
         values = None if targets is None else targets.values
         self._learn(Fit(rows, graph, seed, device, distinct, values, memory), X, began)
@@ -612,27 +619,17 @@ class UMAP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     def _place(self, new: Validated) -> Any:
         """Place checked rows among the training rows."""
-        settings = self._graph_settings(self.transform_seed)
-        if not hasattr(self, "_raw_data"):
-            raise ValueError(
-                "Placing rows without an encoder needs the training rows, which were not saved "
-                "with this model. Save it with keep_data=True."
-            )
+        self._need_training_rows("Placing rows without an encoder")
         if self.transform_mode == "embedding" and same_rows(new.X, self._raw_data):
             return self._placed.copy()  # equal training rows may have positions of their own
-        device = resolve_device(self.device)
-        matrix = as_rows(new.X, device=device).to_matrix()
-        training = as_rows(self._raw_data, device=device).to_matrix()
-        indices, distances = neighbors_among_training_rows(
-            training, matrix, settings, device=device
-        )
+        indices, distances = self._neighbors_of(new)
         if self.transform_mode == "graph":
             return membership_to_train(
                 indices,
                 distances,
-                training.shape[0],
+                row_count(self._raw_data),
                 local_connectivity=self.local_connectivity,
-                disconnection_distance=settings.farthest,
+                disconnection_distance=self._graph_settings(None).farthest,
             )
         return place_rows(
             indices,
@@ -642,6 +639,21 @@ class UMAP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             local_connectivity=self.local_connectivity,
             seed=self.transform_seed,
         )
+
+    def _neighbors_of(self, new: Validated) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Return numbers and distances of the training rows nearest to checked rows."""
+        device = resolve_device(self.device)
+        matrix = as_rows(new.X, device=device).to_matrix()
+        training = as_rows(self._raw_data, device=device).to_matrix()
+        settings = self._graph_settings(self.transform_seed)
+        return neighbors_among_training_rows(training, matrix, settings, device=device)
+
+    def _need_training_rows(self, what: str) -> None:
+        if not hasattr(self, "_raw_data"):
+            raise ValueError(
+                f"{what} needs the training rows, which were not saved with this model. Save it "
+                "with keep_data=True."
+            )
 
     def inverse_transform(self, X: ArrayLike) -> NDArray[np.float32]:
         """Return rows of data for positions on the map.
