@@ -691,10 +691,10 @@ def test_constructor_that_refuses_its_arguments() -> None:
 
 def test_ready_module_made_otherwise_is_refused(tmp_path: Path) -> None:
     net = Configured(3, slope=0.7)
-    with pytest.raises(ArchiveError, match=r"'slope': 0\.7.*the one passed is .*'slope': 0\.1"):
+    with pytest.raises(ArchiveError, match=r"'slope': 0\.7.*it is made as .*'slope': 0\.1"):
         through_file(net, tmp_path, module=Configured(3))
     plain = nn.Sequential(nn.Linear(3, 2), nn.Tanh())
-    with pytest.raises(ArchiveError, match=r"Tanh.*the one passed is .*ReLU"):
+    with pytest.raises(ArchiveError, match=r"Tanh.*it is made as .*ReLU"):
         through_file(plain, tmp_path, module=nn.Sequential(nn.Linear(3, 2), nn.ReLU()))
 
 

@@ -202,6 +202,17 @@ def test_table_without_its_rows_says_what_to_do(tmp_path: Path) -> None:
         model.transform(rows())
 
 
+@pytest.mark.parametrize("keep_data", [None, True])
+def test_update_after_loading_needs_the_rows(tmp_path: Path, keep_data: bool | None) -> None:
+    model = parametric().fit(rows())
+    again = load_ParametricUMAP(model.save(tmp_path, keep_data=keep_data))
+    if keep_data:
+        assert same(again.update(rows(4)).embedding_, model.update(rows(4)).embedding_)
+    else:
+        with pytest.raises(ValueError, match="update needs the training rows"):
+            again.update(rows(4))
+
+
 def test_validation_rows_are_data_too(tmp_path: Path) -> None:
     model = parametric(parametric_reconstruction=True, reconstruction_validation=rows(5)).fit(
         rows()
@@ -372,7 +383,9 @@ def test_own_network_by_class_or_by_module(tmp_path: Path) -> None:
         assert not same_state(again.encoder, again.encoder_)
         assert same(again.fit(rows()).embedding_, model.embedding_)
     assert same_state(ready, before)
-    with pytest.raises(ArchiveError, match="Expected a encoder made as the one in the file"):
+    with pytest.raises(
+        ArchiveError, match="Expected the encoder passed to be made as the one in the file"
+    ):
         load(file, encoder=Net(13))
 
 

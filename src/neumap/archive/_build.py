@@ -165,8 +165,8 @@ def _check_same_arguments(node: Mapping[str, Any], module: nn.Module, name: str)
     recorded, given = _arguments(node), _arguments(describe_node(module, "", {}))
     if recorded is not None and given is not None and recorded != given:
         raise ArchiveError(
-            f"Expected a {name} made as the one in the file, {recorded}; the one passed is "
-            f"{given}. Make it with the recorded arguments."
+            f"Expected the {name} passed to be made as the one in the file, {recorded}; it is made "
+            f"as {given}. Make it with the recorded arguments."
         )
 
 

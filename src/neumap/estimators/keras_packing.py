@@ -70,7 +70,7 @@ def unpack_network(packed: PackedNetwork, named: Mapping[str, Any], given: Any, 
     Parameters
     ----------
     packed : PackedNetwork
-    named : mapping of str to class or function
+    named : mapping of str to class
         The user's own that occur in it.
     given : Keras model or None
         A ready model of the same structure. It is copied, or lends the classes of its layers.
@@ -96,7 +96,7 @@ def unpack_network(packed: PackedNetwork, named: Mapping[str, Any], given: Any, 
         except ValueError as error:
             raise ArchiveError(
                 f"Expected to rebuild the Keras model of the file's {role}. Pass classes=[...] "
-                f"with its own classes and functions, or {role}=<a model made of them>. {error}"
+                f"with its own classes, or {role}=<a model made of them>. {error}"
             ) from error
     else:
         module = _filled(packed, given, role)

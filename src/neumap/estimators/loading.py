@@ -36,7 +36,7 @@ def load(
     encoder, decoder : torch.nn.Module or Keras model, optional
         Ready networks of the structure that was saved, for classes without a ``config``; copies
         of them are filled with the stored weights.
-    classes : sequence of class or function, optional
+    classes : sequence of class, optional
         Your own that occur in the model: networks with a ``config`` property, Keras layers, a
         class derived from the estimator.
     device : str or torch.device, default="auto"

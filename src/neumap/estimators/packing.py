@@ -189,7 +189,7 @@ class Unpacker:
     Parameters
     ----------
     archive : Archive
-    classes : sequence of type or function
+    classes : sequence of type
         The user's own that occur in networks.
     given : mapping of str to network
         Ready networks by role, ``"encoder"`` and ``"decoder"``; copies of them are filled.
