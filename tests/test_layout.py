@@ -120,6 +120,17 @@ def test_principal_positions_agree_with_scikit_learn(kind: str) -> None:
     for column in range(2):
         assert abs(np.corrcoef(found[:, column], expected[:, column])[0, 1]) > 0.9999
         np.testing.assert_allclose(found[:, column].std(), expected[:, column].std(), rtol=1e-3)
+        np.testing.assert_allclose(found[:, column].mean(), 0.0, atol=1e-2)
+
+
+def test_principal_positions_do_not_mind_where_the_origin_is() -> None:
+    rows = np.random.default_rng(0).normal(size=(20_000, 10)) * np.linspace(3, 1, 10)
+    near, far = (
+        principal_positions(rows + offset, 2, generator=np.random.default_rng(0))
+        for offset in (0.0, 10_000.0)
+    )
+    for column in range(2):
+        assert np.corrcoef(near[:, column], far[:, column])[0, 1] > 0.999
 
 
 def test_axes_the_data_do_not_have_are_zero() -> None:
@@ -165,17 +176,16 @@ def test_spectral_start_unrolls_what_principal_components_cannot() -> None:
     assert scores["pca"] > scores["random"] + 0.2, scores
 
 
-def test_two_components_stand_apart() -> None:
-    points = np.concatenate([sheet(200), sheet(150, 1) + np.array([100.0, 0.0])])
+def test_few_components_stand_apart() -> None:
+    points = np.concatenate([sheet(100, seed) + 100.0 * seed for seed in range(3)])
     found = initial_positions(
         "spectral", graph=knn_graph(points), X_matrix=points, n_components=2, seed=0
     )
-    one, two = found[:200], found[200:]
-    between = np.linalg.norm(one.mean(0) - two.mean(0))
-    assert between > 3.0
-    # A straight line separates them.
-    axis = one.mean(0) - two.mean(0)
-    assert (one @ axis).min() > (two @ axis).max()
+    parts = found.reshape(3, 100, 2)
+    for i, j in ((0, 1), (1, 2), (2, 0)):
+        axis = parts[i].mean(0) - parts[j].mean(0)  # a straight line across it separates them
+        assert np.linalg.norm(axis) > 3.0
+        assert (parts[i] @ axis).min() > (parts[j] @ axis).max()
 
 
 def test_many_components_stand_where_their_rows_lie() -> None:
@@ -226,6 +236,14 @@ def test_equal_rows_of_an_array_are_parted() -> None:
     assert len(np.unique(found, axis=0)) == 50
     pairs = np.abs(found[::2] - found[1::2]).max()
     assert 0 < pairs < 0.1
+
+
+def test_axis_without_extent_stays_finite() -> None:
+    given = np.column_stack([np.arange(50.0), np.full(50, 3.0)])
+    graph = knn_graph(sheet(50))
+    found = initial_positions(given, graph=graph, X_matrix=None, n_components=2, seed=0)
+    np.testing.assert_allclose(found[:, 0], np.linspace(0, 10, 50), atol=1e-5)
+    np.testing.assert_array_equal(found[:, 1], 5.0)
 
 
 def test_array_that_is_one_point_becomes_many() -> None:

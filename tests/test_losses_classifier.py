@@ -28,17 +28,17 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
     return logits - np.log(np.exp(logits).sum(1, keepdims=True))
 
 
-@pytest.mark.parametrize("balanced", [False, True])
-def test_weighted_cross_entropy_over_labelled_rows(balanced: bool) -> None:
+@pytest.mark.parametrize("class_weights", [None, [0.5, 2.0, 3.0]], ids=["plain", "weighted"])
+def test_weighted_cross_entropy_over_labelled_rows(class_weights: list[float] | None) -> None:
     head = nn.Linear(2, 3)
-    weights = balanced_weights(CLASSES, 3) if balanced else None
+    weights = None if class_weights is None else torch.tensor(class_weights)
     term = ClassifierTerm(head, CLASSES, class_weights=weights)
     assert term.name == "classifier_loss"
     assert term.modules == {"classifier": head}
     logits = head(COORDINATES).detach().double().numpy()
     kept = [0, 1, 3, 5]
     losses = -log_softmax(logits)[kept, CLASSES[kept]]
-    shares = np.array([4 / 3, 2 / 3, 2 / 3, 4 / 3]) if balanced else np.ones(4)
+    shares = np.ones(4) if class_weights is None else np.array(class_weights)[CLASSES[kept]]
     expected = (shares * losses).sum() / shares.sum()
     assert term(whole_batch()).item() == pytest.approx(expected, rel=1e-5)
 

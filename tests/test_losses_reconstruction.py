@@ -41,6 +41,7 @@ def test_default_follows_the_range_of_the_data() -> None:
     assert reconstruction_loss(None, UNIT).name == "bce"
     assert reconstruction_loss(None, (0.2, 0.9)).name == "bce"
     assert reconstruction_loss(None, (-0.001, 0.9)).name == "mse"
+    assert reconstruction_loss(None, (0.0, 1.001)).name == "mse"
     assert reconstruction_loss(None, WIDE).name == "mse"
 
 

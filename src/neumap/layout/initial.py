@@ -96,7 +96,7 @@ def initial_positions(
 
 
 def _check_array(init: Any, shape: tuple[int, int]) -> np.ndarray:
-    positions = np.array(init, dtype=np.float64)  # a copy
+    positions = np.asarray(init, dtype=np.float64)
     if positions.shape != shape:
         raise ValueError(
             f"init must have one row per row of X and one column per component, shape {shape}; "

@@ -41,9 +41,10 @@ N_GUARDS = 3
 # the end of the spectrum more often; longer ones drown the last vector of the block in rounding.
 LOG_GROWTH = 6.0
 
-# Length of (matrix - eigenvalue) vector at which a vector counts as found. Well below the
-# spacing of the lowest eigenvalues of neighbour graphs (about 1e-3), far above float32's noise.
-TOLERANCE = 2e-4
+# A vector counts as found when the length of (matrix - eigenvalue) vector falls below this share
+# of the width of the wanted end of the spectrum, or into the noise of float32.
+TOLERANCE = 0.01
+NOISE = 2e-6
 
 # Bound on matrix products, as number of products times vertices; and the fewest ever allowed.
 WORK = 30_000_000
@@ -117,7 +118,7 @@ def _filter_subspace(
         values, block, residuals = _rayleigh_ritz(adjacency, constant, filtered)
         products_left -= degree + 1
         edge = min(float(values[-1]), 1.0 - 1e-5)
-        if residuals[:n_vectors].max() < TOLERANCE:
+        if residuals[:n_vectors].max() < max(TOLERANCE * (1.0 - edge), NOISE):
             break
         if products_left < 2:
             logger.info("spectral start: stopped at residual %.1e", residuals[:n_vectors].max())
