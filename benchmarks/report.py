@@ -59,7 +59,7 @@ def medians(figures: list[dict[str, float]]) -> dict[str, float]:
     }
 
 
-def ratios(runs: list[Run], ours: str = "neumap") -> list[dict[str, Any]]:
+def ratios(runs: list[Run], ours: str) -> list[dict[str, Any]]:
     """Return how many times longer each method took than `ours`, the median over seeds.
 
     Seconds are those of a fresh process that imports and fits; both runs of a ratio are of the same

@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     for run in measure_fits(options):
         result["runs"].append(run)
         result["summary"] = report.summarise(result["runs"])
-        result["ratios"] = report.ratios(result["runs"])
+        result["ratios"] = report.ratios(result["runs"], options.methods[0])
         write(result, options.output)  # after each: a long run that is stopped keeps its figures
     print(report.table(result["summary"]))
     print("\n".join(report.ratio_lines(result["ratios"])))

@@ -51,7 +51,7 @@ def test_ratios_compare_runs_of_the_same_seed_with_the_import_in(bench):
         run_of("umap", 1, 9.0, 0.9),
         run_of("umap", 2, 99.0, 0.9),  # nothing to compare with
     ]
-    (ratio,) = bench.report.ratios(runs)
+    (ratio,) = bench.report.ratios(runs, "neumap")
     assert (ratio["smallest"], ratio["largest"]) == (10 / 5, 10 / 2)
     assert ratio["median"] == pytest.approx(3.5)
 
