@@ -12,6 +12,13 @@ import numpy as np
 
 __all__ = ["check_parameters", "check_switches", "short_text"]
 
+LOSS_WEIGHTS = (
+    "parametric_reconstruction_loss_weight",
+    "global_correlation_loss_weight",
+    "landmark_loss_weight",
+    "classifier_loss_weight",
+)
+SETTINGS = ("metric_kwds", "target_metric_kwds", "tqdm_kwds", "keras_fit_kwargs")
 INIT_WORDS = ("auto", "spectral", "tswspectral", "pca", "random")
 
 
@@ -82,6 +89,8 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
     _number("dens_frac", p["dens_frac"], 0.0, 1.0)
     _number("dens_var_shift", p["dens_var_shift"], 0.0)
     _word("transform_mode", p["transform_mode"], ("embedding", "graph"))
+    _integer("transform_seed", p["transform_seed"], 0)
+    _check_unique(p["unique"], p["metric"])
     _check_init(p["init"])
     _check_jobs(p["n_jobs"])
     _check_ab(p["a"], p["b"])
@@ -89,6 +98,28 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
     for name in ("max_time", "disconnection_distance"):
         if p[name] is not None:
             _number(name, p[name], 0.0)
+    for name in LOSS_WEIGHTS:
+        _number(name, p.get(name, 0.0), 0.0)
+    for name in SETTINGS:
+        _check_settings(name, p.get(name))
+    if p.get("landmark_loss_fn") is not None and not callable(p["landmark_loss_fn"]):
+        raise ValueError(
+            f"landmark_loss_fn must be a function (targets, positions) or None, got "
+            f"{short_text(p['landmark_loss_fn'])}."
+        )
+
+
+def _check_settings(name: str, value: Any) -> None:
+    if value is not None and not isinstance(value, Mapping):
+        raise ValueError(f"{name} must be a dict of arguments or None, got {short_text(value)}.")
+
+
+def _check_unique(unique: Any, metric: Any) -> None:
+    if unique and isinstance(metric, str) and metric == "precomputed":
+        raise ValueError(
+            "unique=True finds equal rows, which a matrix of distances does not hold. Set "
+            "unique=False, or pass the distances of distinct rows only."
+        )
 
 
 # What acts only while a switch of ParametricUMAP is on, with the value that asks for nothing.

@@ -163,7 +163,9 @@ def build_graph(
 def _neighbors(matrix: Any, settings: GraphSettings, device: torch.device) -> NeighborGraph:
     """Take the user's neighbours where they fit, search otherwise."""
     given = settings.precomputed_knn
-    if given is not None and given[0] is not None:  # umap-learn's default is (None, None, None)
+    # umap-learn's default is (None, None, None).
+    nothing = given is None or (isinstance(given, tuple | list) and given[0] is None)
+    if not nothing:
         checked = neighbors_from_knn(given, matrix.shape[0], settings.n_neighbors)
         if checked is not None:
             return checked

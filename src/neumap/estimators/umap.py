@@ -469,7 +469,7 @@ class UMAP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             "device": str(fit.device),
         }
         if fit.memory is not None:
-            report["landmark_drift"] = drift(self._placed, fit.memory.positions)
+            report["landmark_drift"] = drift(self.embedding_, fit.memory.positions)
         return report
 
     def _dims(self) -> tuple[int, ...] | None:
