@@ -26,7 +26,7 @@ LEVELS = {
         "data",
     },
     2: {"fuzzy", "losses"},
-    3: {"layout", "supervision", "sampling"},
+    3: {"layout", "propagation", "supervision", "sampling"},
     4: {"training", "keras_bridge"},  # the bridge speaks callbacks; estimators use it
     5: {"estimators"},
     6: {"cli"},

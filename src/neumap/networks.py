@@ -128,17 +128,24 @@ class MLP(nn.Module):
             "output_shape": None if self.output_shape is None else list(self.output_shape),
         }
 
+    @property
+    def _last_dtype(self) -> torch.dtype:
+        return next(self.layers[-1].parameters()).dtype
+
     def features(self, rows: Tensor) -> Tensor:
         """Return the last hidden layer's output, (batch, hidden[-1])."""
         x = self.standardize(rows.flatten(1))
         for layer in self.layers[:-1]:
-            y = torch.relu(layer(x))
+            y: Tensor = torch.relu(layer(x))
             x = x + y if self.residual and x.shape == y.shape else y
         return x
 
     def forward(self, rows: Tensor) -> Tensor:
         """Map rows (batch, ...) to outputs (batch, n_outputs) or (batch, *output_shape)."""
-        y: Tensor = self.layers[-1](self.features(rows))
+        features = self.features(rows)
+        # Under autocast the hidden layers may be bfloat16; eight bits would quantise the map.
+        with torch.autocast(rows.device.type, enabled=False):
+            y: Tensor = self.layers[-1](features.to(self._last_dtype))
         return y if self.output_shape is None else y.reshape(len(rows), *self.output_shape)
 
 
@@ -230,7 +237,9 @@ class ConvEncoder(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         """Map images (batch, *dims) to (batch, n_outputs)."""
-        y: Tensor = self.output(self.features(rows))
+        features = self.features(rows)
+        with torch.autocast(rows.device.type, enabled=False):  # as in MLP
+            y: Tensor = self.output(features.to(self.output.weight.dtype))
         return y
 
 

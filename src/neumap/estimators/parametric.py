@@ -47,6 +47,7 @@ from neumap.losses.correlation import CorrelationTerm
 from neumap.losses.reconstruction import ReconstructionTerm, validation_loss
 from neumap.losses.terms import Term, UmapTerm
 from neumap.networks import MLP, ConvEncoder
+from neumap.propagation import spread_labels
 from neumap.training import Embedder, EncoderEmbedder, Plan
 from neumap.training.embedders import encode_rows
 from neumap.training.loop import Validation
@@ -332,7 +333,7 @@ class ParametricUMAP(UMAP):
         if self.global_correlation_loss_weight:
             terms.append(CorrelationTerm(self.global_correlation_loss_weight, rows=fit.rows))
         if self.classifier_loss_weight:
-            terms.append(self._classifier_term(fit, embedder))
+            terms.append(self._classifier_term(fit))
         return terms
 
     def _reconstruction_term(self, fit: Fit) -> ReconstructionTerm:
@@ -349,19 +350,21 @@ class ParametricUMAP(UMAP):
         weight = self.landmark_loss_weight if memory.loss_weight is None else memory.loss_weight
         return weight, self.landmark_loss_fn
 
-    def _classifier_term(self, fit: Fit, embedder: Embedder) -> ClassifierTerm:
+    def _classifier_term(self, fit: Fit) -> ClassifierTerm:
         if fit.targets is None:
             raise ValueError(
                 "classifier_loss_weight needs labels: call fit(X, y), with -1 for rows without one."
             )
         classes = encode_classes(fit.targets)
+        codes = classes.codes
+        if (codes < 0).any():
+            codes = spread_labels(fit.graph.fuzzy, codes)
         with torch_seeded(fit.seed, "classifier"):
             head = nn.Linear(self.n_components, len(classes.labels)).to(fit.device)
         return ClassifierTerm(
             head,
-            torch.from_numpy(classes.codes).to(fit.device),
+            torch.from_numpy(codes).to(fit.device),
             weight=self.classifier_loss_weight,
-            locate=embedder.locate,
         )
 
     def _plan(self, fit: Fit) -> Plan:

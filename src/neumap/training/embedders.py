@@ -15,7 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from neumap._device import fast_dtype
 from neumap.data import RowStore
+from neumap.networks import MLP, ConvEncoder
 from neumap.training.noise import InputNoise
 
 __all__ = ["Embedder", "EncoderEmbedder", "TableEmbedder", "encode_rows", "evaluating"]
@@ -91,6 +93,9 @@ class EncoderEmbedder(nn.Module):
         self.encoder = encoder
         self.rows = rows
         self.noise = noise
+        # The package's own networks keep their last layer in float32; others decide themselves.
+        own = isinstance(encoder, MLP | ConvEncoder)
+        self.mixed = own and fast_dtype(rows.device) == torch.bfloat16
 
     @property
     def n_rows(self) -> int:
@@ -111,7 +116,8 @@ class EncoderEmbedder(nn.Module):
 
     def _encode(self, inputs: Tensor) -> Tensor:
         seen = inputs if self.noise is None else self.noise.add_(inputs.clone())
-        coordinates: Tensor = self.encoder(seen)
+        with torch.autocast(seen.device.type, dtype=torch.bfloat16, enabled=self.mixed):
+            coordinates: Tensor = self.encoder(seen)
         return coordinates
 
     def embed(self) -> np.ndarray:

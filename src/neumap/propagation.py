@@ -1,0 +1,92 @@
+"""Few labels, spread over the graph: the classes of some rows in, a class for every row out.
+
+Poisson learning (Calder, Cook, Thorpe & Slepcev 2020): each label is a source that flows along the
+edges of the graph, and a row belongs to the class whose flow reaches it most. Averaging labels over
+neighbours, the older rule, is flat away from the labels where there are only a handful.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.sparse
+import scipy.sparse.csgraph
+from numpy.typing import NDArray
+
+from neumap.fuzzy import FuzzyGraph
+
+__all__ = ["spread_labels"]
+
+UNLABELLED = -1
+MAX_STEPS = 500
+# Distance of a random walk from its limit, at which the flow has been everywhere.
+MIXED = 1e-3
+
+
+def spread_labels(graph: FuzzyGraph, classes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return a class for every row that a label can reach.
+
+    Parameters
+    ----------
+    graph : FuzzyGraph
+        Neighbours of all rows.
+    classes : array of shape (n,), int64
+        0 to n_classes - 1, or -1 for rows without a label.
+
+    Returns
+    -------
+    array of shape (n,), int64
+        Labelled rows keep their class; rows in parts of the graph without any label stay -1.
+
+    Raises
+    ------
+    ValueError
+        If no row has a label.
+
+    Examples
+    --------
+    >>> path = FuzzyGraph(np.arange(3), np.arange(1, 4), np.ones(3, dtype=np.float32), 4)
+    >>> spread_labels(path, np.array([0, -1, -1, 1])).tolist()
+    [0, 0, 1, 1]
+    """
+    labelled = np.flatnonzero(classes > UNLABELLED)
+    if len(labelled) == 0:
+        raise ValueError("No row has a label: every class is -1. Label some rows.")
+    weights = graph.to_csr()
+    flow = _flow(weights, classes, labelled)
+    spread = np.asarray(flow.argmax(axis=1), dtype=np.int64)
+    spread[~_reached(weights, labelled)] = UNLABELLED
+    spread[labelled] = classes[labelled]
+    return spread
+
+
+def _flow(
+    weights: scipy.sparse.csr_matrix, classes: NDArray[np.int64], labelled: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Let sources at the labels flow until a random walk from them has mixed, (n, n_classes)."""
+    n, n_classes = len(classes), int(classes.max()) + 1
+    counts = np.bincount(classes[labelled], minlength=n_classes)
+    degrees = np.asarray(weights.sum(axis=1)).ravel()
+    inverse = 1.0 / np.maximum(degrees, np.finfo(np.float32).tiny)
+    walk = scipy.sparse.diags(inverse) @ weights  # rows sum to one
+    back = (weights @ scipy.sparse.diags(inverse)).tocsr()  # columns sum to one
+    source = np.zeros((n, n_classes))
+    source[labelled, classes[labelled]] = 1.0
+    source[labelled] -= (counts / len(labelled))[None, :]
+    source *= inverse[:, None]
+    walkers: NDArray[np.float64] = np.zeros(n)
+    walkers[labelled] = 1.0 / len(labelled)
+    limit = degrees / degrees.sum()
+    flow: NDArray[np.float64] = np.zeros((n, n_classes))
+    for _ in range(MAX_STEPS):
+        flow = np.asarray(source + walk @ flow)
+        walkers = np.asarray(back @ walkers).ravel()
+        if np.abs(walkers - limit).sum() < MIXED:
+            break
+    share = counts / len(labelled)
+    return np.asarray(flow * np.where(counts > 0, 1.0 / np.maximum(share, 1e-12), 0.0))
+
+
+def _reached(weights: scipy.sparse.csr_matrix, labelled: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether each row is in one connected part with a label."""
+    _, parts = scipy.sparse.csgraph.connected_components(weights, directed=False)
+    return np.asarray(np.isin(parts, parts[labelled]))
