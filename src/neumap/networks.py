@@ -130,8 +130,8 @@ class MLP(nn.Module):
 
     @property
     def _last_dtype(self) -> torch.dtype:
-        dtype: torch.dtype = next(self.layers[-1].parameters()).dtype
-        return dtype
+        last: nn.Linear = self.layers[-1]  # type: ignore[assignment]
+        return last.weight.dtype
 
     def features(self, rows: Tensor) -> Tensor:
         """Return the last hidden layer's output, (batch, hidden[-1])."""

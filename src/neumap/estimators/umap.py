@@ -564,7 +564,7 @@ class UMAP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
                 radii=torch.from_numpy(fit.graph.radii()).to(fit.device),
                 a=kernel.a,
                 b=kernel.b,
-                weight=self.dens_lambda,
+                weight=2.0 * self.dens_lambda,  # see DensityTerm: the same balance
                 var_shift=self.dens_var_shift,
                 start=1.0 - self.dens_frac,
             )
