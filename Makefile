@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all check format bench docs clean
+.PHONY: help setup demo test test-all check format bench bench-peers-env docs clean
 
 help:
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -41,6 +41,10 @@ format: $(VENV)/.installed-dev ## rewrite the code in the project's format
 
 bench: $(VENV)/.installed-dev ## run the benchmarks and write their results
 	$(BIN)/python benchmarks/run.py
+
+bench-peers-env: ## create .venv-peers with umap-learn and TensorFlow, for benchmarks/run.py --peers
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/peers.txt
 
 docs: $(VENV)/.installed-dev ## run the documentation's code
 	$(BIN)/python -m pytest -q tests/test_readme.py

@@ -135,9 +135,9 @@ class MLP(nn.Module):
 
     def features(self, rows: Tensor) -> Tensor:
         """Return the last hidden layer's output, (batch, hidden[-1])."""
-        x = self.standardize(rows.flatten(1))
+        x: Tensor = self.standardize(rows.flatten(1))
         for layer in self.layers[:-1]:
-            y: Tensor = torch.relu(layer(x))
+            y = torch.relu(layer(x))
             x = x + y if self.residual and x.shape == y.shape else y
         return x
 
