@@ -177,8 +177,9 @@ def test_everything_learned_and_every_parameter_returns(tmp_path: Path) -> None:
     assert (again.graph_ != model.graph_).nnz == 0
     assert (again.input_shape_, again.row_shape_) == (model.input_shape_, model.row_shape_)
     assert again.reconstruction_loss_.name == model.reconstruction_loss_.name
-    assert not again.encoder_.training
+    assert again.encoder_.training == model.encoder_.training
     assert same_state(again.encoder_, model.encoder_)
+    assert again._placed is again.embedding_  # one array under two names is stored once
 
 
 def test_training_rows_are_kept_only_where_asked_or_needed(tmp_path: Path) -> None:
@@ -771,6 +772,7 @@ def test_keras_encoder_returns_equal_to_the_bit(tmp_path: Path, kind: str) -> No
             load(file)
     again = load_ParametricUMAP(file, **help_)
     assert same(again.transform(rows(1)), model.transform(rows(1)))
+    assert again.encoder_.training == model.encoder_.training
     assert type(again.optimizer) is type(model.optimizer)
     assert again.optimizer.get_config() == model.optimizer.get_config()
     # The untrained model returns as well: a new fit gives the same map.
