@@ -607,6 +607,13 @@ def test_copies_of_fitted_models(tmp_path: Path, way: str) -> None:
     assert same(again.fit(rows()).embedding_, model.embedding_)
 
 
+def test_a_pickle_holds_training_rows_only_where_placing_needs_them() -> None:
+    for model, kept in ((parametric(), False), (UMAP(n_neighbors=9, n_epochs=5), True)):
+        again = pickle.loads(pickle.dumps(model.fit(rows())))
+        assert hasattr(model, "_raw_data")
+        assert hasattr(again, "_raw_data") is kept
+
+
 @pytest.mark.parametrize("way", COPIES)
 @pytest.mark.parametrize("model", [UMAP(n_neighbors=9), ParametricUMAP(n_neighbors=9)])
 def test_copies_of_unfitted_models(tmp_path: Path, way: str, model: UMAP) -> None:

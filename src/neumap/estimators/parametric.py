@@ -591,6 +591,13 @@ class ParametricUMAP(UMAP):
         model._fit(data, None, memory=memory, fuzzy=fuzzy)
         return model
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a pickle keeps: as in a saved file, not the training rows of a network."""
+        state = dict(super().__getstate__())
+        if "encoder_" in state:
+            state.pop("_raw_data", None)
+        return state
+
     # ---------------------------------------------------------------- landmarks
 
     def add_landmarks(
