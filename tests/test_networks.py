@@ -163,6 +163,44 @@ def test_conv_encoder_reads_channels_last() -> None:
     torch.testing.assert_close(encoder(pixel), expected)
 
 
+def test_conv_encoder_reads_pixels_with_their_channels() -> None:
+    """One convolution and dense layer written as a sum over the pixels of each window."""
+    encoder = ConvEncoder((4, 6, 3), channels=(5,), hidden=7)
+    image = torch.randn(1, 4, 6, 3)
+    padded = torch.zeros(6, 8, 3)
+    padded[1:5, 1:7] = image[0]
+    kernel = encoder.convolutions[0]
+    maps = torch.stack(
+        [
+            torch.stack(
+                [
+                    torch.einsum("hwi,oihw->o", padded[r : r + 3, c : c + 3], kernel.weight)
+                    for c in (0, 2, 4)
+                ]
+            )
+            for r in (0, 2)
+        ]
+    )  # (2, 3, channels)
+    x = torch.relu(maps + kernel.bias).permute(2, 0, 1).reshape(1, -1)
+    expected = encoder.output(torch.relu(encoder.dense(x)))
+    torch.testing.assert_close(encoder(image), expected)
+
+
+def test_conv_decoder_writes_pixels_next_to_each_other() -> None:
+    """One kernel of the last layer paints one block of neighbouring pixels in one channel."""
+    decoder = ConvDecoder((4, 6, 2), channels=(3,), hidden=5)
+    with torch.no_grad():
+        for parameter in decoder.parameters():
+            parameter.zero_()
+        # Grid of 2 x 3 cells; light cell (1, 2) of the first channel, as the hidden layer's bias.
+        decoder.unfold.bias.view(3, 2, 3)[0, 1, 2] = 1.0
+        decoder.convolutions[0].weight[0, 1] = 1.0  # (in, out, 4, 4): paints channel 1
+    image = decoder(torch.zeros(1, 2))[0].detach()
+    expected = torch.zeros(4, 6, 2)
+    expected[1:4, 3:6, 1] = 1.0  # 4 x 4 pixels around (2..3, 4..5), cut by the border
+    assert torch.equal(image, expected)
+
+
 def test_conv_encoder_sees_position_and_every_pixel() -> None:
     encoder = ConvEncoder((7, 5))
     image = torch.randn(1, 7, 5, requires_grad=True)
@@ -195,6 +233,16 @@ def test_conv_nets_learn_an_image() -> None:
         optimizer.step()
     assert loss.item() < 0.05 * before
     assert loss.item() < 0.01
+
+
+@pytest.mark.parametrize("encoder", [MLP(12, 2, (64,)), ConvEncoder((2, 2, 3))])
+def test_last_layer_stays_float32_under_autocast(encoder: nn.Module) -> None:
+    rows = torch.randn(50, 12)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        hidden, outputs = encoder.features(rows), encoder(rows)
+    assert (hidden.dtype, outputs.dtype) == (torch.bfloat16, torch.float32)
+    assert not torch.equal(outputs, outputs.bfloat16().float())
+    torch.testing.assert_close(outputs, encoder(rows), rtol=0.05, atol=0.05)
 
 
 @pytest.mark.parametrize("kind", [ConvEncoder, ConvDecoder])

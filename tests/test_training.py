@@ -20,7 +20,7 @@ from neumap.fuzzy import FuzzyGraph, fuzzy_simplicial_set
 from neumap.losses import Kernel
 from neumap.losses.terms import Batch, Softening, UmapTerm
 from neumap.neighbors import find_neighbors
-from neumap.networks import MLP
+from neumap.networks import MLP, ConvEncoder
 from neumap.sampling import EdgeSampler
 from neumap.similarity import find_ab
 from neumap.training import (
@@ -30,6 +30,7 @@ from neumap.training import (
     TableEmbedder,
     TrainingDivergedError,
     choose_step,
+    embedders,
     loop,
     optimizer_factory,
     train,
@@ -39,6 +40,12 @@ from neumap.training.mlp_step import MLPStep
 from neumap.training.noise import InputNoise
 
 N_ROWS = 12
+
+
+@pytest.fixture(autouse=True)
+def _float32_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train in float32 wherever the tests run; those about bfloat16 ask for it."""
+    monkeypatch.setattr(embedders, "fast_dtype", lambda device: torch.float32)
 
 
 def ring(n_vertices: int = N_ROWS) -> FuzzyGraph:
@@ -571,6 +578,58 @@ def test_modes_come_back_after_an_error() -> None:
         fail()
     assert encoder.training
     assert torch.is_grad_enabled()
+
+
+# --- bfloat16 hidden layers ---
+
+
+@pytest.fixture
+def bfloat16_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedders, "fast_dtype", lambda device: torch.bfloat16)
+
+
+def located(encoder: nn.Module, data: np.ndarray) -> tuple[Tensor, list[Tensor]]:
+    """Coordinates of some rows, and the gradients of one step."""
+    embedder = EncoderEmbedder(encoder, DenseRows(data))
+    indices = torch.arange(len(data) - 1)
+    _, coordinates = embedder.locate(indices)
+    AutogradStep(embedder, [UmapTerm(Kernel(1.5, 0.9))])(indices, progress=0.5)
+    gradients = [p.grad for p in encoder.parameters() if p.dim() > 1]
+    return coordinates.detach(), [g for g in gradients if g is not None]
+
+
+@pytest.mark.parametrize(
+    "encoder",
+    [MLP(48, 2, (64, 64)), MLP(48, 2, (64, 64), residual=True), ConvEncoder((4, 4, 3), hidden=64)],
+    ids=["plain", "residual", "convolutions"],
+)
+def test_own_encoders_train_in_bfloat16_with_float32_coordinates(
+    encoder: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = features(101, 48)
+    single, single_gradients = located(encoder, data)
+    monkeypatch.setattr(embedders, "fast_dtype", lambda device: torch.bfloat16)
+    mixed, mixed_gradients = located(encoder, data)
+    assert mixed.dtype == torch.float32
+    assert not torch.equal(mixed, mixed.bfloat16().float())  # the map is not quantised
+    error = (mixed - single).abs().max()
+    assert 0 < error < 0.05 * single.std()
+    for m, s in zip(mixed_gradients, single_gradients, strict=True):
+        assert m.dtype == torch.float32
+        assert torch.cosine_similarity(m.flatten(), s.flatten(), dim=0) > 0.99
+
+
+def test_positions_are_computed_in_float32(bfloat16_machine: None) -> None:
+    encoder, data = MLP(5, 2), features()
+    expected = encoder(torch.from_numpy(data)).detach().numpy()
+    found = EncoderEmbedder(encoder, DenseRows(data)).embed()
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_other_encoders_keep_their_precision(bfloat16_machine: None) -> None:
+    encoder, data = nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 2)), features()
+    _, coordinates = EncoderEmbedder(encoder, DenseRows(data)).locate(torch.arange(4))
+    assert torch.equal(coordinates, encoder(torch.from_numpy(data[:4])))
 
 
 # --- steps ---

@@ -17,11 +17,17 @@ from neumap.losses.terms import Softening, UmapTerm
 from neumap.neighbors import find_neighbors
 from neumap.networks import MLP
 from neumap.sampling import EdgeSampler
-from neumap.training import AutogradStep, EncoderEmbedder, Plan, loop, train
+from neumap.training import AutogradStep, EncoderEmbedder, Plan, embedders, loop, train
 from neumap.training.mlp_step import MLPStep, _relu_, _through_relu_
 from neumap.training.noise import InputNoise
 
 TERM = UmapTerm(Kernel(1.577, 0.895), Softening(), n_partners=8)
+
+
+@pytest.fixture(autouse=True)
+def _autograd_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer to compare with, wherever the tests run."""
+    monkeypatch.setattr(embedders, "fast_dtype", lambda device: torch.float32)
 
 
 def data(n_rows: int = 200, n_features: int = 9) -> np.ndarray:
