@@ -1,0 +1,62 @@
+"""2. A network of your own, in Keras and in PyTorch.
+
+Any network that turns a batch of rows into a batch of positions will do. `dims` is the shape of
+one row as the network wants it; the data stay flat, for `fit` as for `transform`. The network is
+copied, so the one you pass keeps its weights.
+"""
+
+import os
+
+os.environ.setdefault("KERAS_BACKEND", "torch")  # Keras reads this when it is imported
+
+import keras
+from drawing import draw_maps
+from images import begin
+from torch import nn
+
+from neumap import ParametricUMAP, metrics
+
+images, options = begin(__doc__)
+height, width, channels = images.dims
+n_components = 2
+
+# Keras puts the channels of an image last.
+keras_encoder = keras.Sequential(
+    [
+        keras.Input(images.dims),
+        keras.layers.Conv2D(32, kernel_size=3, strides=2, padding="same", activation="relu"),
+        keras.layers.Conv2D(64, kernel_size=3, strides=2, padding="same", activation="relu"),
+        keras.layers.Flatten(),
+        keras.layers.Dense(128, activation="relu"),
+        keras.layers.Dense(n_components),
+    ]
+)
+
+# PyTorch puts them first.
+torch_encoder = nn.Sequential(
+    nn.Conv2d(channels, 32, kernel_size=3, stride=2, padding=1),
+    nn.ReLU(),
+    nn.Conv2d(32, 64, kernel_size=3, stride=2, padding=1),
+    nn.ReLU(),
+    nn.Flatten(),
+    nn.Linear(64 * (height // 4) * (width // 4), 128),
+    nn.ReLU(),
+    nn.Linear(128, n_components),
+)
+
+networks = {
+    "Keras": (keras_encoder, (height, width, channels)),
+    "PyTorch": (torch_encoder, (channels, height, width)),
+}
+maps = {}
+for name, (encoder, dims) in networks.items():
+    embedder = ParametricUMAP(encoder=encoder, dims=dims, preset=options.preset, random_state=0)
+    embedding = embedder.fit_transform(images.train)
+    placed = embedder.transform(images.test)
+    accuracy = metrics.knn_accuracy(
+        embedding, images.train_labels, embedding_test=placed, labels_test=images.test_labels
+    )
+    print(f"{name}, held-out 5-NN accuracy: {accuracy:.3f}")
+    maps[f"{name}, unseen images"] = (placed, images.test_labels)
+
+draw_maps(options.figures / "02_conv_net.png", maps)

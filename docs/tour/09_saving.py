@@ -1,0 +1,42 @@
+"""9. Save a model, use it elsewhere.
+
+`save` writes one file with everything that `transform` and `inverse_transform` need, and none of
+the training data. Loading runs no code from the file. `to_onnx` writes the network alone, for
+programs that know nothing of neumap or PyTorch. (Also: pickle, joblib and copy.deepcopy work.)
+"""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from drawing import draw_maps
+from images import begin
+
+from neumap import ParametricUMAP, load_ParametricUMAP
+
+images, options = begin(__doc__)
+
+embedder = ParametricUMAP(preset=options.preset, random_state=0)
+embedder.fit(images.train)
+placed = embedder.transform(images.test)
+
+with TemporaryDirectory() as folder:
+    file = embedder.save(Path(folder, "digits.neumap"))
+    print(f"size of the file in MB: {file.stat().st_size / 1e6:.2f}")
+
+    loaded = load_ParametricUMAP(file)
+    placed_by_loaded = loaded.transform(images.test)
+    print(f"largest difference after loading: {np.abs(placed_by_loaded - placed).max():.1f}")
+
+    # The file is compared with the network while it is written, if onnxruntime is installed.
+    network = embedder.to_onnx(Path(folder, "digits.onnx"))
+    print(f"size of the ONNX file in MB: {network.stat().st_size / 1e6:.2f}")
+
+draw_maps(
+    options.figures / "09_saving.png",
+    {
+        "the model that was fitted": (placed, images.test_labels),
+        "the model read from the file": (placed_by_loaded, images.test_labels),
+    },
+    same_axes=True,
+)
