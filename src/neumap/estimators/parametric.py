@@ -66,7 +66,160 @@ def _has_classifier(model: ParametricUMAP) -> bool:
 
 
 class ParametricUMAP(UMAP):
-    """placeholder."""
+    r"""Parametric UMAP: a network learns the map, so that new rows land on it at once.
+
+    Names, meanings and defaults are those of ``umap.parametric_umap.ParametricUMAP`` and its
+    documentation; ``docs/from_umap_learn.md`` goes through them one by one.
+
+    Parameters
+    ----------
+    n_neighbors, n_components, metric, metric_kwds, min_dist, spread, set_op_mix_ratio
+        As in :class:`UMAP`.
+    local_connectivity, disconnection_distance, precomputed_knn, unique, a, b
+        As in :class:`UMAP`.
+    low_memory, n_jobs, angular_rp_forest, force_approximation_algorithm, transform_queue_size
+        As in :class:`UMAP`: the search for neighbours.
+    target_metric, target_metric_kwds, target_weight, target_n_neighbors
+        As in :class:`UMAP`: how labels reshape the graph. A network parts rows that look alike
+        only as far as it can tell them apart; see `classifier_loss_weight`.
+    densmap, dens_lambda, dens_frac, dens_var_shift, output_dens
+        As in :class:`UMAP`.
+    repulsion_strength, negative_sample_rate, transform_mode, random_state, device, max_time
+        As in :class:`UMAP`.
+    verbose, tqdm_kwds, callbacks, optimizer, loss_report_frequency, n_training_epochs
+        As in :class:`UMAP`.
+    output_metric, output_metric_kwds
+        As in :class:`UMAP`: Euclidean only.
+    transform_seed : int, default=42
+        Acts with ``parametric_embedding=False`` only; an encoder draws nothing.
+    init : "auto", or as in :class:`UMAP`
+        An encoder starts from its weights, so anything but ``"auto"`` raises for it. Free
+        positions (``parametric_embedding=False``) start as in :class:`UMAP`.
+    n_epochs : int, optional
+        Length of the training in UMAP's epochs, each of which draws every edge as often as it
+        weighs. By default the preset decides, which takes far fewer steps; see Notes. 0 leaves
+        the weights as they are.
+    learning_rate : float, default=1.0
+        Factor on the preset's step size. 0.3 to 3; lower it where the loss diverges. An
+        `optimizer` of your own brings its own instead.
+    batch_size : int, optional
+        Edges per step, each of which is two rows for the encoder. By default the preset's 512, or
+        a quarter of the rows (but 64) where there are fewer than 2,048. Larger batches average
+        more and step less often per row seen; 128 to 4,096.
+    dims : tuple of int, optional
+        Shape of one row for the network, such as ``(28, 28, 1)``; X may be flat or shaped, in
+        :meth:`fit` and in :meth:`transform` alike.
+    encoder : torch.nn.Module, Keras model or {"mlp", "residual", "conv"}, optional
+        The network from rows to positions, `n_components` wide at its end. It is copied, never
+        trained in place. None and ``"mlp"`` build the preset's layers, ``"residual"`` the same
+        with skip connections, ``"conv"`` a small convolutional one for images. The package's own
+        networks standardise their input; one of yours sees the rows as they are.
+    decoder : torch.nn.Module, Keras model or "conv", optional
+        The network back, with ``parametric_reconstruction=True``. By default an MLP like the
+        encoder.
+    parametric_embedding : bool, default=True
+        False learns free positions instead, as :class:`UMAP` does, in the same loop.
+    parametric_reconstruction : bool, default=False
+        Train a decoder, which :meth:`inverse_transform` uses.
+    parametric_reconstruction_loss_fcn : str, callable or Keras loss, optional
+        ``"bce"``, ``"mse"``, ``"mae"``, ``"huber"`` or ``f(truth, reconstruction)``. By default
+        cross entropy for data in [0, 1] and squared error for others.
+    parametric_reconstruction_loss_weight : float, default=1.0
+        Weight of the reconstruction. Matters with `autoencoder_loss`; 0.1 to 10.
+    autoencoder_loss : bool, default=False
+        Let the reconstruction train the encoder too. Otherwise the map is as without a decoder.
+    reconstruction_validation : array-like, optional
+        Held-out rows, whose reconstruction loss joins each report as ``val_loss``.
+    global_correlation_loss_weight : float, default=0.0
+        Weight of a term that correlates far distances on the map with those in the data. 0.01 to
+        1; larger trades neighbourhoods for the arrangement of clusters.
+    landmark_loss_fn : callable, optional
+        ``f(targets, positions)`` for rows with a given position; by default the mean distance.
+    landmark_loss_weight : float, default=1.0
+        Weight of that loss, for ``landmark_positions`` in :meth:`fit`.
+    classifier_loss_weight : float, default=0.0
+        Weight of a classifier trained on the map, for y with a label per row (-1 without). Labels
+        then reach the encoder directly, and :meth:`predict` exists. 0.1 to 10.
+    keras_fit_kwargs : dict, optional
+        ``{"callbacks": [...], "verbose": 0}`` as for Keras's ``fit``. Other keys raise and name
+        what to use.
+    preset : {"fast", "default", "best"} or Preset, default="default"
+        Network and length of the training in one: four layers of 128, six of 256, six of 512.
+
+    Attributes
+    ----------
+    embedding_, graph_, history_, report_, rad_orig_, rad_emb_
+        As in :class:`UMAP`. Rows without any neighbour are where the encoder puts them. ``report_``
+        has ``landmark_drift`` after a fit with landmarks.
+    n_features_in_, feature_names_in_, input_shape_
+        As in :class:`UMAP`.
+    encoder_ : torch.nn.Module
+        The trained network, in evaluation mode; absent with ``parametric_embedding=False``.
+    decoder_ : torch.nn.Module
+        The trained way back, with ``parametric_reconstruction=True``.
+    reconstruction_loss_ : ReconstructionLoss
+        Its loss, and the activation that leads to data space.
+    classifier_ : torch.nn.Module
+        From positions to logits, with `classifier_loss_weight`.
+    classes_ : ndarray
+        Labels in the order of ``predict_proba``.
+    row_shape_ : tuple of int
+        Shape of one row for the network.
+
+    See Also
+    --------
+    UMAP : Free positions, and the parameters that both share.
+
+    Notes
+    -----
+    The objective is UMAP's [1]_, see :class:`UMAP`, with ``d`` the distance of the encoder's
+    outputs [2]_, plus each further term times its weight,
+
+    .. math::
+
+        L = L_\text{umap} + \lambda_r L_\text{reconstruction} - \lambda_g \, \rho_\text{far}
+        + \lambda_l L_\text{landmark} + \lambda_c L_\text{classifier}.
+
+    umap-learn since 0.5.4 takes ``log q`` as a logit, which is another objective; here it is the
+    cross entropy itself, softened at the start of the training (``eps`` in :mod:`neumap.losses`).
+
+    *Budget.* Without `n_epochs` the preset's steps are taken, `Preset.steps` of the number of rows.
+    With `n_epochs` as many edges are drawn as umap-learn draws in these epochs: the steps are
+    ``n_epochs * graph_.sum() / batch_size``. Both are multiplied by `n_training_epochs`. A report
+    is due ``loss_report_frequency * n_training_epochs`` times, and never changes the steps.
+    `max_time` and callbacks may end it earlier.
+
+    A row's position depends on that row only, up to the last digits: matrix products add up in
+    another order for batches of another size.
+
+    References
+    ----------
+    .. [1] L. McInnes, J. Healy and J. Melville, "UMAP: Uniform Manifold Approximation and
+       Projection for Dimension Reduction", arXiv:1802.03426, 2018.
+    .. [2] T. Sainburg, L. McInnes and T. Q. Gentner, "Parametric UMAP Embeddings for Representation
+       and Semisupervised Learning", Neural Computation 33 (11), 2021.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from neumap import ParametricUMAP
+    >>> X = load_digits().data
+    >>> model = ParametricUMAP(preset="fast", n_epochs=5, random_state=0).fit(X[:400])
+    >>> model.transform(X[400:405]).shape
+    (5, 2)
+    >>> sorted(model.history_)
+    ['loss', 'umap_loss']
+
+    A network of your own, and a way back:
+
+    >>> import torch
+    >>> encoder = torch.nn.Sequential(torch.nn.Linear(64, 32), torch.nn.ReLU(),
+    ...                               torch.nn.Linear(32, 2))
+    >>> model = ParametricUMAP(encoder=encoder, parametric_reconstruction=True, n_epochs=5,
+    ...                        random_state=0).fit(X[:400])
+    >>> model.inverse_transform(model.embedding_[:3]).shape
+    (3, 64)
+    """
 
     def __init__(
         self,

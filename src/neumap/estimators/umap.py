@@ -77,7 +77,183 @@ OF_THE_DATA = ("n_features_in_", "feature_names_in_", "input_shape_")
 
 
 class UMAP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    """placeholder."""
+    r"""UMAP: one free position per row, learned from the fuzzy graph of nearest neighbours.
+
+    Names, meanings and defaults are those of ``umap.UMAP``. For a network that gives the
+    positions, and places new rows at once, see :class:`ParametricUMAP`.
+
+    Parameters
+    ----------
+    n_neighbors : int, default=15
+        Neighbours of a row, itself among them. More (50 to 200) show the large structure, fewer
+        (5 to 10) the small one. At most the number of rows.
+    n_components : int, default=2
+        Width of the map. 2 or 3 for pictures, 5 to 50 before clustering.
+    metric : str or callable, default="euclidean"
+        A name in :data:`neumap.neighbors.METRICS`, a function of two rows, or ``"precomputed"``:
+        X then holds distances, dense or sparse.
+    metric_kwds : dict, optional
+        Arguments of the metric, such as ``{"p": 3}`` for ``"minkowski"``.
+    output_metric, output_metric_kwds
+        Only ``"euclidean"`` without arguments: forces are written for that distance. Others raise.
+    n_epochs : int, optional
+        Length of the training; by default 500 up to 10,000 rows, 200 beyond. 0 keeps the start.
+        More settle finer detail, at a cost that grows in proportion. See Notes.
+    learning_rate : float, default=1.0
+        Factor on the step size. 0.3 to 3 is sensible; ignored by an `optimizer` of your own,
+        which brings its own.
+    init : {"spectral", "tswspectral", "pca", "random", "auto"} or array, default="spectral"
+        Where positions start, or the positions (n_samples, n_components); they are stretched to
+        0..10. ``"tswspectral"`` starts its eigensolver from principal components; ``"auto"`` is
+        ``"spectral"``.
+    min_dist : float, default=0.1
+        Distance on the map up to which rows count as one. 0 packs clusters (for clustering), 0.5
+        spreads them (for looking at points). At most `spread`.
+    spread : float, default=1.0
+        Scale of the map; larger values move clusters apart.
+    low_memory : bool, default=True
+        False asks for nearest-neighbour descent (pynndescent), in its faster and larger way.
+    n_jobs : int, default=-1
+        Threads of the neighbour search; -1 takes all cores.
+    set_op_mix_ratio : float in [0, 1], default=1.0
+        1 keeps an edge that one of its two rows has (union), 0 one that both have (intersection).
+        Small values part outliers from the rest.
+    local_connectivity : float, default=1.0
+        Neighbours that every row is fully connected to. Larger (up to the intrinsic dimension)
+        joins sparse regions. Fractions interpolate.
+    repulsion_strength, negative_sample_rate : float, default=1.0 and 5
+        Their product is the weight of repulsion. Larger spreads the map; 0.5 to 3 and 2 to 20.
+        The number of negatives per step is fixed, so neither costs time.
+    transform_queue_size : float, default=4.0
+        Times `n_neighbors`, the candidates that the approximate search holds with
+        ``force_approximation_algorithm=True``. Larger finds more and takes longer; the search
+        widens by itself until a sample of rows finds 98.5 % of its neighbours.
+    a, b : float, optional
+        The similarity ``1 / (1 + a d^(2b))`` itself, instead of `min_dist` and `spread`. Both or
+        neither.
+    random_state : int, numpy generator or None, default=None
+        The same seed gives the same map on the same machine. None takes fresh entropy, and may
+        search with more threads. Global generators are neither read nor moved.
+    angular_rp_forest : bool, default=False
+        True asks for nearest-neighbour descent (pynndescent) with trees split by angle.
+    target_n_neighbors : int, default=-1
+        Neighbours among numeric targets; -1 takes `n_neighbors`.
+    target_metric : str or callable, default="categorical"
+        What y holds: ``"categorical"`` labels (-1 for unlabelled rows), ``"ordinal"``,
+        ``"count"``, ``"string"``, or numbers compared by a metric.
+    target_metric_kwds : dict, optional
+        Arguments of that metric.
+    target_weight : float in [0, 1], default=0.5
+        0 lets the data rule, 1 the targets.
+    transform_seed : int, default=42
+        Chooses the training rows that push new rows away in :meth:`transform`.
+    transform_mode : {"embedding", "graph"}, default="embedding"
+        ``"graph"`` stops at the fuzzy graph and returns it.
+    force_approximation_algorithm : bool, default=False
+        Search approximately however few rows there are.
+    verbose : bool or int, default=False
+        Show a progress bar on stderr. Results do not depend on it.
+    tqdm_kwds : dict, optional
+        Arguments of the bar.
+    unique : bool, default=False
+        Train on distinct rows only and give equal rows one position. For data with many copies.
+    densmap : bool, default=False
+        Keep local densities too (densMAP): a term for the correlation of local radii.
+    dens_lambda : float, default=2.0
+        Weight of that term. 0.1 to 5.
+    dens_frac : float in [0, 1], default=0.3
+        Last share of the training in which it acts.
+    dens_var_shift : float, default=0.1
+        Added to the variance of the radii on the map; keeps the correlation finite.
+    output_dens : bool, default=False
+        :meth:`fit_transform` also returns the local radii, in the data and on the map.
+    disconnection_distance : float, optional
+        Rows this far apart are no neighbours. By default the greatest distance that the metric
+        knows, where it knows one (2 for cosine, 1 for jaccard).
+    precomputed_knn : tuple of arrays, optional
+        (indices, distances) of the nearest neighbours, (n_samples, k) each with
+        ``k >= n_neighbors``; saves the search over several fits.
+    batch_size : int, optional
+        Edges per step; by default a quarter of an epoch's draws, so that nearly every row moves
+        in each step.
+    n_training_epochs : int, default=1
+        Repeats the whole budget.
+    loss_report_frequency : int, default=10
+        Lines of ``history_`` per training epoch; callbacks run as often.
+    optimizer : str, torch.optim class or instance, Keras optimizer or callable, optional
+        By default Adam with a step size that falls to zero along a cosine. Another optimiser
+        keeps its own learning rate.
+    callbacks : Callback or sequence of them, optional
+        From :mod:`neumap.callbacks` or Keras, such as early stopping.
+    max_time : float, optional
+        Seconds of training; it is annealed to end in time.
+    device : str or torch.device, default="auto"
+        ``"cpu"``, ``"cuda"``, ``"mps"``; ``"auto"`` takes CUDA where there is a card.
+
+    Attributes
+    ----------
+    embedding_ : ndarray of shape (n_samples, n_components), float32
+        Positions; NaN for rows without any neighbour (of free positions, not of an encoder).
+    graph_ : scipy CSR matrix of shape (n_samples, n_samples)
+        Membership strengths, symmetric.
+    history_ : dict of str to list of float
+        ``"loss"`` and every term of it, one mean per report.
+    report_ : dict
+        ``neighbors`` (which search), ``neighbor_recall`` (measured on a sample),
+        ``neighbor_seconds``, ``graph_seconds``, ``training_seconds``, ``total_seconds``,
+        ``n_steps`` (taken), ``n_edges``, ``device``; ``landmark_drift`` after an update.
+    rad_orig_, rad_emb_ : ndarray of shape (n_samples,), float32
+        Log local radii in the data and on the map, with ``output_dens=True``.
+    n_features_in_ : int
+        Numbers per row.
+    feature_names_in_ : ndarray of str
+        Column names, if all of them are strings.
+    input_shape_ : tuple of int
+        Shape of one row as passed.
+
+    See Also
+    --------
+    ParametricUMAP : The same with a network.
+
+    Notes
+    -----
+    With the similarity ``q = 1 / (1 + a d^(2b))`` of two positions at distance ``d``, and ``w`` the
+    membership strengths, training minimises UMAP's cross entropy [1]_ by sampling,
+
+    .. math::
+
+        \sum_{ij} w_{ij} \left[ -\log q_{ij}
+        - m \gamma \, \mathbb{E}_{k} \log (1 - q_{ik}) \right],
+
+    where *m* is `negative_sample_rate` and *γ* `repulsion_strength`. Edges are drawn in proportion
+    to ``w``, all rows of a batch move at once, by Adam. The logarithms are taken of ``q`` itself,
+    in a form that stays finite where points coincide; see :mod:`neumap.losses`.
+
+    One epoch is one step here: umap-learn's epoch draws each edge as often as it weighs, and a
+    step draws a quarter of that. `n_epochs` therefore means about the same as there. With a
+    `batch_size` of your own the edges drawn stay and the number of steps changes.
+
+    :meth:`transform` places a row by itself among its neighbours in the training data, which are
+    kept by reference.
+
+    References
+    ----------
+    .. [1] L. McInnes, J. Healy and J. Melville, "UMAP: Uniform Manifold Approximation and
+       Projection for Dimension Reduction", arXiv:1802.03426, 2018.
+    .. [2] A. Narayan, B. Berger and H. Cho, "Assessing single-cell transcriptomic variability
+       through density-preserving data visualization", Nature Biotechnology 39, 2021.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from neumap import UMAP
+    >>> X = load_digits().data
+    >>> model = UMAP(n_epochs=50, random_state=0).fit(X[:400])
+    >>> model.embedding_.shape, model.report_["neighbors"]
+    ((400, 2), 'exact')
+    >>> model.transform(X[400:405]).shape
+    (5, 2)
+    """
 
     def __init__(  # noqa: PLR0915 - a constructor stores, one statement per parameter
         self,
