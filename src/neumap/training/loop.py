@@ -22,7 +22,7 @@ from neumap.sampling import EdgeSampler
 from neumap.training.embedders import Embedder
 from neumap.training.optimizers import Optimizer, OptimizerFactory, default_optimizer
 from neumap.training.plan import Plan
-from neumap.training.steps import choose_step
+from neumap.training.steps import Step, choose_step
 
 __all__ = ["History", "TrainingDivergedError", "train"]
 
@@ -168,7 +168,7 @@ def train(  # noqa: PLR0913 - the inputs of a training are what they are
 def _run_epoch(
     run: _Run,
     last_step: int,
-    step: Any,
+    step: Step,
     sampler: EdgeSampler,
     plan: Plan,
     watchers: CallbackList,

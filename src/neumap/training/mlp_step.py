@@ -102,7 +102,7 @@ class MLPStep:
         """Send the gradient at the coordinates down through the layers."""
         last = self.layers[-1]
         _store(last, gradient, activations[-1].float())
-        flowing = (gradient @ last.weight).to(self.dtype)  # (batch, hidden[-1])
+        flowing = gradient.to(self.dtype) @ last.weight.to(self.dtype)  # (batch, hidden[-1])
         for depth in range(len(weights) - 1, -1, -1):
             flowing = _through_relu_(flowing, activations[depth + 1])
             _store(self.layers[depth], flowing, activations[depth])

@@ -9,6 +9,8 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from neumap.training.adam import FusedAdam
+
 __all__ = ["Optimizer", "OptimizerFactory", "optimizer_factory", "optimizer_settings"]
 
 NAMED = {
@@ -41,7 +43,7 @@ def default_optimizer(parameters: Iterable[nn.Parameter]) -> Optimizer:
 
     Decay of the weights pulls the last layer towards rank one, a map that is a line.
     """
-    return torch.optim.Adam(parameters, lr=1e-3, betas=(0.9, 0.99), fused=True)
+    return FusedAdam(parameters)
 
 
 def optimizer_factory(optimizer: Any) -> OptimizerFactory:
