@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -32,6 +33,7 @@ from neumap.training import (
     choose_step,
     embedders,
     loop,
+    noise,
     optimizer_factory,
     train,
 )
@@ -271,6 +273,8 @@ def test_modules_train_in_training_mode_and_end_in_evaluation() -> None:
         return 0.0
 
     term = Scripted(note, modules={"decoder": decoder})
+    for module in (embedder, decoder):
+        module.eval()  # as an earlier training leaves them
     train(embedder, [term], sampler(), Plan(2, 1, 4), seed=0)
     assert modes == [(True, True)] * 2
     assert not any(module.training for module in (encoder, encoder[1], decoder))
@@ -442,9 +446,40 @@ def parameters() -> list[nn.Parameter]:
 
 
 def test_default_optimizer_is_adam_without_decay() -> None:
-    made = optimizer_factory(None)(parameters())
-    assert type(made) is torch.optim.Adam
-    assert made.param_groups[0]["weight_decay"] == 0
+    own, reference = parameters(), parameters()
+    made = optimizer_factory(None)(own)
+    adam = torch.optim.Adam(reference, lr=1e-3, betas=(0.9, 0.99), weight_decay=0.0)
+    for step in range(20):
+        made.zero_grad()
+        assert own[0].grad is None
+        for parameter in (*own, *reference):
+            parameter.grad = torch.sin(torch.arange(6.0) + step).reshape(3, 2)
+        for optimizer in (made, adam):
+            optimizer.param_groups[0]["lr"] = 1e-3 * (1 + step)
+            optimizer.step()
+    assert (own[0] - 1).abs().min() > 1e-3
+    torch.testing.assert_close(own[0], reference[0], rtol=1e-6, atol=1e-7)
+
+
+def test_default_optimizer_goes_on_from_its_state() -> None:
+    def move(optimizer: Any, parameter: nn.Parameter, gradient: float) -> None:
+        parameter.grad = torch.full((3, 2), gradient)
+        optimizer.step()
+
+    (first,), (second,) = parameters(), parameters()
+    made, resumed = (optimizer_factory(None)([p]) for p in (first, second))
+    move(made, first, 2.0)
+    second.data.copy_(first.data)
+    resumed.load_state_dict(copy.deepcopy(made.state_dict()))
+    move(made, first, -0.5)
+    move(resumed, second, -0.5)
+    assert torch.equal(first, second)
+
+
+def test_default_optimizer_leaves_what_has_no_gradient() -> None:
+    (untouched,) = parameters()
+    optimizer_factory(None)([untouched]).step()
+    assert torch.equal(untouched, torch.ones(3, 2))
 
 
 @pytest.mark.parametrize(
@@ -693,9 +728,9 @@ def test_fast_step_only_where_it_computes_the_same() -> None:
 
 
 def test_noise_has_its_scale_and_depends_on_the_seed() -> None:
-    noise = InputNoise(0.25, seed=0)
+    source = InputNoise(0.25, seed=0)
     rows = torch.ones(200, 100)
-    added = noise.add_(rows)
+    added = source.add_(rows)
     assert added is rows
     deviations = added - 1.0
     assert deviations.mean().item() == pytest.approx(0.0, abs=5 * 0.25 / math.sqrt(20_000))
@@ -704,8 +739,15 @@ def test_noise_has_its_scale_and_depends_on_the_seed() -> None:
     assert torch.equal(
         InputNoise(0.25, seed=0).add_(zeros()), InputNoise(0.25, seed=0).add_(zeros())
     )
-    assert not torch.equal(noise.add_(zeros()), noise.add_(zeros()))
+    assert not torch.equal(source.add_(zeros()), source.add_(zeros()))
     assert not torch.equal(InputNoise(0.25, seed=1).add_(zeros()), deviations)
+
+
+def test_noise_of_two_seeds_shares_no_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(noise, "SPARE_NUMBERS", 10)  # nearly all of the drawn numbers are read
+    first, again, other = (InputNoise(0.25, seed).add_(torch.zeros(100, 10)) for seed in (0, 0, 1))
+    assert torch.isin(first, again).all()
+    assert torch.isin(first, other).sum() < 10
 
 
 def test_noise_reaches_the_encoder_alone() -> None:

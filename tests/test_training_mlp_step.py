@@ -273,7 +273,10 @@ def blobs_graph(X: np.ndarray) -> FuzzyGraph:
     return fuzzy_simplicial_set(find_neighbors(X, 10))
 
 
-def test_training_with_either_step_ends_at_the_same_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("scale", [None, 0.3], ids=["clean", "noise"])
+def test_training_with_either_step_ends_at_the_same_loss(
+    scale: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rng = np.random.default_rng(0)
     X = np.concatenate([rng.normal(c, 1.0, (60, 9)) for c in (0.0, 4.0)]).astype(np.float32)
     graph = blobs_graph(X)
@@ -283,8 +286,9 @@ def test_training_with_either_step_ends_at_the_same_loss(monkeypatch: pytest.Mon
         AutogradStep,
     ):
         monkeypatch.setattr(loop, "choose_step", choose)
-        embedder = EncoderEmbedder(mlp((32, 32)), DenseRows(X))
-        plan = Plan(200, 4, batch_edges=64, peak_learning_rate=3e-3)
+        noise = None if scale is None else InputNoise(scale, seed=1)
+        embedder = EncoderEmbedder(mlp((32, 32)), DenseRows(X), noise)
+        plan = Plan(200, 4, batch_edges=40, peak_learning_rate=3e-3)
         history = train(embedder, [TERM], EdgeSampler(graph, seed=0), plan, seed=0)
         losses.append(history["loss"])
         maps.append(embedder.embed())
