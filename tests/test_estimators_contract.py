@@ -24,8 +24,6 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from neumap import UMAP, ParametricUMAP
 from neumap.callbacks import Callback
-from neumap.data import as_rows
-from neumap.training.embedders import encode_rows
 
 QUICK: dict[str, Any] = {"n_neighbors": 5, "n_epochs": 5, "random_state": 0}
 BOTH = pytest.mark.parametrize("kind", [UMAP, ParametricUMAP])
@@ -286,8 +284,18 @@ def test_rows_are_placed_one_by_one(kind: type[UMAP], X: Any) -> None:
 @pytest.mark.parametrize("batch_rows", [1, 7, 64, 90, 1000])
 def test_batch_size_of_transform_does_not_matter(batch_rows: int, X: Any) -> None:
     model = quick(ParametricUMAP).fit(X)
-    placed = encode_rows(model.encoder_, as_rows(X), batch_rows)
+    placed = model.transform(X, batch_size=batch_rows)
     np.testing.assert_allclose(placed, model.embedding_, atol=TRANSFORM)
+
+
+def test_batch_size_of_transform_reaches_the_encoder(X: Any) -> None:
+    model = quick(ParametricUMAP).fit(X)
+    seen: list[int] = []
+    model.encoder_.register_forward_hook(lambda module, rows, _: seen.append(len(rows[0])))
+    model.transform(X, 40)
+    assert seen == [40, 40, 10]
+    with pytest.raises(ValueError, match="batch_size must be an integer of at least 1"):
+        model.transform(X, batch_size=0)
 
 
 @BOTH

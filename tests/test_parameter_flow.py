@@ -264,6 +264,18 @@ def same(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
+def documented_parameters(kind: type[UMAP]) -> list[str]:
+    """Return the names in the section "Parameters" of a class's docstring."""
+    section = inspect.getdoc(kind).split("Parameters\n----------\n")[1].split("\nAttributes\n")[0]
+    heads = [line for line in section.splitlines() if line and not line.startswith(" ")]
+    return [name.strip() for head in heads for name in head.split(" : ")[0].split(",")]
+
+
+@pytest.mark.parametrize("kind", [UMAP, ParametricUMAP])
+def test_the_docstring_holds_every_parameter(kind: type[UMAP]) -> None:
+    assert sorted(documented_parameters(kind)) == sorted(inspect.signature(kind).parameters)
+
+
 @pytest.mark.parametrize("kind", [UMAP, ParametricUMAP])
 def test_the_table_holds_every_parameter(kind: type[UMAP]) -> None:
     assert set(FLOWS[kind]) == set(inspect.signature(kind).parameters)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["check_parameters", "check_switches", "short_text"]
+__all__ = ["check_batch_size", "check_parameters", "check_switches", "short_text"]
 
 LOSS_WEIGHTS = (
     "parametric_reconstruction_loss_weight",
@@ -81,7 +81,7 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
     _integer("n_epochs", p["n_epochs"], 0, also=(None,))
     _integer("n_training_epochs", p["n_training_epochs"], 1)
     _integer("loss_report_frequency", p["loss_report_frequency"], 1)
-    _integer("batch_size", p["batch_size"], 1, also=(None,))
+    check_batch_size(p["batch_size"])
     _integer("target_n_neighbors", p["target_n_neighbors"], 2, also=(-1,))
     _number("target_weight", p["target_weight"], 0.0, 1.0)
     _number("transform_queue_size", p["transform_queue_size"], 0.0)
@@ -120,6 +120,11 @@ def _check_unique(unique: Any, metric: Any) -> None:
             "unique=True finds equal rows, which a matrix of distances does not hold. Set "
             "unique=False, or pass the distances of distinct rows only."
         )
+
+
+def check_batch_size(value: Any) -> None:
+    """Raise unless `value` is a positive integer or None."""
+    _integer("batch_size", value, 1, also=(None,))
 
 
 # What acts only while a switch of ParametricUMAP is on, with the value that asks for nothing.

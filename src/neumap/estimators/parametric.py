@@ -19,7 +19,7 @@ from torch import nn
 from neumap._random import RandomState, numpy_generator, resolve_seed, torch_seeded
 from neumap.callbacks import Callback
 from neumap.data import RowStore, Validated, as_rows
-from neumap.estimators.checks import check_switches
+from neumap.estimators.checks import check_batch_size, check_switches
 from neumap.estimators.confidence import Confidence, Signs, compare, measure_signs, steepness
 from neumap.estimators.encoders import input_noise, prepare_decoder, prepare_encoder
 from neumap.estimators.fitting import (
@@ -49,7 +49,7 @@ from neumap.losses.terms import Term, UmapTerm
 from neumap.networks import MLP, ConvEncoder
 from neumap.propagation import spread_labels
 from neumap.training import Embedder, EncoderEmbedder, Plan
-from neumap.training.embedders import encode_rows
+from neumap.training.embedders import ENCODE_ROWS, encode_rows
 from neumap.training.loop import Validation
 
 __all__ = ["ParametricUMAP"]
@@ -577,10 +577,47 @@ class ParametricUMAP(UMAP):
 
     # ---------------------------------------------------------------- use
 
-    def _place(self, new: Validated) -> Any:
+    def transform(
+        self,
+        X: Any,
+        batch_size: int | None = None,
+        *,
+        ensure_all_finite: bool | Literal["allow-nan"] = True,
+    ) -> Any:
+        """Place rows on the learned map, by the encoder alone.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, ...)
+            Rows to place.
+        batch_size : int, optional
+            Rows encoded at once; by default 4,096. Sets the memory, not the result. Free positions
+            (``parametric_embedding=False``) have no use for it.
+        ensure_all_finite : bool or "allow-nan", default=True
+            Whether missing and infinite values are refused.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_components), float32
+            Positions; the same for a row whatever rows come with it. With
+            ``transform_mode="graph"`` the sparse memberships (n_samples, n_training) instead.
+
+        Raises
+        ------
+        NotFittedError
+            Before :meth:`fit`.
+        ValueError
+            If X has another width than the training rows.
+        """
+        check_is_fitted(self, "graph_")
+        check_batch_size(batch_size)
+        checked = self._check_X(X, ensure_all_finite, fitted=True)
+        return self._place(checked, batch_size or ENCODE_ROWS)
+
+    def _place(self, new: Validated, batch_rows: int = ENCODE_ROWS) -> Any:
         if not self.parametric_embedding or self.transform_mode == "graph":
             return super()._place(new)
-        return encode_rows(self.encoder_, self._as_network_rows(new))
+        return encode_rows(self.encoder_, self._as_network_rows(new), batch_rows)
 
     def _as_network_rows(self, new: Validated) -> RowStore:
         return as_rows(new.X, dims=self.row_shape_, device=device_of(self.encoder_))
