@@ -7,9 +7,11 @@ must differ. A parameter that is missing from the table fails the test of comple
 from __future__ import annotations
 
 import inspect
+import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ import neumap.estimators.graphs as graphs_room
 import neumap.estimators.umap as umap_room
 from neumap import UMAP, ParametricUMAP
 from neumap.callbacks import Callback
+from neumap.estimators import PRESETS
 from neumap.neighbors import DescentBackend, find_neighbors
 
 N_ROWS = 60
@@ -342,3 +345,57 @@ def test_half_a_curve_is_refused() -> None:
 def test_other_metrics_are_searched_approximately_by_descent() -> None:
     settings = UMAP(metric="manhattan", force_approximation_algorithm=True)._graph_settings(0)
     assert settings.search(X, torch.device("cpu"))["backend"] == "pynndescent"
+
+
+PAGE = Path(__file__).parents[1] / "docs" / "from_umap_learn.md"
+NOT_ACCEPTED = {"run_eagerly"}  # listed with the reason
+
+
+def rows_of_the_page(*headings: str) -> list[list[str]]:
+    """Return the cells of the tables below these headings."""
+    sections = {part.splitlines()[0]: part for part in PAGE.read_text().split("\n## ")[1:]}
+    lines = [line for heading in headings for line in sections[heading].splitlines()]
+    return [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in lines if "| `" in line
+    ]
+
+
+PARAMETER_TABLES = (
+    "The parameters of `umap.UMAP`",
+    "The parameters of `umap.parametric_umap.ParametricUMAP`",
+    "Documented there and removed since, here again",
+    "New here",
+)
+
+
+def test_the_page_names_exactly_the_parameters() -> None:
+    named = [cells[0].strip("`") for cells in rows_of_the_page(*PARAMETER_TABLES)]
+    assert len(named) == len(set(named))
+    assert set(named) - NOT_ACCEPTED == set(inspect.signature(ParametricUMAP).parameters)
+    assert len(rows_of_the_page(PARAMETER_TABLES[0])) == 39
+
+
+@pytest.mark.reference
+def test_the_page_names_every_parameter_of_umap_learn() -> None:
+    reference = pytest.importorskip("umap")
+    named = {cells[0].strip("`") for cells in rows_of_the_page(PARAMETER_TABLES[0])}
+    assert named == set(inspect.signature(reference.UMAP).parameters)
+
+
+def test_the_tests_named_on_the_page_exist() -> None:
+    files = "parameter_flow", "umap_behaviour", "estimators_contract", "page_blocks"
+    code = "".join((PAGE.parents[1] / "tests" / f"test_{name}.py").read_text() for name in files)
+    for name, _, tests in rows_of_the_page(*PARAMETER_TABLES):
+        for test in re.findall(r"`([^`]+)`", tests):
+            if test.startswith("parameter_acts["):
+                assert test == f"parameter_acts[{name.strip('`')}]"
+            else:
+                assert f"def test_{test}(" in code, test
+
+
+def test_the_page_states_the_budget_as_it_is() -> None:
+    steps = PRESETS["default"].n_steps
+    assert f"{steps:,} at 10,000 rows" in PAGE.read_text()
+    model = ParametricUMAP(**QUICK[ParametricUMAP], batch_size=20).fit(X)
+    assert model.report_["n_steps"] == np.ceil(3 * model.graph_.sum() / 20)
+    assert UMAP(**QUICK[UMAP], n_training_epochs=3).fit(X).report_["n_steps"] == 15
