@@ -156,6 +156,7 @@ def train(  # noqa: PLR0913 - the inputs of a training are what they are
                 break
             run.epoch = epoch
             _run_epoch(run, last_step, step, sampler, plan, watchers)
+            _check_weights(step.parameters(), run)
             _report(run, history, validate)
             watchers.on_epoch_end(run)
         step.finish()
@@ -221,9 +222,18 @@ def _report(run: _Run, history: History, validate: Validation | None) -> None:
 
 def _check_finite(loss: Tensor, run: _Run) -> None:
     if not bool(torch.isfinite(loss)):
-        raise TrainingDivergedError(
-            f"The loss became {float(loss)} at step {run.step} of {run.n_steps}. Likely causes: "
-            "a learning rate too high for this network (lower learning_rate, or pass an "
-            "optimizer with a smaller one), inputs of very large scale (standardise X), or a "
-            "network or decoder that returns NaN for some row."
-        )
+        raise _diverged(f"The loss became {float(loss)}", run)
+
+
+def _check_weights(parameters: Sequence[nn.Parameter], run: _Run) -> None:
+    """Look at the weights themselves: a ReLU can hide that some are no longer numbers."""
+    if not all(bool(torch.isfinite(p).all()) for p in parameters):
+        raise _diverged("Weights became infinite or not a number", run)
+
+
+def _diverged(what: str, run: _Run) -> TrainingDivergedError:
+    return TrainingDivergedError(
+        f"{what} at step {run.step} of {run.n_steps}. Likely causes: a learning rate too high for "
+        "this network (lower learning_rate, or pass an optimizer with a smaller one), inputs of "
+        "very large scale (standardise X), or a network or decoder that returns NaN for some row."
+    )

@@ -56,15 +56,16 @@ class MLPStep:
 
     @staticmethod
     def serves(embedder: EncoderEmbedder) -> bool:
-        """Whether the encoder is a plain MLP, all of it to be trained, without hooks."""
+        """Whether the encoder is an MLP as the package builds it, all of it to be trained."""
         encoder = embedder.encoder
         return (
             type(encoder) is MLP
             and not encoder.residual
             and encoder.output_shape is None
             and len(encoder.hidden) > 0
-            and all(parameter.requires_grad for parameter in encoder.parameters())
-            and not any(m._forward_hooks or m._backward_hooks for m in encoder.modules())
+            and type(encoder.standardize) is Standardize
+            and all(map(_is_plain_linear, encoder.layers))
+            and not any(map(_is_watched, encoder.modules()))
         )
 
     def parameters(self) -> list[nn.Parameter]:
@@ -113,6 +114,27 @@ class MLPStep:
         """Nothing is kept elsewhere: the optimiser works on the encoder's own parameters."""
 
 
+def _is_plain_linear(layer: nn.Module) -> bool:
+    """Whether a layer is just ``x W + b`` with trained float32 numbers and nothing attached."""
+    return type(layer) is nn.Linear and all(
+        isinstance(p, nn.Parameter)
+        and p.requires_grad
+        and p.dtype == torch.float32
+        and not p._backward_hooks
+        for p in (layer.weight, layer.bias)
+    )
+
+
+def _is_watched(module: nn.Module) -> bool:
+    """Whether hooks expect to be called when the module runs."""
+    return bool(
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
+    )
+
+
 def _store(layer: nn.Linear, gradient: Tensor, inputs: Tensor) -> None:
     """Write the gradients of a layer's weight and bias."""
     layer.weight.grad = (gradient.t() @ inputs).to(layer.weight.dtype)
@@ -121,7 +143,8 @@ def _store(layer: nn.Linear, gradient: Tensor, inputs: Tensor) -> None:
 
 # ReLU on the bits of a float read as a signed integer: the sign bit is the same in both, so a
 # negative float is a negative integer, and 0 the same pattern. Five times as fast in bfloat16,
-# for which torch's CPU kernels go through float32.
+# for which torch's CPU kernels go through float32. A NaN with its sign bit set becomes 0 here; the
+# loop therefore looks at the weights themselves at every report.
 BITS = {torch.bfloat16: torch.int16, torch.float16: torch.int16, torch.float32: torch.int32}
 
 
