@@ -29,7 +29,7 @@ LEVELS = {
     3: {"layout", "propagation", "supervision", "sampling"},
     4: {"training", "keras_bridge"},  # the bridge speaks callbacks; estimators use it
     5: {"estimators"},
-    6: {"cli"},
+    6: {"cli", "scanpy"},
     7: {"__main__"},
 }
 LEVEL_OF = {room: level for level, rooms in LEVELS.items() for room in rooms}

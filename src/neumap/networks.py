@@ -11,12 +11,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["MLP", "ConvDecoder", "ConvEncoder", "Standardize"]
+__all__ = ["MLP", "ConvDecoder", "ConvEncoder", "RowForm", "Standardize"]
+
+RowForm = Literal["raw", "unit", "centred unit"]
+ROUNDING = 1e-6
+SMALLEST = torch.finfo(torch.float32).tiny
 
 
 class Standardize(nn.Module):
@@ -30,27 +34,52 @@ class Standardize(nn.Module):
     ----------
     n_inputs : int
         Width of a flattened row.
+    rows : {"raw", "unit", "centred unit"}, default="raw"
+        ``"unit"`` divides each row by its length first, ``"centred unit"`` takes each row's own
+        mean off it before that. With a graph of cosine or correlation distances, which do
+        not see what these steps take away, the network then does not see it either. A row without
+        a length stays zero. Mean and scale are those of the rows in this form.
 
     Examples
     --------
     >>> import torch
     >>> Standardize(2)(torch.tensor([[3.0, 4.0]])).tolist()
     [[3.0, 4.0]]
+    >>> Standardize(2, rows="unit")(torch.tensor([[3.0, 4.0], [0.0, 0.0]])).round(decimals=1)
+    tensor([[0.6000, 0.8000],
+            [0.0000, 0.0000]])
     """
 
     mean: Tensor
     scale: Tensor
 
-    def __init__(self, n_inputs: int) -> None:
+    def __init__(self, n_inputs: int, rows: RowForm = "raw") -> None:
         super().__init__()
+        if rows not in get_args(RowForm):
+            raise ValueError(f"rows must be one of {list(get_args(RowForm))}, got {rows!r}.")
         self.n_inputs = n_inputs
+        self.rows = rows
         self.register_buffer("mean", torch.zeros(n_inputs))
         self.register_buffer("scale", torch.ones(()))
 
     @property
     def config(self) -> dict[str, Any]:
         """Keyword arguments that rebuild the module."""
-        return {"n_inputs": self.n_inputs}
+        return {"n_inputs": self.n_inputs, "rows": self.rows}
+
+    def form(self, rows: Tensor) -> Tensor:
+        """Bring flat rows (batch, n_inputs) to the form named by `rows`; raw ones are returned."""
+        if self.rows == "raw":
+            return rows
+        if self.rows == "unit":
+            lengths = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+            return torch.where(lengths > 0.0, rows / lengths.clamp_min(SMALLEST), 0.0)
+        means = rows.mean(dim=1, keepdim=True)
+        centred = rows - means
+        lengths = torch.linalg.vector_norm(centred, dim=1, keepdim=True)
+        # What rounding leaves of a constant row has no direction; the neighbour search says so too.
+        is_constant = lengths <= means.abs() * (ROUNDING * math.sqrt(self.n_inputs))
+        return torch.where(is_constant, 0.0, centred / lengths.clamp_min(SMALLEST))
 
     def set(self, mean: Tensor, scale: float) -> None:
         """Take these statistics from now on."""
@@ -59,7 +88,7 @@ class Standardize(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         """Map rows (batch, n_inputs) to standardised rows of the same shape."""
-        standard: Tensor = (rows - self.mean) / self.scale
+        standard: Tensor = (self.form(rows) - self.mean) / self.scale
         return standard
 
 
@@ -83,6 +112,8 @@ class MLP(nn.Module):
         layers on.
     output_shape : sequence of int, optional
         Shape of one output row, with product `n_outputs`; flat by default.
+    rows : {"raw", "unit", "centred unit"}, default="raw"
+        Form in which rows are read; see :class:`Standardize`.
 
     Examples
     --------
@@ -99,6 +130,7 @@ class MLP(nn.Module):
         *,
         residual: bool = False,
         output_shape: Sequence[int] | None = None,
+        rows: RowForm = "raw",
     ) -> None:
         super().__init__()
         if output_shape is not None and math.prod(output_shape) != n_outputs:
@@ -111,7 +143,7 @@ class MLP(nn.Module):
         self.hidden = tuple(hidden)
         self.residual = residual
         self.output_shape = None if output_shape is None else tuple(output_shape)
-        self.standardize = Standardize(n_inputs)
+        self.standardize = Standardize(n_inputs, rows)
         widths = [n_inputs, *self.hidden, n_outputs]
         self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise(widths))
         for index, layer in enumerate(self.layers):
@@ -126,6 +158,7 @@ class MLP(nn.Module):
             "hidden": list(self.hidden),
             "residual": self.residual,
             "output_shape": None if self.output_shape is None else list(self.output_shape),
+            "rows": self.standardize.rows,
         }
 
     @property
@@ -183,6 +216,8 @@ class ConvEncoder(nn.Module):
         Channels of the two convolutions.
     hidden : int, default=256
         Width of the hidden layer.
+    rows : {"raw", "unit", "centred unit"}, default="raw"
+        Form in which images, as flat rows, are read; see :class:`Standardize`.
 
     Examples
     --------
@@ -197,6 +232,7 @@ class ConvEncoder(nn.Module):
         n_outputs: int = 2,
         channels: Sequence[int] = (32, 64),
         hidden: int = 256,
+        rows: RowForm = "raw",
     ) -> None:
         super().__init__()
         self.dims = tuple(dims)
@@ -205,7 +241,7 @@ class ConvEncoder(nn.Module):
         self.hidden = hidden
         height, width, depth = _image_shape(dims)
         sizes = [depth, *self.channels]
-        self.standardize = Standardize(height * width * depth)
+        self.standardize = Standardize(height * width * depth, rows)
         self.convolutions = nn.ModuleList(
             nn.Conv2d(i, o, kernel_size=3, stride=2, padding=1) for i, o in pairwise(sizes)
         )
@@ -225,6 +261,7 @@ class ConvEncoder(nn.Module):
             "n_outputs": self.n_outputs,
             "channels": list(self.channels),
             "hidden": self.hidden,
+            "rows": self.standardize.rows,
         }
 
     def features(self, rows: Tensor) -> Tensor:

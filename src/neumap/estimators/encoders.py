@@ -10,16 +10,21 @@ import torch
 from torch import nn
 
 from neumap._random import torch_seeded
-from neumap.data import RowStore
+from neumap.data import DenseRows, RowMoments, RowStore
+from neumap.data.moments import sample_rows
 from neumap.estimators.checks import short_text
 from neumap.keras_bridge import as_module, is_keras_model
-from neumap.networks import MLP, ConvDecoder, ConvEncoder, Standardize
+from neumap.networks import MLP, ConvDecoder, ConvEncoder, RowForm, Standardize
 from neumap.training import InputNoise
 from neumap.training.embedders import evaluating
 
 __all__ = ["copy_network", "input_noise", "prepare_decoder", "prepare_encoder"]
 
 ENCODER_NAMES = ("mlp", "residual", "conv")
+
+# What a metric does not see of a row, the package's own encoder should not see either.
+ROW_FORMS: dict[str, RowForm] = {"cosine": "unit", "correlation": "centred unit"}
+MOMENT_ROWS = 10_000
 
 
 def copy_network(network: Any, input_shape: Sequence[int], role: str) -> nn.Module:
@@ -46,7 +51,13 @@ def copy_network(network: Any, input_shape: Sequence[int], role: str) -> nn.Modu
 
 
 def prepare_encoder(
-    encoder: Any, rows: RowStore, n_components: int, hidden: Sequence[int], seed: int
+    encoder: Any,
+    rows: RowStore,
+    n_components: int,
+    hidden: Sequence[int],
+    seed: int,
+    *,
+    metric: Any = "euclidean",
 ) -> nn.Module:
     """Return the encoder to train, on the rows' device.
 
@@ -63,6 +74,9 @@ def prepare_encoder(
         Hidden widths of an MLP.
     seed : int
         For the initial weights.
+    metric : str or callable, default="euclidean"
+        Of the graph. A network built here reads rows of unit length for ``"cosine"``, centred
+        before that for ``"correlation"``.
 
     Raises
     ------
@@ -71,7 +85,8 @@ def prepare_encoder(
     """
     with torch_seeded(seed, "encoder"):
         if encoder is None or isinstance(encoder, str):
-            module = _named_encoder(encoder or "mlp", rows, n_components, hidden)
+            form = ROW_FORMS.get(metric, "raw") if isinstance(metric, str) else "raw"
+            module = _named_encoder(encoder or "mlp", rows, n_components, hidden, form)
         else:
             module = copy_network(encoder, rows.row_shape, "encoder")
         module = module.to(rows.device)
@@ -106,12 +121,12 @@ def prepare_decoder(
 
 
 def _named_encoder(
-    name: str, rows: RowStore, n_components: int, hidden: Sequence[int]
+    name: str, rows: RowStore, n_components: int, hidden: Sequence[int], form: RowForm
 ) -> nn.Module:
     if name == "conv":
-        return ConvEncoder(rows.row_shape, n_components)
+        return ConvEncoder(rows.row_shape, n_components, rows=form)
     if name in ENCODER_NAMES:
-        return MLP(rows.n_features, n_components, hidden, residual=name == "residual")
+        return MLP(rows.n_features, n_components, hidden, residual=name == "residual", rows=form)
     raise ValueError(
         f"encoder must be one of {list(ENCODER_NAMES)}, a torch.nn.Module, a Keras model or None, "
         f"got {short_text(name)}."
@@ -171,5 +186,12 @@ def _standardize_input(module: nn.Module, rows: RowStore, seed: int) -> None:
         return
     if bool(front.scale != 1.0) or bool(front.mean.any()):
         return
-    moments = rows.mean_and_scale(seed=seed)
+    moments = rows.mean_and_scale(seed=seed) if front.rows == "raw" else _moments(front, rows, seed)
     front.set(moments.mean, moments.scale)
+
+
+def _moments(front: Standardize, rows: RowStore, seed: int) -> RowMoments:
+    """Return mean and scale of a sample of the rows in the form in which the network reads them."""
+    chosen = sample_rows(rows.n_rows, MOMENT_ROWS, seed, bytes_per_row=4 * rows.n_features)
+    sample = rows.gather(torch.from_numpy(chosen)).flatten(1)
+    return DenseRows(front.form(sample), device=rows.device).mean_and_scale(seed=seed)

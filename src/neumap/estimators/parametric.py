@@ -476,7 +476,9 @@ class ParametricUMAP(UMAP):
         if fit.memory is not None and fit.memory.encoder is not None:
             return copy.deepcopy(fit.memory.encoder).to(fit.device)
         hidden = self._preset().hidden
-        return prepare_encoder(self.encoder, fit.rows, self.n_components, hidden, fit.seed)
+        return prepare_encoder(
+            self.encoder, fit.rows, self.n_components, hidden, fit.seed, metric=self.metric
+        )
 
     def _extra_terms(self, fit: Fit, embedder: Embedder) -> list[Term]:
         """Return the terms that stand beside UMAP's, those that are asked for."""

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from neumap._device import fast_dtype
 from neumap.data import RowStore
-from neumap.networks import MLP, ConvEncoder
+from neumap.networks import MLP, ConvEncoder, Standardize
 from neumap.training.noise import InputNoise
 
 __all__ = ["Embedder", "EncoderEmbedder", "TableEmbedder", "encode_rows", "evaluating"]
@@ -85,7 +85,8 @@ class EncoderEmbedder(nn.Module):
     rows : RowStore
         The training rows.
     noise : InputNoise, optional
-        Added to the inputs of the encoder, in units of the rows, by :meth:`locate`.
+        Added to the inputs of the encoder by :meth:`locate`, in units of the rows in the form in
+        which the encoder reads them.
     """
 
     def __init__(self, encoder: nn.Module, rows: RowStore, noise: InputNoise | None = None) -> None:
@@ -115,10 +116,17 @@ class EncoderEmbedder(nn.Module):
         return inputs, self._encode(self.rows.gather(everything)).index_select(0, indices)
 
     def _encode(self, inputs: Tensor) -> Tensor:
-        seen = inputs if self.noise is None else self.noise.add_(inputs.clone())
+        seen = inputs if self.noise is None else self.noise.add_(self._as_read(inputs))
         with torch.autocast(seen.device.type, dtype=torch.bfloat16, enabled=self.mixed):
             coordinates: Tensor = self.encoder(seen)
         return coordinates
+
+    def _as_read(self, inputs: Tensor) -> Tensor:
+        """Return a copy of the rows in the encoder's form; reading this again changes nothing."""
+        front = getattr(self.encoder, "standardize", None)
+        if not isinstance(front, Standardize) or front.rows == "raw":
+            return inputs.clone()
+        return front.form(inputs.flatten(1)).view(inputs.shape)
 
     def embed(self) -> np.ndarray:
         """Return the positions of all rows, (n_rows, n_components) float32."""

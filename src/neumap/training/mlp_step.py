@@ -170,7 +170,7 @@ class _Standardized:
         self.dtype = dtype
 
     def __call__(self, indices: Tensor) -> Tensor:
-        flat = self.rows.gather(indices).flatten(1)
+        flat = self.standardize.form(self.rows.gather(indices).flatten(1))
         return flat.sub_(self.standardize.mean).div_(self.standardize.scale).to(self.dtype)
 
 

@@ -1,0 +1,161 @@
+"""Memory and time of a fit on a wide sparse matrix that would not fit into memory when dense.
+
+    python benchmarks/sparse_memory.py                                 # 100,000 x 20,000, 0.5 % filled
+    python benchmarks/sparse_memory.py --rows 5000 --columns 2000      # a minute
+
+The matrix (8 GB if it were dense) holds word counts of documents on 100 topics. A process of its
+own loads it, fits `ParametricUMAP` for a few steps and transforms all rows; after every stage it
+notes the peak of its resident memory, which is to stay below 2 GB at the end. How well the map
+separates the topics is reported beside it. Steps are few, since each costs the same memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import machine
+import numpy as np
+import scipy.sparse
+from child import peak_bytes
+from processes import HERE
+from run import write
+
+LARGEST_PEAK = 2e9
+PARTS = ("data", "indices", "indptr")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parse(arguments)
+    if options.folder is not None:
+        print(json.dumps(measure(options)))
+        return 0
+    matrix, topics = documents(options.rows, options.columns, options.filled, options.seed)
+    run = in_a_process(matrix, topics, options, sys.argv[1:] if arguments is None else arguments)
+    result = {"machine": machine.describe(), "runs": [run]}
+    write(result, options.output)
+    peaks = ", ".join(f"{name} {value / 1e9:.2f}" for name, value in run["peak_bytes"].items())
+    print(f"{run['rows']:,} x {run['columns']:,}, {run['filled']:.2%} filled; peak GB: {peaks}")
+    print("seconds: " + ", ".join(f"{n} {v:.1f}" for n, v in run["seconds"].items()))
+    print(f"neighbours: {run['neighbors']}, recall {run['neighbor_recall']}")
+    print(f"5-NN accuracy of topics on the map: {run['topic_knn_accuracy']:.3f}")
+    within = run["peak_bytes"]["transform"] < options.limit
+    if not within:
+        print(f"the peak must stay below {options.limit / 1e9:.1f} GB", file=sys.stderr)
+    return 0 if within else 1
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=str(__doc__).split("\n", 1)[0])
+    add = parser.add_argument
+    add("--rows", type=int, default=100_000)
+    add("--columns", type=int, default=20_000)
+    add("--filled", type=float, default=0.005, help="share of entries that are not zero")
+    add("--metric", default="cosine")
+    add("--steps", type=int, default=100, help="of the training")
+    add("--preset", default="fast")
+    add("--seed", type=int, default=0)
+    add("--limit", type=float, default=LARGEST_PEAK, help="bytes; more is a failure")
+    add("--output", type=Path, default=HERE / "results" / "sparse_memory.json", metavar="FILE")
+    add("--folder", type=Path, default=None, help=argparse.SUPPRESS)  # of the child's matrix
+    return parser.parse_args(arguments)
+
+
+def documents(
+    n_rows: int, n_columns: int, filled: float, seed: int, n_topics: int = 100
+) -> tuple[scipy.sparse.csr_matrix, np.ndarray]:
+    """Word counts of documents, each on one topic, and the topics.
+
+    A word's frequency falls with its rank, as 1/(rank + 50); half of a document's words come
+    from all words and half from those that its topic prefers.
+    """
+    rng = np.random.default_rng(seed)
+    topics = rng.integers(n_topics, size=n_rows)
+    common = 1.0 / (np.arange(n_columns) + 50.0)
+    common = np.cumsum(common / common.sum())
+    preferred = [rng.choice(n_columns, n_columns // 20, replace=False) for _ in range(n_topics)]
+    n_words = rng.poisson(1.1 * filled * n_columns, size=n_rows)  # some words come twice
+    blocks = []
+    for start in range(0, n_rows, 10_000):
+        words = n_words[start : start + 10_000]
+        row = np.repeat(np.arange(len(words)), words)
+        column = np.searchsorted(common, rng.random(len(row)))
+        own = rng.random(len(row)) < 0.5
+        choices = np.stack(preferred)[topics[start + row[own]]]
+        column[own] = choices[np.arange(own.sum()), rng.integers(choices.shape[1], size=own.sum())]
+        ones = np.ones(len(row), dtype=np.float32)
+        shape = (len(words), n_columns)
+        blocks.append(scipy.sparse.csr_matrix((ones, (row, column)), shape=shape))
+    return scipy.sparse.vstack(blocks, format="csr"), topics
+
+
+def in_a_process(
+    matrix: scipy.sparse.csr_matrix,
+    topics: np.ndarray,
+    options: argparse.Namespace,
+    arguments: list[str],
+) -> dict[str, Any]:
+    """Fit in a fresh process, whose memory is then its own."""
+    with tempfile.TemporaryDirectory(prefix="neumap-bench-") as place:
+        folder = Path(place)
+        for part in PARTS:
+            np.save(folder / f"{part}.npy", getattr(matrix, part))
+        np.save(folder / "topics.npy", topics)
+        command = [sys.executable, __file__, *arguments, "--folder", place]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Fit and transform here, noting seconds and the peak of memory."""
+    from neumap import ParametricUMAP
+    from neumap.estimators import PRESETS
+    from neumap.metrics import knn_accuracy
+
+    peaks = {"import": peak_bytes()}
+    parts = [np.load(options.folder / f"{part}.npy") for part in PARTS]
+    X = scipy.sparse.csr_matrix(tuple(parts), shape=(options.rows, options.columns))
+    peaks["data"] = peak_bytes()
+    preset = PRESETS[options.preset]
+    shorter = options.steps / preset.steps(options.rows)
+    preset = replace(preset, n_steps=max(1, round(preset.n_steps * shorter)))
+    model = ParametricUMAP(metric=options.metric, preset=preset, random_state=options.seed)
+    embedding = model.fit_transform(X)
+    peaks["fit"] = peak_bytes()
+    began = time.perf_counter()
+    placed = model.transform(X)
+    seconds = time.perf_counter() - began
+    peaks["transform"] = peak_bytes()
+    assert np.allclose(placed, embedding, atol=1e-3)
+    report = model.report_
+    topics = np.load(options.folder / "topics.npy")
+    return {
+        "rows": options.rows,
+        "columns": options.columns,
+        "filled": X.nnz / (options.rows * options.columns),
+        "metric": options.metric,
+        "data_bytes": X.data.nbytes + X.indices.nbytes + X.indptr.nbytes,
+        "peak_bytes": peaks,
+        "seconds": {
+            "neighbors": report["neighbor_seconds"],
+            "graph": report["graph_seconds"],
+            "training": report["training_seconds"],
+            "fit": report["total_seconds"],
+            "transform": seconds,
+        },
+        "steps": report["n_steps"],
+        "neighbors": report["neighbors"],
+        "neighbor_recall": report["neighbor_recall"],
+        "topic_knn_accuracy": float(knn_accuracy(embedding, topics, n_neighbors=5)),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
