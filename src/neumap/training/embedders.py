@@ -94,9 +94,9 @@ class EncoderEmbedder(nn.Module):
         self.encoder = encoder
         self.rows = rows
         self.noise = noise
-        # The package's own networks keep their last layer in float32; others decide themselves.
-        own = isinstance(encoder, MLP | ConvEncoder)
-        self.mixed = own and fast_dtype(rows.device) == torch.bfloat16
+        # The package's MLP keeps its last layer in float32; other networks decide themselves. Not
+        # convolutions: torch 2.13 returns garbage for some bfloat16 weight gradients on CPUs.
+        self.mixed = isinstance(encoder, MLP) and fast_dtype(rows.device) == torch.bfloat16
 
     @property
     def n_rows(self) -> int:
