@@ -635,8 +635,8 @@ def located(encoder: nn.Module, data: np.ndarray) -> tuple[Tensor, list[Tensor]]
 
 @pytest.mark.parametrize(
     "encoder",
-    [MLP(48, 2, (64, 64)), MLP(48, 2, (64, 64), residual=True), ConvEncoder((4, 4, 3), hidden=64)],
-    ids=["plain", "residual", "convolutions"],
+    [MLP(48, 2, (64, 64)), MLP(48, 2, (64, 64), residual=True)],
+    ids=["plain", "residual"],
 )
 def test_own_encoders_train_in_bfloat16_with_float32_coordinates(
     encoder: nn.Module, monkeypatch: pytest.MonkeyPatch
@@ -659,6 +659,13 @@ def test_positions_are_computed_in_float32(bfloat16_machine: None) -> None:
     expected = encoder(torch.from_numpy(data)).detach().numpy()
     found = EncoderEmbedder(encoder, DenseRows(data)).embed()
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_convolutions_keep_float32(bfloat16_machine: None) -> None:
+    """torch 2.13 returns garbage for some of their bfloat16 weight gradients on CPUs."""
+    encoder, data = ConvEncoder((4, 4, 3), hidden=64), features(101, 48)
+    _, coordinates = EncoderEmbedder(encoder, DenseRows(data)).locate(torch.arange(4))
+    assert torch.equal(coordinates, encoder(torch.from_numpy(data[:4])))
 
 
 def test_other_encoders_keep_their_precision(bfloat16_machine: None) -> None:
