@@ -396,6 +396,8 @@ def test_the_tests_named_on_the_page_exist() -> None:
 def test_the_page_states_the_budget_as_it_is() -> None:
     steps = PRESETS["default"].n_steps
     assert f"{steps:,} at 10,000 rows" in PAGE.read_text()
+    model = ParametricUMAP(n_neighbors=5, preset="fast").fit(X)
+    assert model.report_["n_steps"] == PRESETS["fast"].steps(N_ROWS)
     model = ParametricUMAP(**QUICK[ParametricUMAP], batch_size=20).fit(X)
     assert model.report_["n_steps"] == np.ceil(3 * model.graph_.sum() / 20)
     assert UMAP(**QUICK[UMAP], n_training_epochs=3).fit(X).report_["n_steps"] == 15

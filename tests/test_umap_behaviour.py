@@ -113,8 +113,8 @@ def digits(split: int) -> tuple[Any, Any, Any, Any]:
 
 @pytest.mark.slow
 def test_digits_with_an_encoder() -> None:
-    scores = []  # 360 held-out rows leave an error of .011 on one score
-    for split in range(3):
+    scores = []  # on 360 held-out rows one score may be off by .02
+    for split in range(6):
         train, test, train_digit, test_digit = digits(split)
         model = ParametricUMAP(random_state=split).fit(train)
         assert trust(train, model.embedding_) >= 0.97

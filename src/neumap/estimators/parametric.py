@@ -144,7 +144,8 @@ class ParametricUMAP(UMAP):
         ``{"callbacks": [...], "verbose": 0}`` as for Keras's ``fit``. Other keys raise and name
         what to use.
     preset : {"fast", "default", "best"} or Preset, default="default"
-        Network and length of the training in one: four layers of 128, six of 256, six of 512.
+        Network and length of the training in one, from a narrow network trained briefly to a wide
+        one; their numbers are in ``neumap.estimators.PRESETS``.
 
     Attributes
     ----------
