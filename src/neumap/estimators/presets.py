@@ -20,7 +20,7 @@ SOFT_THEN_EXACT = Softening(start=0.3, end=0.01, hold=0.5)
 # Rows at which a preset's number of steps holds, and how steps grow with rows around it: more
 # rows hold more detail, but a network learns one map, not one position per row.
 REFERENCE_ROWS = 10_000
-STEP_GROWTH = 0.45
+STEP_GROWTH = 0.5
 STEP_RANGE = (0.25, 4.0)
 NOISE_GROWTH = 1 / 3
 LARGEST_NOISE = 2.5
@@ -35,7 +35,7 @@ class Preset:
     hidden : tuple of int
         Widths of the hidden layers.
     n_steps : int
-        Optimiser steps of one training epoch at 10,000 rows; they grow as rows to the power 0.45,
+        Optimiser steps of one training epoch at 10,000 rows; they grow as the square root of the rows,
         between a quarter and four times this number.
     batch_edges : int
         Edges per step; small data take fewer, a quarter of their rows.
