@@ -339,7 +339,7 @@ def test_training_epochs_multiply_steps_and_reports_divide_them(mnist: SimpleNam
 
 
 def test_optimizer(networks: Networks, mnist: SimpleNamespace) -> None:
-    embedder = ParametricUMAP(optimizer=networks.adam, n_epochs=10, random_state=0)
+    embedder = ParametricUMAP(optimizer=networks.adam, n_epochs=3, random_state=0)
     embedder.fit(mnist.train_images)
     assert embedder._history["loss"][-1] < embedder._history["loss"][0]
 

@@ -26,7 +26,7 @@ OUTCOMES: dict[str, dict[str, tuple[float, float]]] = {
     "01_basic": {"held-out 5-NN accuracy": (0.8, 1.0)},
     "02_conv_net": {
         "Keras, held-out 5-NN accuracy": (0.75, 1.0),
-        "PyTorch, held-out 5-NN accuracy": (0.7, 1.0),
+        "PyTorch, held-out 5-NN accuracy": (0.75, 1.0),
     },
     "03_reconstruction": {
         "test squared error per pixel": (0.0, 0.055),
@@ -53,7 +53,7 @@ OUTCOMES: dict[str, dict[str, tuple[float, float]]] = {
     "08_landmarks": {
         "landmarks moved, as share of the map": (0.0, 0.1),
         "all old rows moved, as share of the map": (0.0, 0.3),
-        "unseen class found by 5-NN, after": (0.85, 1.0),
+        "unseen class found by 5-NN, after": (0.6, 1.0),
     },
     "09_saving": {"largest difference after loading": (0.0, 0.0)},
     "10_semi_supervised": {"test accuracy, with the map of all rows": (0.8, 1.0)},

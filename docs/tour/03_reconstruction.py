@@ -30,7 +30,8 @@ picture = plots.reconstruction(images.test, decoded, dims=images.dims)
 save(picture, options.figures / "03_reconstruction.png")
 
 # Cross entropies: of the graph, and of the pixels of training and validation images.
-save(plots.loss(embedder.history_), options.figures / "03_loss.png")
+shown = ["umap_loss", "reconstruction_loss", "val_reconstruction_loss"]
+save(plots.loss(embedder.history_, components=shown), options.figures / "03_loss.png")
 
 # What the decoder sees in each place of the map.
 picture = plots.inverse_grid(embedder, dims=images.dims, n=16, width=600, height=600)

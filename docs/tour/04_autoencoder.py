@@ -17,7 +17,7 @@ for joint in (False, True):
     embedder = ParametricUMAP(
         parametric_reconstruction=True,
         parametric_reconstruction_loss_fcn="mse",
-        parametric_reconstruction_loss_weight=200.0,
+        parametric_reconstruction_loss_weight=50.0,
         autoencoder_loss=joint,
         preset=options.preset,
         random_state=0,
