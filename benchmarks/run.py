@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import machine
+import numpy as np
 import report
 from data import Split, digits, mnist
 from methods import METHODS
@@ -80,6 +81,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--mnist-rows", nargs="+", type=int, default=[10_000], metavar="N")
     add("--no-digits", action="store_true", help="MNIST only")
     add("--timeout", type=float, default=7200, help="seconds given to each process")
+    add("--maps", type=Path, metavar="FOLDER", help="keep each map there, for side_by_side.py")
     add("--check", action="store_true", help="fail if the digits or the import get worse")
     stamp = datetime.now(UTC).strftime("%Y-%m-%d-%H%M%S")
     add("--output", type=Path, default=HERE / "results" / f"{stamp}.json", metavar="FILE")
@@ -148,6 +150,10 @@ def measure_fit(
     if outcome.error is not None:
         print(f"{name} failed: {outcome.error}", file=sys.stderr)
         return run
+    if options.maps is not None:
+        options.maps.mkdir(parents=True, exist_ok=True)
+        file = options.maps / f"{split.name}-{seed}-{name}.npz"
+        np.savez_compressed(file, embedding=outcome.embedding, labels=split.y_train)
     return run | {"scores": score(split, outcome, graph)}
 
 
