@@ -21,9 +21,9 @@ SOFT_THEN_EXACT = Softening(start=0.3, end=0.01, hold=0.5)
 # rows hold more detail, but a network learns one map, not one position per row.
 REFERENCE_ROWS = 10_000
 STEP_GROWTH = 0.5
-STEP_RANGE = (0.25, 4.0)
-NOISE_GROWTH = 1 / 3
-LARGEST_NOISE = 2.5
+STEP_RANGE = (0.5, 4.0)
+NOISE_GROWTH = 0.5
+LARGEST_NOISE = 3.0
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Preset:
         Widths of the hidden layers.
     n_steps : int
         Optimiser steps of one training epoch at 10,000 rows; they grow as the square root of the rows,
-        between a quarter and four times this number.
+        between half and four times this number.
     batch_edges : int
         Edges per step; small data take fewer, a quarter of their rows.
     peak_learning_rate : float
