@@ -377,7 +377,7 @@ def test_global_correlation_loss(mnist: SimpleNamespace) -> None:
         ).fit(mnist.train_images)
         placed = embedder.transform(mnist.test_images)
         reached[weight] = metrics.distance_correlation(mnist.test_images, placed, method="pearson")
-    assert reached[1] > reached[0] + 0.05
+    assert reached[1] > reached[0] + 0.02
     curve = embedder._history["global_correlation_loss"]  # minus the correlation
     assert -1.0 < curve[-1] < curve[0]
 

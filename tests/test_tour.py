@@ -23,18 +23,18 @@ LARGEST_FIGURE = 120_000  # bytes
 
 # What a script prints, and where the number must lie when it runs with --quick.
 OUTCOMES: dict[str, dict[str, tuple[float, float]]] = {
-    "01_basic": {"held-out 5-NN accuracy": (0.8, 1.0)},
+    "01_basic": {"held-out 5-NN accuracy": (0.75, 1.0)},
     "02_conv_net": {
-        "Keras, held-out 5-NN accuracy": (0.75, 1.0),
-        "PyTorch, held-out 5-NN accuracy": (0.75, 1.0),
+        "Keras, held-out 5-NN accuracy": (0.65, 1.0),
+        "PyTorch, held-out 5-NN accuracy": (0.65, 1.0),
     },
     "03_reconstruction": {
         "test squared error per pixel": (0.0, 0.055),
         "test variance explained": (0.3, 1.0),
     },
     "04_autoencoder": {
-        "encoder trained on UMAP's loss, held-out 5-NN accuracy": (0.8, 1.0),
-        "encoder trained on both losses, held-out 5-NN accuracy": (0.8, 1.0),
+        "encoder trained on UMAP's loss, held-out 5-NN accuracy": (0.75, 1.0),
+        "encoder trained on both losses, held-out 5-NN accuracy": (0.75, 1.0),
         "encoder trained on both losses, test squared error per pixel": (0.0, 0.045),
     },
     "05_callbacks": {
@@ -42,12 +42,12 @@ OUTCOMES: dict[str, dict[str, tuple[float, float]]] = {
         "stopped by Keras's callback after": (4, 79),
     },
     "06_non_parametric": {
-        "a network, held-out 5-NN accuracy": (0.8, 1.0),
-        "free coordinates, held-out 5-NN accuracy": (0.85, 1.0),
+        "a network, held-out 5-NN accuracy": (0.75, 1.0),
+        "free coordinates, held-out 5-NN accuracy": (0.8, 1.0),
         "free coordinates, trustworthiness": (0.95, 1.0),
     },
     "07_global_loss": {
-        "weight 0, held-out 5-NN accuracy": (0.8, 1.0),
+        "weight 0, held-out 5-NN accuracy": (0.75, 1.0),
         "weight 1, held-out distance correlation": (0.54, 1.0),
     },
     "08_landmarks": {
@@ -56,7 +56,7 @@ OUTCOMES: dict[str, dict[str, tuple[float, float]]] = {
         "unseen class found by 5-NN, after": (0.6, 1.0),
     },
     "09_saving": {"largest difference after loading": (0.0, 0.0)},
-    "10_semi_supervised": {"test accuracy, with the map of all rows": (0.8, 1.0)},
+    "10_semi_supervised": {"test accuracy, with the map of all rows": (0.7, 1.0)},
 }
 
 # One number should beat another; the first name is the better one.
