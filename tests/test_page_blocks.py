@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.distance import pdist
 from sklearn.datasets import load_digits
 from sklearn.neighbors import KNeighborsClassifier
 from torch import nn
@@ -562,3 +563,15 @@ def test_history_goes_through_updates(
     UPDATES[method](p_embedder, halves.x2[:50])
     lengths = {len(curve) for curve in p_embedder._history.values()}
     assert lengths == {20}
+
+
+def test_the_correlation_reached_is_reported() -> None:
+    X = np.random.default_rng(0).normal(size=(150, 5)).astype(np.float32)
+    plain = ParametricUMAP(n_epochs=30, preset="fast", random_state=0).fit(X)
+    pulled = ParametricUMAP(
+        n_epochs=30, preset="fast", random_state=0, global_correlation_loss_weight=2.0
+    ).fit(X)
+    assert "distance_correlation" not in plain.report_
+    own = np.corrcoef(pdist(X), pdist(pulled.embedding_))[0, 1]
+    assert pulled.report_["distance_correlation"] == pytest.approx(own, abs=0.03)
+    assert own > np.corrcoef(pdist(X), pdist(plain.embedding_))[0, 1]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import column_or_1d
 from torch import nn
 
+from neumap._random import numpy_generator
 from neumap.callbacks import Callback, TrainingRun
 from neumap.data import RowStore
 from neumap.estimators.graphs import Graph
@@ -20,6 +21,7 @@ from neumap.estimators.landmarks import Memory
 from neumap.fuzzy import edge_distances, fuzzy_simplicial_set, local_radii
 from neumap.keras_bridge import is_keras_optimizer
 from neumap.keras_bridge import optimizer_factory as keras_optimizer_factory
+from neumap.metrics import distance_correlation
 from neumap.neighbors import find_neighbors
 from neumap.training import optimizer_factory
 from neumap.training.loop import History
@@ -37,6 +39,7 @@ __all__ = [
     "embedded_radii",
     "encode_classes",
     "joined_histories",
+    "reached_correlation",
     "resolve_optimizer",
     "row_count",
     "same_rows",
@@ -187,6 +190,22 @@ def same_rows(X: Any, other: Any) -> bool:
     if isinstance(X, torch.Tensor):
         return torch.equal(X, other)
     return isinstance(X, np.ndarray) and np.array_equal(X, other)
+
+
+def reached_correlation(
+    rows: RowStore, positions: NDArray[np.float32], seed: int, max_rows: int = 2000
+) -> float:
+    """Return the correlation of input and map distances over pairs that were not trained on.
+
+    The pairs are drawn anew among a sample of rows; of the many pairs of a data set, batches
+    visit few.
+    """
+    generator = numpy_generator(seed, "correlation")
+    sample = np.sort(generator.permutation(rows.n_rows)[:max_rows])
+    inputs = rows.gather(torch.from_numpy(sample)).flatten(1).cpu().numpy()
+    return float(
+        distance_correlation(inputs, positions[sample], method="pearson", random_state=seed % 2**31)
+    )
 
 
 def device_of(module: nn.Module) -> torch.device:

@@ -27,6 +27,7 @@ from neumap.estimators.fitting import (
     check_positions,
     device_of,
     encode_classes,
+    reached_correlation,
     row_count,
 )
 from neumap.estimators.landmarks import (
@@ -577,6 +578,12 @@ class ParametricUMAP(UMAP):
                 assert fit.targets is not None
                 self.classifier_ = term.head
                 self.classes_ = encode_classes(fit.targets).labels
+
+    def _report(self, fit: Fit, n_steps: int, began: float, trained: float) -> dict[str, Any]:
+        report = super()._report(fit, n_steps, began, trained)
+        if self.global_correlation_loss_weight:
+            report["distance_correlation"] = reached_correlation(fit.rows, self._placed, fit.seed)
+        return report
 
     # ---------------------------------------------------------------- use
 
