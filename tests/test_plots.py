@@ -553,7 +553,7 @@ def test_loss_has_the_axis_labels_and_every_component() -> None:
     }
     ax = plots.loss(history)
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("Epoch", "Cross Entropy")
-    assert legend_texts(ax) == ["total", "UMAP", "total, validation"]
+    assert legend_texts(ax) == ["total", "UMAP", "validation"]
     total, _, validation = ax.lines
     assert total.get_xydata().tolist() == [[1, 3], [2, 2], [3, 1]]
     assert validation.get_xydata().tolist() == [[2, 2.5], [3, 1.5]]

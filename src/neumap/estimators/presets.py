@@ -35,8 +35,8 @@ class Preset:
     hidden : tuple of int
         Widths of the hidden layers.
     n_steps : int
-        Optimiser steps of one training epoch at 10,000 rows; they grow as the square root of the rows,
-        between half and four times this number.
+        Optimiser steps of one training epoch at 10,000 rows; they grow as the square root of the
+        rows, between half and four times this number.
     batch_edges : int
         Edges per step; small data take fewer, a quarter of their rows.
     peak_learning_rate : float

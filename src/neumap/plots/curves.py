@@ -122,7 +122,12 @@ def _family(name: str) -> str:
 
 
 def _readable(name: str) -> str:
-    """``val_reconstruction_loss`` reads "reconstruction, validation"; ``loss`` is the total."""
+    """``val_reconstruction_loss`` reads "reconstruction, validation"; ``loss`` is the total.
+
+    ``val_loss`` holds only what can be validated, which is not the total.
+    """
+    if name == "val_loss":
+        return "validation"
     words = _family(name).removesuffix("_loss").replace("_", " ").replace("umap", "UMAP")
     plain = "total" if words == "loss" else words
     return f"{plain}, validation" if _is_validation(name) else plain
