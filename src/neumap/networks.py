@@ -324,7 +324,7 @@ class ConvDecoder(nn.Module):
             nn.ConvTranspose2d(i, o, kernel_size=4, stride=2, padding=1) for i, o in pairwise(sizes)
         )
         for layer in (self.dense, self.unfold, *self.convolutions):
-            _initialise(layer, last=False)
+            _initialise(layer, last=layer is self.convolutions[-1])
 
     @property
     def config(self) -> dict[str, Any]:
