@@ -14,6 +14,8 @@ import numpy as np
 
 from neumap import plots
 
+COLUMNS = 3
+
 TITLES = {
     "umap": "umap-learn UMAP",
     "umap-parametric": "umap-learn ParametricUMAP",
@@ -43,13 +45,16 @@ def draw(files: dict[str, Path], output: Path) -> None:
     mpl.use("Agg")
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(3.2 * len(files), 3.4), layout="constrained")
-    axes = np.atleast_1d(figure.subplots(1, len(files)))
-    for ax, (name, file) in zip(axes, files.items(), strict=True):
+    n_rows, n_columns = -(-len(files) // COLUMNS), min(len(files), COLUMNS)
+    figure = Figure(figsize=(3.2 * n_columns, 3.0 * n_rows), layout="constrained")
+    axes = np.atleast_1d(figure.subplots(n_rows, n_columns)).ravel()
+    for ax in axes[len(files) :]:
+        ax.remove()
+    for ax, (name, file) in zip(axes, files.items(), strict=False):
         with np.load(file) as kept:
             plots.points(kept["embedding"], labels=kept["labels"], ax=ax, show_legend=False)
         ax.set_title(TITLES[name], fontsize=10)
-    plots.save(figure, output, dpi=110)
+    plots.save(figure, output, dpi=80)
 
 
 if __name__ == "__main__":
