@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from neumap._device import fast_dtype
 from neumap.data import RowStore
-from neumap.networks import MLP, ConvEncoder, Standardize
+from neumap.networks import MLP, Standardize
 from neumap.training.noise import InputNoise
 
 __all__ = ["Embedder", "EncoderEmbedder", "TableEmbedder", "encode_rows", "evaluating"]
