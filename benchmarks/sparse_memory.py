@@ -1,7 +1,7 @@
 """Memory and time of a fit on a wide sparse matrix that would not fit into memory when dense.
 
-    python benchmarks/sparse_memory.py                                 # 100,000 x 20,000, 0.5 % filled
-    python benchmarks/sparse_memory.py --rows 5000 --columns 2000      # a minute
+    python benchmarks/sparse_memory.py                              # 100,000 x 20,000, 0.5 % full
+    python benchmarks/sparse_memory.py --rows 5000 --columns 2000   # a minute
 
 The matrix (8 GB if it were dense) holds word counts of documents on 100 topics. A process of its
 own loads it, fits `ParametricUMAP` for a few steps and transforms all rows; after every stage it

@@ -83,7 +83,8 @@ def _flow(
         if np.abs(walkers - limit).sum() < MIXED:
             break
     share = counts / len(labelled)
-    return np.asarray(flow * np.where(counts > 0, 1.0 / np.maximum(share, 1e-12), 0.0))
+    balanced = flow / np.maximum(share, np.finfo(np.float64).tiny)
+    return np.where(counts > 0, balanced, -np.inf)  # a class without a label reaches nobody
 
 
 def _reached(weights: scipy.sparse.csr_matrix, labelled: NDArray[np.int64]) -> NDArray[np.bool_]:

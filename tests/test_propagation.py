@@ -1,0 +1,117 @@
+"""Labels spread over a graph, against cases worked out by hand and against labels held back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sklearn.datasets import load_digits
+
+from neumap.fuzzy import FuzzyGraph, fuzzy_simplicial_set
+from neumap.neighbors import find_neighbors
+from neumap.propagation import spread_labels
+
+
+def graph_of(n: int, *edges: tuple[int, int, float]) -> FuzzyGraph:
+    heads, tails, weights = zip(*edges, strict=True)
+    return FuzzyGraph(np.array(heads), np.array(tails), np.array(weights, dtype=np.float32), n)
+
+
+def path(n: int) -> FuzzyGraph:
+    return graph_of(n, *[(i, i + 1, 1.0) for i in range(n - 1)])
+
+
+def test_path_is_cut_in_the_middle() -> None:
+    classes = np.array([0, -1, -1, -1, -1, 1])
+    assert spread_labels(path(6), classes).tolist() == [0, 0, 0, 1, 1, 1]
+
+
+def test_weights_move_the_cut() -> None:
+    """On a path, potentials between sources fall by 1/weight per edge.
+
+    Poisson's equation with sources of +1/2 and -1/2 at the ends sends the same flow through every
+    edge, so the drops are proportional to 1, 1, 10 and 1, and the middle of 13 lies in the third.
+    """
+    strong_then_weak = graph_of(5, (0, 1, 1.0), (1, 2, 1.0), (2, 3, 0.1), (3, 4, 1.0))
+    assert spread_labels(strong_then_weak, np.array([0, -1, -1, -1, 1])).tolist() == [0, 0, 0, 1, 1]
+
+
+def poisson(weights: NDArray[np.float64], classes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Poisson learning by a dense solve: L u = sum over labels of (one hot - mean)."""
+    labelled = np.flatnonzero(classes >= 0)
+    one_hot = np.zeros((len(classes), classes.max() + 1))
+    one_hot[labelled, classes[labelled]] = 1.0
+    share = one_hot[labelled].mean(axis=0)
+    source = one_hot.copy()
+    source[labelled] -= share
+    laplacian = np.diag(weights.sum(axis=1)) - weights
+    potential = np.linalg.lstsq(laplacian, source, rcond=None)[0]
+    degrees = weights.sum(axis=1)
+    potential -= degrees @ potential / degrees.sum()  # the free constant: no flow in the mean
+    found: NDArray[np.int64] = (potential / share).argmax(axis=1)
+    found[labelled] = classes[labelled]
+    return found
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_it_solves_poissons_equation(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    centres = 3.0 * np.eye(3)
+    kind = rng.integers(3, size=90)
+    X = (centres[kind] + rng.normal(size=(90, 3))).astype(np.float32)
+    graph = fuzzy_simplicial_set(find_neighbors(X, 8))
+    classes = np.where(rng.random(90) < 0.15, kind, -1)
+    assert set(classes) == {-1, 0, 1, 2}
+    exact = poisson(graph.to_csr().toarray().astype(np.float64), classes)
+    assert np.mean(spread_labels(graph, classes) == exact) > 0.95
+
+
+def test_a_class_with_more_labels_does_not_drown_the_other() -> None:
+    classes = np.full(12, -1)
+    classes[[0, 1, 2, 3]] = 0
+    classes[11] = 1
+    spread = spread_labels(path(12), classes)
+    assert spread[:4].tolist() == [0] * 4
+    assert spread[9:].tolist() == [1] * 3
+
+
+def test_parts_without_a_label_stay_unlabelled() -> None:
+    two_parts = graph_of(6, (0, 1, 1.0), (1, 2, 1.0), (3, 4, 1.0), (4, 5, 1.0))
+    assert (
+        spread_labels(two_parts, np.array([1, -1, -1, -1, -1, -1])).tolist() == [1] * 3 + [-1] * 3
+    )
+    lonely = graph_of(3, (0, 1, 1.0))
+    assert spread_labels(lonely, np.array([0, -1, -1])).tolist() == [0, 0, -1]
+
+
+def test_labelled_rows_keep_their_class_whatever_surrounds_them() -> None:
+    ring = graph_of(5, *[(i, i + 1, 1.0) for i in range(4)], (0, 4, 1.0))
+    classes = np.array([0, 1, 0, 0, 0])
+    np.testing.assert_array_equal(spread_labels(ring, classes), classes)
+
+
+def test_no_label_is_an_error() -> None:
+    with pytest.raises(ValueError, match="No row has a label: every class is -1"):
+        spread_labels(path(3), np.full(3, -1))
+
+
+@pytest.fixture(scope="module")
+def digits() -> tuple[FuzzyGraph, NDArray[np.int64]]:
+    X, y = load_digits(return_X_y=True)
+    return fuzzy_simplicial_set(find_neighbors(X.astype(np.float32), 15)), y
+
+
+# The mean over the seeds was .93, .97 and .98 when this was written; raw 1-NN has .75, .88, .95.
+@pytest.mark.parametrize(("per_class", "least"), [(2, 0.85), (4, 0.9), (16, 0.95)])
+def test_few_labels_name_most_digits(per_class: int, least: float, digits: object) -> None:
+    graph, y = digits  # type: ignore[misc]
+    reached = []
+    for seed in range(3):
+        order = np.random.default_rng(seed).permutation(len(y))
+        classes = np.full(len(y), -1)
+        for digit in range(10):
+            rows = order[y[order] == digit][:per_class]
+            classes[rows] = digit
+        hidden = classes < 0
+        reached.append(np.mean(spread_labels(graph, classes)[hidden] == y[hidden]))
+    assert np.mean(reached) > least
