@@ -1,0 +1,131 @@
+"""Life after the fit: more rows, combined models, existing maps, doubt about new points."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sklearn.datasets import load_digits
+from sklearn.exceptions import NotFittedError
+from sklearn.metrics import roc_auc_score
+
+from neumap import UMAP, ParametricUMAP, load_ParametricUMAP, metrics
+
+X, Y = load_digits(return_X_y=True)
+X = (X / 16).astype(np.float32)
+BOTH = pytest.mark.parametrize("kind", [UMAP, ParametricUMAP])
+
+
+def make(kind: type[UMAP], **parameters: Any) -> Any:
+    preset = {"preset": "fast"} if kind is ParametricUMAP else {"n_epochs": 100}
+    return kind(random_state=0, **{**preset, **parameters})
+
+
+def extent(positions: NDArray[np.float32]) -> float:
+    return float(np.sqrt(((positions - positions.mean(0)) ** 2).sum(1).mean()))
+
+
+@BOTH
+def test_update_adds_rows_and_holds_the_old_ones(kind: type[UMAP]) -> None:
+    model = make(kind).fit(X[:400])
+    old = model.embedding_.copy()
+    assert model.update(X[400:500]) is model
+    assert model.embedding_.shape == (500, 2)
+    assert model.graph_.shape == (500, 500)
+    moved = np.linalg.norm(model.embedding_[:400] - old, axis=1)
+    assert moved.mean() < 0.03 * extent(old)
+    drift = model.report_["landmark_drift"]
+    assert drift["n_landmarks"] == 400
+    assert drift["mean"] == pytest.approx(moved.mean(), rel=1e-4)
+    assert metrics.trustworthiness(X[:500], model.embedding_) > 0.95
+
+
+@BOTH
+def test_partial_fit_is_fit_and_then_update(kind: type[UMAP]) -> None:
+    step_by_step = make(kind).partial_fit(X[:200]).partial_fit(X[200:260])
+    in_words = make(kind).fit(X[:200]).update(X[200:260])
+    np.testing.assert_array_equal(step_by_step.embedding_, in_words.embedding_)
+    with pytest.raises(ValueError, match="labels in the first call only"):
+        step_by_step.partial_fit(X[260:270], Y[260:270])
+
+
+@BOTH
+def test_update_refuses_what_it_cannot_extend(kind: type[UMAP], tmp_path: Path) -> None:
+    with pytest.raises(NotFittedError):
+        make(kind).update(X[:10])
+    with pytest.raises(ValueError, match="supervised fit"):
+        make(kind).fit(X[:100], Y[:100]).update(X[100:110])
+    if kind is ParametricUMAP:
+        make(kind).fit(X[:100]).save(tmp_path / "m.neumap")
+        loaded = load_ParametricUMAP(tmp_path / "m.neumap")
+        with pytest.raises(ValueError, match="needs the training rows"):
+            loaded.update(X[100:110])
+
+
+@BOTH
+@pytest.mark.parametrize(("operation", "least"), [("+", 0.8), ("*", 0.8), ("-", 0.7)])
+def test_combined_models_map_the_samples_of_both(
+    kind: type[UMAP], operation: str, least: float
+) -> None:
+    left, right = make(kind).fit(X[:300, :32]), make(kind).fit(X[:300, 32:])
+    model = {"+": lambda: left + right, "*": lambda: left * right, "-": lambda: left - right}[
+        operation
+    ]()
+    assert type(model) is kind
+    assert metrics.trustworthiness(X[:300], model.embedding_) > least
+    assert model.transform(X[300:305, :32]).shape == (5, 2)
+    assert left.graph_.nnz > 0  # the parts are as they were
+
+
+@BOTH
+def test_models_of_other_samples_do_not_combine(kind: type[UMAP]) -> None:
+    left, right = make(kind).fit(X[:100]), make(kind).fit(X[:90])
+    with pytest.raises(ValueError, match="graphs of one size, got 100 and 90"):
+        left + right
+    with pytest.raises(TypeError):
+        left * 2
+
+
+@pytest.mark.parametrize("scale", [1.0, 100.0])
+def test_a_network_learns_a_map_that_exists(scale: float) -> None:
+    free = make(UMAP).fit(X[:600])
+    wanted = scale * free.embedding_
+    wanted[:5] = np.nan  # left to the network
+    model = ParametricUMAP.from_embedding(X[:600], wanted, free.graph_, random_state=0)
+    error = np.linalg.norm(model.embedding_[5:] - wanted[5:], axis=1)
+    assert error.mean() < 0.1 * extent(wanted[5:])
+    assert np.isfinite(model.embedding_).all()
+    vote = metrics.knn_accuracy(
+        model.embedding_,
+        Y[:600],
+        embedding_test=model.transform(X[600:900]),
+        labels_test=Y[600:900],
+    )
+    assert vote > 0.8
+    with pytest.raises(ValueError, match="two axes"):
+        ParametricUMAP.from_embedding(X[:10], np.zeros(10))
+    with pytest.raises(ValueError, match="landmark_positions must have shape"):
+        ParametricUMAP.from_embedding(X[:10], np.zeros((9, 2)))
+
+
+def test_confidence_tells_an_unseen_class(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    known = rng.permutation(np.flatnonzero(Y != 3))
+    train, held_out = known[:900], known[900:1100]
+    new = np.concatenate([held_out, np.flatnonzero(Y == 3)])
+    model = make(ParametricUMAP).fit(X[train])
+    found = model.confidence(X[new])
+    strange = Y[new] == 3
+    assert roc_auc_score(strange, -found.score) > 0.9
+    assert roc_auc_score(strange, found.signs.distance) > 0.9
+    assert ((found.score > 0) & (found.score <= 1)).all()
+    usual = model.confidence(X[train]).score  # training rows are not strange to themselves
+    assert np.median(usual) > 0.3
+    one = model.confidence(X[new[:1]])
+    assert one.score == pytest.approx(found.score[:1], abs=1e-3)
+    model.save(tmp_path / "m.neumap")
+    with pytest.raises(ValueError, match="confidence needs the training rows"):
+        load_ParametricUMAP(tmp_path / "m.neumap").confidence(X[:3])
