@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -129,3 +130,11 @@ def test_confidence_tells_an_unseen_class(tmp_path: Path) -> None:
     model.save(tmp_path / "m.neumap")
     with pytest.raises(ValueError, match="confidence needs the training rows"):
         load_ParametricUMAP(tmp_path / "m.neumap").confidence(X[:3])
+
+
+def test_examples_of_the_page_run() -> None:
+    page = Path(__file__).parents[1] / "docs" / "new_points.md"
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    assert blocks
+    for block in blocks:
+        exec(compile(block, str(page), "exec"), {})
