@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from neumap._device import fast_dtype, resolve_device
+from neumap._device import fast_dtype, resolve_device, torch_threads
 
 
 @pytest.fixture
@@ -81,3 +81,14 @@ def test_cuda_is_asked_for_bfloat16(
 
 def test_mps_keeps_float32() -> None:
     assert fast_dtype(torch.device("mps")) == torch.float32
+
+
+def test_threads_are_put_back_also_after_an_error() -> None:
+    before = torch.get_num_threads()
+    with torch_threads(before + 1):
+        assert torch.get_num_threads() == before + 1
+    with torch_threads(None):
+        assert torch.get_num_threads() == before
+    with pytest.raises(KeyError), torch_threads(before + 2):
+        raise KeyError
+    assert torch.get_num_threads() == before

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
-__all__ = ["fast_dtype", "resolve_device"]
+__all__ = ["fast_dtype", "resolve_device", "torch_threads"]
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
@@ -53,3 +56,18 @@ def fast_dtype(device: torch.device) -> torch.dtype:
     if device.type == "cpu" and capabilities is not None and capabilities().get("amx_bf16", False):
         return torch.bfloat16
     return torch.float32
+
+
+@contextmanager
+def torch_threads(n_threads: int | None) -> Iterator[None]:
+    """Run code with this many of torch's CPU threads; None leaves the number alone.
+
+    The number holds for the calling thread's operations, as ``torch.set_num_threads`` does.
+    """
+    before = torch.get_num_threads()
+    if n_threads is not None:
+        torch.set_num_threads(n_threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

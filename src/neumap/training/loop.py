@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from neumap._device import torch_threads
 from neumap._random import torch_seeded
 from neumap.callbacks import Callback, CallbackList
 from neumap.losses.terms import Term
@@ -149,7 +150,7 @@ def train(  # noqa: PLR0913 - the inputs of a training are what they are
     history: History = {}
     for module in run.modules.values():
         module.train()
-    with torch_seeded(seed, "modules"):
+    with torch_seeded(seed, "modules"), torch_threads(step.n_threads):
         watchers.on_fit_start(run)
         for epoch, last_step in enumerate(plan.epoch_ends()):
             if run.stop_training or _time_is_up(run, plan):

@@ -22,6 +22,11 @@ __all__ = ["AutogradStep", "Step", "choose_step"]
 class Step(Protocol):
     """Losses and gradients of one batch."""
 
+    @property
+    def n_threads(self) -> int | None:
+        """Threads of torch that serve the step best; None leaves them as they are."""
+        ...
+
     def parameters(self) -> list[nn.Parameter]:
         """Everything that is trained."""
         ...
@@ -40,6 +45,8 @@ class Step(Protocol):
 
 class AutogradStep:
     """The step as anyone would write it: locate, add up the terms, go backward."""
+
+    n_threads: int | None = None
 
     def __init__(self, embedder: Embedder, terms: Sequence[Term]) -> None:
         self.embedder = embedder
