@@ -80,7 +80,7 @@ def documents(
     topics = rng.integers(n_topics, size=n_rows)
     common = 1.0 / (np.arange(n_columns) + 50.0)
     common = np.cumsum(common / common.sum())
-    preferred = [rng.choice(n_columns, n_columns // 20, replace=False) for _ in range(n_topics)]
+    preferred = [rng.choice(n_columns, n_columns // 100, replace=False) for _ in range(n_topics)]
     n_words = rng.poisson(1.1 * filled * n_columns, size=n_rows)  # some words come twice
     blocks = []
     for start in range(0, n_rows, 10_000):

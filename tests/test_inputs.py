@@ -206,6 +206,24 @@ def test_sparse_rows_are_never_dense_all_at_once(monkeypatch: pytest.MonkeyPatch
     np.testing.assert_allclose(model.transform(rows[:7]), model.embedding_[:7], atol=1e-4)
 
 
+def test_wide_rows_are_encoded_in_small_slices() -> None:
+    """A slice of rows made dense stays below 64 MB, however wide the rows are."""
+    rows = scipy.sparse.random(1000, 50_000, density=0.0005, format="csr", random_state=0)
+    sizes: list[int] = []
+
+    class Watching(torch.nn.Linear):
+        def forward(self, rows: torch.Tensor) -> torch.Tensor:
+            sizes.append(rows.nbytes)
+            return super().forward(rows)
+
+    model = quick(ParametricUMAP, encoder=Watching(50_000, 2), n_epochs=0).fit(rows)
+    sizes.clear()
+    placed = model.transform(rows)
+    assert len(sizes) > 1
+    assert max(sizes) <= 2**26
+    np.testing.assert_allclose(placed, model.embedding_, atol=1e-4)
+
+
 # ------------------------------------------------------------------ torch
 
 

@@ -547,3 +547,16 @@ def test_gpu_equals_cpu():
         np.testing.assert_allclose(
             on_gpu.distances, find_neighbors(blobs(2000), 10, metric=metric).distances, atol=1e-4
         )
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "correlation", "jaccard"])
+def test_threads_share_out_the_tiles_of_a_sparse_search(
+    metric: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = scipy.sparse.random(300, 50, density=0.2, format="csr", random_state=0)
+    whole = find_neighbors(rows, 10, metric=metric, n_jobs=1)
+    monkeypatch.setattr("neumap.neighbors.sparse.TILE_BYTES", 8 * 300 * 7)  # tiles of 7 rows
+    shared = find_neighbors(rows, 10, metric=metric, n_jobs=4)
+    assert shared.backend == "exact-sparse"
+    np.testing.assert_array_equal(shared.indices, whole.indices)
+    np.testing.assert_array_equal(shared.distances, whole.distances)

@@ -25,6 +25,7 @@ ENCODER_NAMES = ("mlp", "residual", "conv")
 # What a metric does not see of a row, the package's own encoder should not see either.
 ROW_FORMS: dict[str, RowForm] = {"cosine": "unit", "correlation": "centred unit"}
 MOMENT_ROWS = 10_000
+MOMENT_COPIES = 4
 
 
 def copy_network(network: Any, input_shape: Sequence[int], role: str) -> nn.Module:
@@ -192,6 +193,8 @@ def _standardize_input(module: nn.Module, rows: RowStore, seed: int) -> None:
 
 def _moments(front: Standardize, rows: RowStore, seed: int) -> RowMoments:
     """Return mean and scale of a sample of the rows in the form in which the network reads them."""
-    chosen = sample_rows(rows.n_rows, MOMENT_ROWS, seed, bytes_per_row=4 * rows.n_features)
+    # A sample is made dense here, and held in a few copies at once.
+    bytes_per_row = MOMENT_COPIES * 4 * rows.n_features
+    chosen = sample_rows(rows.n_rows, MOMENT_ROWS, seed, bytes_per_row)
     sample = rows.gather(torch.from_numpy(chosen)).flatten(1)
     return DenseRows(front.form(sample), device=rows.device).mean_and_scale(seed=seed)

@@ -50,7 +50,7 @@ from neumap.losses.terms import Term, UmapTerm
 from neumap.networks import MLP, ConvEncoder
 from neumap.propagation import spread_labels
 from neumap.training import Embedder, EncoderEmbedder, Plan
-from neumap.training.embedders import ENCODE_ROWS, encode_rows
+from neumap.training.embedders import encode_rows
 from neumap.training.loop import Validation
 
 __all__ = ["ParametricUMAP"]
@@ -601,8 +601,9 @@ class ParametricUMAP(UMAP):
         X : array-like of shape (n_samples, n_features) or (n_samples, ...)
             Rows to place.
         batch_size : int, optional
-            Rows encoded at once; by default 4,096. Sets the memory, not the result. Free positions
-            (``parametric_embedding=False``) have no use for it.
+            Rows encoded at once; by default 4,096, or fewer where these take more than 64 MB. Sets
+            the memory, not the result. Free positions (``parametric_embedding=False``) have no use
+            for it.
         ensure_all_finite : bool or "allow-nan", default=True
             Whether missing and infinite values are refused.
 
@@ -622,9 +623,9 @@ class ParametricUMAP(UMAP):
         check_is_fitted(self, "graph_")
         check_batch_size(batch_size)
         checked = self._check_X(X, ensure_all_finite, fitted=True)
-        return self._place(checked, batch_size or ENCODE_ROWS)
+        return self._place(checked, batch_size)
 
-    def _place(self, new: Validated, batch_rows: int = ENCODE_ROWS) -> Any:
+    def _place(self, new: Validated, batch_rows: int | None = None) -> Any:
         if not self.parametric_embedding or self.transform_mode == "graph":
             return super()._place(new)
         return encode_rows(self.encoder_, self._as_network_rows(new), batch_rows)

@@ -218,7 +218,7 @@ def _resolve_backend(  # noqa: PLR0913 - what a choice depends on
         raise ValueError(f"n_jobs must be positive, or -1 for all cores; got {n_jobs}. Use -1.")
     name = _automatic(data, n_queries, metric, device) if backend == "auto" else backend
     if name == "exact" and is_sparse(data) and sparse.supports(metric):
-        return SparseBackend()
+        return SparseBackend(n_jobs=n_jobs)
     if name == "exact":
         return ExactBackend(device=device, n_jobs=n_jobs)
     if name == "hnsw" and not is_sparse(data):

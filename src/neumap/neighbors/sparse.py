@@ -2,12 +2,15 @@
 
 A tile of rows times the transposed matrix gives all inner products of the tile; squared
 distances and the counts of binary data follow from them. Products are in float64, where the
-difference ``|x|^2 - 2 x.y + |y|^2`` keeps enough digits for float32 data.
+difference ``|x|^2 - 2 x.y + |y|^2`` keeps enough digits for float32 data. Tiles are shared out
+among threads: scipy's product takes one, and lets go of the interpreter meanwhile.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +25,8 @@ from neumap.neighbors.metrics import EuclideanMetric, Metric, TiledMetric
 
 __all__ = ["SparseBackend", "SparseRows", "product_cost", "supports"]
 
-TILE_BYTES = 1 << 26
+TILE_BYTES = 1 << 25  # of one thread's products; it needs four times this with its temporaries
+MAX_THREADS = 16
 
 
 @dataclass(frozen=True)
@@ -48,8 +52,15 @@ class SparseRows:
 
 @dataclass(frozen=True)
 class SparseBackend:
-    """Exact search in sparse rows for the metrics that inner products decide."""
+    """Exact search in sparse rows for the metrics that inner products decide.
 
+    Parameters
+    ----------
+    n_jobs : int, default=-1
+        Threads; -1 takes all cores, up to 16.
+    """
+
+    n_jobs: int = -1
     name: str = "exact-sparse"
     exact: bool = True
 
@@ -77,10 +88,12 @@ class SparseBackend:
         tile_rows = max(1, TILE_BYTES // (8 * n_rows))
         indices = np.empty((n_queries, n_neighbors), dtype=np.int64)
         distances = np.empty((n_queries, n_neighbors), dtype=np.float32)
-        for start in range(0, n_queries, tile_rows):
+
+        def search_tile(start: int) -> None:
             part = slice(start, start + tile_rows)
             products = (queries.matrix[part] @ transposed).toarray()
-            products -= np.outer(queries.offsets[part], rows.offsets)
+            if rows.offsets.any():
+                products -= np.outer(queries.offsets[part], rows.offsets)
             tile = _distances(
                 torch.from_numpy(products),
                 torch.from_numpy(query_norms[part]),
@@ -91,9 +104,16 @@ class SparseBackend:
             found, index = smallest(tile, n_neighbors)
             index, found = by_distance(index, found, n_neighbors)
             indices[part], distances[part] = index.numpy(), found.numpy()
+
+        with ThreadPoolExecutor(self._n_threads()) as threads:
+            for _ in threads.map(search_tile, range(0, n_queries, tile_rows)):
+                pass  # an error in a thread is raised here
         if isinstance(metric, EuclideanMetric):
             distances = metric.finish(np.sqrt(np.maximum(distances, 0)))
         return indices, distances
+
+    def _n_threads(self) -> int:
+        return self.n_jobs if self.n_jobs > 0 else min(os.cpu_count() or 1, MAX_THREADS)
 
 
 def _distances(

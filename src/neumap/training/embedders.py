@@ -22,9 +22,12 @@ from neumap.training.noise import InputNoise
 
 __all__ = ["Embedder", "EncoderEmbedder", "TableEmbedder", "encode_rows", "evaluating"]
 
-# Rows encoded at once outside training. A multiple of every GEMM tile, small enough that the
-# activations of a 1,000-wide layer stay in a few MB.
+# Rows encoded at once outside training: a multiple of every GEMM tile, small enough that the
+# activations of a 1,000-wide layer stay in a few MB. Of wide rows fewer: those of a sparse matrix
+# are made dense slice by slice, and the front of a network makes copies of them.
 ENCODE_ROWS = 4096
+ENCODE_BYTES = 2**26
+SMALLEST_SLICE = 64
 
 
 class Embedder(Protocol):
@@ -62,7 +65,7 @@ def evaluating(module: nn.Module) -> Iterator[None]:
             part.training = was_training
 
 
-def encode_rows(module: nn.Module, rows: RowStore, batch_rows: int = ENCODE_ROWS) -> np.ndarray:
+def encode_rows(module: nn.Module, rows: RowStore, batch_rows: int | None = None) -> np.ndarray:
     """Apply a module to all rows in order, in batches, without gradients.
 
     Returns
@@ -70,9 +73,15 @@ def encode_rows(module: nn.Module, rows: RowStore, batch_rows: int = ENCODE_ROWS
     ndarray of shape (n_rows, ...), float32
         Outputs, on the CPU.
     """
+    size = _slice_rows(rows) if batch_rows is None else batch_rows
     with evaluating(module):
-        parts = [module(rows_part).float().cpu() for rows_part in rows.slices(batch_rows)]
+        parts = [module(rows_part).float().cpu() for rows_part in rows.slices(size)]
     return np.ascontiguousarray(torch.cat(parts).numpy())
+
+
+def _slice_rows(rows: RowStore) -> int:
+    affordable = ENCODE_BYTES // (4 * rows.n_features)
+    return min(ENCODE_ROWS, max(SMALLEST_SLICE, affordable // SMALLEST_SLICE * SMALLEST_SLICE))
 
 
 class EncoderEmbedder(nn.Module):
