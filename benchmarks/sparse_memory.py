@@ -29,6 +29,7 @@ from processes import HERE
 from run import write
 
 LARGEST_PEAK = 2e9
+N_TOPICS = 100
 PARTS = ("data", "indices", "indptr")
 
 
@@ -37,9 +38,13 @@ def main(arguments: list[str] | None = None) -> int:
     if options.folder is not None:
         print(json.dumps(measure(options)))
         return 0
-    matrix, topics = documents(options.rows, options.columns, options.filled, options.seed)
+    matrix, topics = documents(options)
     run = in_a_process(matrix, topics, options, sys.argv[1:] if arguments is None else arguments)
-    result = {"machine": machine.describe(), "runs": [run]}
+    result = {
+        "command": " ".join(["benchmarks/sparse_memory.py", *(arguments or sys.argv[1:])]),
+        "machine": machine.describe(),
+        "runs": [run],
+    }
     write(result, options.output)
     peaks = ", ".join(f"{name} {value / 1e9:.2f}" for name, value in run["peak_bytes"].items())
     print(f"{run['rows']:,} x {run['columns']:,}, {run['filled']:.2%} filled; peak GB: {peaks}")
@@ -58,6 +63,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--rows", type=int, default=100_000)
     add("--columns", type=int, default=20_000)
     add("--filled", type=float, default=0.005, help="share of entries that are not zero")
+    add("--topic-words", type=float, default=0.01, help="share of all words a topic prefers")
     add("--metric", default="cosine")
     add("--steps", type=int, default=100, help="of the training")
     add("--preset", default="fast")
@@ -68,19 +74,19 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def documents(
-    n_rows: int, n_columns: int, filled: float, seed: int, n_topics: int = 100
-) -> tuple[scipy.sparse.csr_matrix, np.ndarray]:
+def documents(options: argparse.Namespace) -> tuple[scipy.sparse.csr_matrix, np.ndarray]:
     """Word counts of documents, each on one topic, and the topics.
 
     A word's frequency falls with its rank, as 1/(rank + 50); half of a document's words come
     from all words and half from those that its topic prefers.
     """
-    rng = np.random.default_rng(seed)
-    topics = rng.integers(n_topics, size=n_rows)
+    n_rows, n_columns, filled = options.rows, options.columns, options.filled
+    rng = np.random.default_rng(options.seed)
+    topics = rng.integers(N_TOPICS, size=n_rows)
     common = 1.0 / (np.arange(n_columns) + 50.0)
     common = np.cumsum(common / common.sum())
-    preferred = [rng.choice(n_columns, n_columns // 100, replace=False) for _ in range(n_topics)]
+    n_preferred = max(1, round(options.topic_words * n_columns))
+    preferred = [rng.choice(n_columns, n_preferred, replace=False) for _ in range(N_TOPICS)]
     n_words = rng.poisson(1.1 * filled * n_columns, size=n_rows)  # some words come twice
     blocks = []
     for start in range(0, n_rows, 10_000):
@@ -141,6 +147,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "columns": options.columns,
         "filled": X.nnz / (options.rows * options.columns),
         "metric": options.metric,
+        "topic_words": options.topic_words,
         "data_bytes": X.data.nbytes + X.indices.nbytes + X.indptr.nbytes,
         "peak_bytes": peaks,
         "seconds": {

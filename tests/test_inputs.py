@@ -1,6 +1,7 @@
 """Every kind of input, through both estimators, against the dense array of the same numbers.
 
-What is read and what is refused, each with its test.
+``docs/inputs.md`` lists what is read and what is refused, each with its test here; the last tests
+hold the page and this file together.
 """
 
 from __future__ import annotations
@@ -884,3 +885,23 @@ def test_files_of_before_the_row_forms_stay_readable() -> None:
     assert MLP(**config).standardize.rows == "raw"
     with pytest.raises(ValueError, match="rows must be one of"):
         MLP(4, 2, rows="long")  # type: ignore[arg-type]
+
+
+# ------------------------------------------------------------------ the page
+
+
+def test_page_names_every_test_and_no_other() -> None:
+    here = set(re.findall(r"^def (test_\w+)", Path(__file__).read_text("utf-8"), re.MULTILINE))
+    named = set(re.findall(r"`(test_\w+)`", PAGE.read_text("utf-8")))
+    about_the_page = {name for name in here if name.startswith("test_page_")}
+    assert named == here - about_the_page
+
+
+def test_page_code_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("anndata")
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    assert blocks
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"__name__": "inputs"}
+    for block in blocks:
+        exec(compile(block, str(PAGE), "exec"), names)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
+from sklearn.neighbors import KNeighborsClassifier
 
 from neumap.fuzzy import FuzzyGraph, fuzzy_simplicial_set
 from neumap.neighbors import find_neighbors
@@ -96,22 +99,25 @@ def test_no_label_is_an_error() -> None:
 
 
 @pytest.fixture(scope="module")
-def digits() -> tuple[FuzzyGraph, NDArray[np.int64]]:
+def digits() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     X, y = load_digits(return_X_y=True)
-    return fuzzy_simplicial_set(find_neighbors(X.astype(np.float32), 15)), y
+    return X.astype(np.float32), y
 
 
-# The mean over the seeds was .93, .97 and .98 when this was written; raw 1-NN has .75, .88, .95.
+# Means over the three seeds: .884, .928 and .963; of the nearest labelled row .704, .843 and .950.
 @pytest.mark.parametrize(("per_class", "least"), [(2, 0.85), (4, 0.9), (16, 0.95)])
-def test_few_labels_name_most_digits(per_class: int, least: float, digits: object) -> None:
-    graph, y = digits  # type: ignore[misc]
-    reached = []
+def test_few_labels_name_most_digits(per_class: int, least: float, digits: Any) -> None:
+    X, y = digits
+    graph = fuzzy_simplicial_set(find_neighbors(X, 15))
+    spread, nearest = [], []
     for seed in range(3):
         order = np.random.default_rng(seed).permutation(len(y))
         classes = np.full(len(y), -1)
         for digit in range(10):
-            rows = order[y[order] == digit][:per_class]
-            classes[rows] = digit
+            classes[order[y[order] == digit][:per_class]] = digit
         hidden = classes < 0
-        reached.append(np.mean(spread_labels(graph, classes)[hidden] == y[hidden]))
-    assert np.mean(reached) > least
+        spread.append(np.mean(spread_labels(graph, classes)[hidden] == y[hidden]))
+        vote = KNeighborsClassifier(1).fit(X[~hidden], classes[~hidden])
+        nearest.append(vote.score(X[hidden], y[hidden]))
+    assert np.mean(spread) > least
+    assert np.mean(spread) > np.mean(nearest)
