@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -243,3 +244,14 @@ def test_predict_without_a_classifier_says_how_to_get_one(digits: Digits) -> Non
     with pytest.raises(AttributeError, match="no attribute 'predict'") as error:
         model.predict(digits.X)
     assert "classifier_loss_weight=1.0" in str(error.value.__cause__)
+
+
+# ------------------------------------------------------------------ the page
+
+
+def test_page_code_runs() -> None:
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    assert len(blocks) >= 4
+    names: dict[str, Any] = {"__name__": "labels"}
+    for block in blocks:
+        exec(compile(block, str(PAGE), "exec"), names)

@@ -115,6 +115,24 @@ def test_with_locate_the_rare_labels_come_up_in_every_batch() -> None:
     assert value == pytest.approx(expected, rel=1e-4)
 
 
+def test_anchors_count_as_much_as_the_batch() -> None:
+    """Rows 1 and 5 are certain; the batch of rows 0 and 3 is a guess. Half of each mean."""
+    head = nn.Linear(2, 3)
+    located: list[Tensor] = []
+
+    def locate(indices: Tensor) -> tuple[None, Tensor]:
+        located.append(indices)
+        return None, COORDINATES[indices]
+
+    anchors = torch.tensor([1, 5])
+    term = ClassifierTerm(head, CLASSES, locate=locate, n_visits=2, anchors=anchors)
+    value = term(batch_of([0, 3], COORDINATES[[0, 3]])).item()
+    assert located[0].tolist() == [1, 5]  # 0 and 3 modulo the two anchors
+    losses = -log_softmax(head(COORDINATES).detach().double().numpy())
+    expected = (losses[1, 1] + losses[5, 2]) / 4 + (losses[0, 0] + losses[3, 1]) / 4
+    assert value == pytest.approx(expected, rel=1e-5)
+
+
 def test_features_come_from_the_layer_below_the_map_where_there_is_one() -> None:
     rows = torch.rand(4, 8)
     encoder = MLP(8, 2, hidden=(5, 7))

@@ -93,6 +93,34 @@ def test_labelled_rows_keep_their_class_whatever_surrounds_them() -> None:
     np.testing.assert_array_equal(spread_labels(ring, classes), classes)
 
 
+def test_rows_between_two_classes_are_left_out_first() -> None:
+    classes = np.full(10, -1)
+    classes[[0, 9]] = 0, 1
+    spread = spread_labels(path(10), classes, leave_out=0.4)  # two of five rows on each side
+    assert spread.tolist() == [0, 0, 0, -1, -1, -1, -1, 1, 1, 1]
+    everything = spread_labels(path(10), classes, leave_out=1.0)
+    np.testing.assert_array_equal(everything, classes)
+
+
+def test_a_single_class_has_no_border() -> None:
+    classes = np.array([2, -1, -1, -1])
+    assert spread_labels(path(4), classes, leave_out=0.5).tolist() == [2, 2, 2, 2]
+
+
+def test_rows_left_out_are_the_ones_most_often_wrong(digits: Any) -> None:
+    X, y = digits
+    graph = fuzzy_simplicial_set(find_neighbors(X, 15))
+    classes = np.full(len(y), -1)
+    for digit in range(10):
+        classes[np.flatnonzero(y == digit)[:4]] = digit
+    everywhere = spread_labels(graph, classes)
+    surest = spread_labels(graph, classes, leave_out=0.3)
+    kept = surest >= 0
+    assert kept.mean() == pytest.approx(0.7, abs=0.02)
+    np.testing.assert_array_equal(surest[kept], everywhere[kept])
+    assert np.mean(everywhere[kept] != y[kept]) < 0.5 * np.mean(everywhere[~kept] != y[~kept])
+
+
 def test_no_label_is_an_error() -> None:
     with pytest.raises(ValueError, match="No row has a label: every class is -1"):
         spread_labels(path(3), np.full(3, -1))

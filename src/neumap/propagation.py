@@ -22,7 +22,9 @@ MAX_STEPS = 500
 MIXED = 1e-3
 
 
-def spread_labels(graph: FuzzyGraph, classes: NDArray[np.int64]) -> NDArray[np.int64]:
+def spread_labels(
+    graph: FuzzyGraph, classes: NDArray[np.int64], *, leave_out: float = 0.0
+) -> NDArray[np.int64]:
     """Return a class for every row that a label can reach.
 
     Parameters
@@ -31,11 +33,14 @@ def spread_labels(graph: FuzzyGraph, classes: NDArray[np.int64]) -> NDArray[np.i
         Neighbours of all rows.
     classes : array of shape (n,), int64
         0 to n_classes - 1, or -1 for rows without a label.
+    leave_out : float, default=0.0
+        Share of each class's rows that stay -1: those at which the flows of two classes are most
+        alike. A larger share makes the classes purer, and leaves more of their borders to others.
 
     Returns
     -------
     array of shape (n,), int64
-        Labelled rows keep their class; rows in parts of the graph without any label stay -1.
+        Labelled rows keep their class; rows in parts of the graph without any label are -1.
 
     Raises
     ------
@@ -55,6 +60,7 @@ def spread_labels(graph: FuzzyGraph, classes: NDArray[np.int64]) -> NDArray[np.i
     flow = _flow(weights, classes, labelled)
     spread = np.asarray(flow.argmax(axis=1), dtype=np.int64)
     spread[~_reached(weights, labelled)] = UNLABELLED
+    spread[_least_sure(flow, spread, leave_out)] = UNLABELLED
     spread[labelled] = classes[labelled]
     return spread
 
@@ -91,3 +97,19 @@ def _reached(weights: scipy.sparse.csr_matrix, labelled: NDArray[np.int64]) -> N
     """Whether each row is in one connected part with a label."""
     _, parts = scipy.sparse.csgraph.connected_components(weights, directed=False)
     return np.asarray(np.isin(parts, parts[labelled]))
+
+
+def _least_sure(
+    flow: NDArray[np.float64], spread: NDArray[np.int64], share: float
+) -> NDArray[np.int64]:
+    """Row numbers of this share of each class, by the margin between a row's two largest flows."""
+    if share == 0.0 or np.isfinite(flow[0]).sum() < 2:
+        return np.zeros(0, dtype=np.int64)
+    largest = np.partition(flow, -2, axis=1)[:, -2:]
+    margins = largest[:, 1] - largest[:, 0]
+    unsure = []
+    for label in np.unique(spread[spread > UNLABELLED]):
+        rows = np.flatnonzero(spread == label)
+        by_margin = rows[np.argsort(margins[rows], kind="stable")]
+        unsure.append(by_margin[: int(share * len(rows))])
+    return np.concatenate(unsure)

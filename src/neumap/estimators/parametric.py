@@ -56,6 +56,11 @@ from neumap.training.loop import Validation
 __all__ = ["ParametricUMAP"]
 
 
+# Of the rows that few labels are spread to, the share nearest to other classes: the classifier does
+# not learn it. See "Few labels" in docs/decisions.md.
+UNSURE_SHARE = 0.3
+
+
 def _has_classifier(model: ParametricUMAP) -> bool:
     """Whether `predict` has something to ask; scikit-learn looks for the method."""
     if model.classifier_loss_weight or hasattr(model, "classifier_"):
@@ -490,7 +495,7 @@ class ParametricUMAP(UMAP):
         if self.global_correlation_loss_weight:
             terms.append(CorrelationTerm(self.global_correlation_loss_weight, rows=fit.rows))
         if self.classifier_loss_weight:
-            terms.append(self._classifier_term(fit))
+            terms.append(self._classifier_term(fit, embedder))
         return terms
 
     def _reconstruction_term(self, fit: Fit) -> ReconstructionTerm:
@@ -507,21 +512,24 @@ class ParametricUMAP(UMAP):
         weight = self.landmark_loss_weight if memory.loss_weight is None else memory.loss_weight
         return weight, self.landmark_loss_fn
 
-    def _classifier_term(self, fit: Fit) -> ClassifierTerm:
+    def _classifier_term(self, fit: Fit, embedder: Embedder) -> ClassifierTerm:
         if fit.targets is None:
             raise ValueError(
                 "classifier_loss_weight needs labels: call fit(X, y), with -1 for rows without one."
             )
         classes = encode_classes(fit.targets)
-        codes = classes.codes
+        codes, anchors = classes.codes, None
         if (codes < 0).any():
-            codes = spread_labels(fit.graph.fuzzy, codes)
+            anchors = torch.from_numpy(np.flatnonzero(codes >= 0)).to(fit.device)
+            codes = spread_labels(fit.graph.fuzzy, codes, leave_out=UNSURE_SHARE)
         with torch_seeded(fit.seed, "classifier"):
             head = nn.Linear(self.n_components, len(classes.labels)).to(fit.device)
         return ClassifierTerm(
             head,
             torch.from_numpy(codes).to(fit.device),
             weight=self.classifier_loss_weight,
+            locate=None if anchors is None else embedder.locate,
+            anchors=anchors,
         )
 
     def _plan(self, fit: Fit) -> Plan:

@@ -90,6 +90,10 @@ class ClassifierTerm:
         the labelled rows of the batch serve, and a batch without any counts 0.
     n_visits : int, default=64
         Labelled rows encoded at every step.
+    anchors : Tensor of shape (n_anchors,), int64, optional
+        Numbers of the rows whose class is certain, where the classes of others are guesses. With
+        `locate` these are the rows visited at every step, and their mean counts as much as that
+        of the batch.
 
     Raises
     ------
@@ -106,6 +110,7 @@ class ClassifierTerm:
     consistency_weight: float = 0.0
     locate: Locate | None = None
     n_visits: int = 64
+    anchors: Tensor | None = None
     name: str = field(default="classifier_loss", init=False)
     n_classes: int = field(init=False)
     labelled: Tensor = field(init=False)
@@ -128,11 +133,16 @@ class ClassifierTerm:
 
     def __call__(self, batch: Batch) -> Tensor:
         """Return the mean cross entropy of labelled rows plus the weighted inconsistency."""
-        visited = batch if self.locate is None else self._visit(batch, self.locate)
-        loss = self._cross_entropy(visited)
+        loss = self._supervised(batch)
         if self.consistency_weight:
             loss = loss + self.consistency_weight * self._inconsistency(batch)
         return loss
+
+    def _supervised(self, batch: Batch) -> Tensor:
+        if self.locate is None:
+            return self._cross_entropy(batch)
+        visited = self._cross_entropy(self._visit(batch, self.locate))
+        return visited if self.anchors is None else (visited + self._cross_entropy(batch)) / 2.0
 
     def _visit(self, batch: Batch, locate: Locate) -> Batch:
         """Make a batch of labelled rows.
@@ -140,7 +150,8 @@ class ClassifierTerm:
         The row numbers in a batch are random, so modulo the number of labels they pick labelled
         rows almost uniformly: randomness without a generator of its own.
         """
-        picks = self.labelled[batch.indices[: self.n_visits] % len(self.labelled)]
+        choice = self.labelled if self.anchors is None else self.anchors
+        picks = choice[batch.indices[: self.n_visits] % len(choice)]
         rows, coordinates = locate(picks)
         return Batch(picks, rows, coordinates, batch.progress)
 
