@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits, make_blobs
 from sklearn.neighbors import KNeighborsClassifier
+from torch import nn
 
 from neumap import UMAP, ParametricUMAP
 
@@ -202,11 +203,31 @@ def test_predictions_are_those_of_head_after_encoder(digits: Digits) -> None:
 
 
 def test_few_labels_are_enough(digits: Digits) -> None:
-    """Four labels per class, spread over the graph first."""
+    """Four labels per class against a network of the same size that has only those."""
     few = digits.few(4)
-    model = quick(ParametricUMAP, classifier_loss_weight=1.0).fit(digits.X, few)
+    # Not the quick preset, which falls short of the other network: .863 against .877.
+    model = ParametricUMAP(classifier_loss_weight=1.0, random_state=0).fit(digits.X, few)
     reached = np.mean(model.predict(digits.X_new) == digits.y_new)
-    assert reached > 0.8
+    labelled = few >= 0
+    alone = trained_alone(digits.X[labelled], few[labelled], digits.X_new)
+    assert reached > np.mean(alone == digits.y_new) + 0.03  # .043 to .067 over four seeds
+    assert reached > 0.9
+
+
+def trained_alone(X: Any, y: Any, X_new: Any) -> Any:
+    """Predictions of a network that sees the labelled rows only."""
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 10)
+    )
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
+    rows, classes = torch.from_numpy(X / 16), torch.from_numpy(y)
+    for _ in range(200):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(network(rows), classes).backward()
+        optimizer.step()
+    with torch.no_grad():
+        return network(torch.from_numpy(X_new / 16)).argmax(1).numpy()
 
 
 def test_classifier_with_free_positions(digits: Digits) -> None:
