@@ -15,6 +15,7 @@ LEVELS = {
     0: {"_atomic", "_optional", "_random", "_device"},
     1: {
         "similarity",
+        "label_distances",
         "neighbors",
         "networks",
         "metrics",

@@ -6,7 +6,8 @@ import scipy.sparse
 
 from neumap.fuzzy import FuzzyGraph, fuzzy_simplicial_set
 from neumap.fuzzy.algebra import intersect_directed
-from neumap.neighbors import find_neighbors
+from neumap.neighbors import METRICS, find_neighbors
+from neumap.neighbors.metrics import _FOREIGN
 from neumap.supervision import (
     categorical_intersection,
     discrete_intersection,
@@ -65,6 +66,73 @@ def test_discrete_targets_equal_umap_learn(umap, graph, metric, values):
     )  # fmt: skip
     assert_equal_graphs(supervise(graph, values, target_metric=metric), theirs)
     assert_equal_graphs(discrete_intersection(graph, values, metric), theirs)
+
+
+SPECIES = np.random.default_rng(2).choice(["cat", "dog", "oak", "elm"], N)
+HIERARCHY = [
+    {"cat": 0, "dog": 1, "oak": 2, "elm": 3},
+    {"cat": "animal", "dog": "animal", "oak": "tree", "elm": "tree"},
+    dict.fromkeys(["cat", "dog", "oak"], "in the garden") | {"elm": "outside"},
+]
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize("target_weight", [0.0, 0.5, 1.0])
+def test_grouped_classes_equal_umap_learns_distance(umap, graph, target_weight):
+    from umap.distances import hierarchical_categorical_distance
+
+    # Its estimator never hands the hierarchy over, so the distance itself is the reference.
+    distance = hierarchical_categorical_distance.py_func
+    matrix = graph.to_csr().tocoo()
+    far = 2.5 / (1 - target_weight) if target_weight < 1 else 1e12
+    apart = [
+        distance(SPECIES[i], SPECIES[j], HIERARCHY) for i, j in zip(*matrix.coords, strict=True)
+    ]
+    matrix.data = matrix.data * np.exp(-far * np.array(apart)).astype(np.float32)
+    theirs = umap.reset_local_connectivity(matrix)
+    settings = {"target_metric": "hierarchical_categorical", "target_weight": target_weight}
+    ours = supervise(graph, SPECIES, target_metric_kwds={"cat_hierarchy": HIERARCHY}, **settings)
+    assert_equal_graphs(ours, theirs)
+
+
+def test_one_level_of_classes_is_categorical_and_minus_one_unknown(graph):
+    known = labels()
+    levels = [{i: i for i in range(4)}]
+    settings = {"target_metric": "hierarchical_categorical"}
+    grouped = supervise(graph, known, target_metric_kwds={"cat_hierarchy": levels}, **settings)
+    assert_equal_graphs(grouped, supervise(graph, known).to_csr())
+
+
+def test_myers_is_the_edit_distance_by_another_name(graph):
+    named = supervise(graph, SPECIES, target_metric="myers")
+    assert_equal_graphs(named, supervise(graph, SPECIES, target_metric="string").to_csr())
+
+
+COMPUTED_HERE = sorted(set(METRICS) - set(_FOREIGN) - {"precomputed"})
+NEEDED = {
+    "weighted_minkowski": {"w": [1.0, 3.0]},
+    "wminkowski": {"w": [1.0, 3.0]},
+    "seuclidean": {"V": [1.0, 3.0]},
+    "standardised_euclidean": {"sigma": [1.0, 3.0]},
+    "mahalanobis": {"VI": [[2.0, 0.5], [0.5, 1.0]]},
+}
+
+
+@pytest.mark.parametrize("metric", [*COMPUTED_HERE, lambda one, other: abs(one - other).max()])
+def test_every_metric_serves_for_targets(graph, metric):
+    values = np.random.default_rng(3).random((N, 2)).astype(np.float32)
+    values[:, 0] *= np.random.default_rng(4).random(N) < 0.5  # something for the metrics of sets
+    kwds = NEEDED.get(metric)
+    ours = supervise(graph, values, target_metric=metric, target_metric_kwds=kwds)
+    assert np.isfinite(ours.weights).all()
+    assert abs(ours.to_csr() - graph.to_csr()).max() > 0.1
+
+
+def test_distances_between_targets_replace_them(graph):
+    values = np.random.default_rng(3).normal(size=(N, 2)).astype(np.float32)
+    apart = np.linalg.norm(values[:, None] - values, axis=2)
+    given = supervise(graph, apart, target_metric="precomputed")
+    assert_equal_graphs(given, supervise(graph, values, target_metric="l2").to_csr(), atol=1e-4)
 
 
 @pytest.mark.reference
@@ -157,6 +225,22 @@ def test_direction_without_any_edge_stays_empty():
         (np.zeros(N), {"target_weight": 1.5}, "between 0 and 1; got 1.5"),
         (np.zeros(N), {"target_metric": "nearest"}, "got 'nearest'"),
         (-np.ones(N), {"target_metric": "count"}, "must not be negative; got -1"),
+        (SPECIES, {"target_metric": "hierarchical_categorical"}, r"hold cat_hierarchy; got \[\]"),
+        (
+            SPECIES,
+            {
+                "target_metric": "hierarchical_categorical",
+                "target_metric_kwds": {"cat_hierarchy": [{"cat": 0, "dog": 1, "oak": 2}]},
+            },
+            "one lacks 'elm'",
+        ),
+        (np.zeros(N), {"target_metric_kwds": {"p": 3}}, r"hold no arguments; got \['p'\]"),
+        (
+            np.zeros(N),
+            {"target_metric": "ordinal", "target_metric_kwds": {"p": 3}},
+            r"of 'ordinal' must hold no arguments; got \['p'\]",
+        ),
+        (np.zeros((N, 2)), {"target_metric": "ordinal"}, r"one value per row; got y of shape"),
     ],
 )
 def test_errors_say_what_came(graph, y, keywords, message):

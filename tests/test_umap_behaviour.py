@@ -155,14 +155,18 @@ TARGETS = {
     "ordinal": lambda iris, species: species,
     "count": lambda iris, species: species + 1,
     "string": lambda iris, species: load_iris().target_names[species],
+    "hierarchical_categorical": lambda iris, species: species,
 }
+GROUPS = {"cat_hierarchy": [{0: 0, 1: 1, 2: 2}, {0: "small", 1: "large", 2: "large"}]}
 
 
 @BOTH
 @pytest.mark.parametrize("target_metric", TARGETS)
 def test_other_targets(kind: type[UMAP], target_metric: str, iris: Any, species: Any) -> None:
     y = TARGETS[target_metric](iris, species)
-    placed = make(kind, target_metric=target_metric).fit_transform(iris, y)
+    kwds = GROUPS if target_metric == "hierarchical_categorical" else None
+    model = make(kind, target_metric=target_metric, target_metric_kwds=kwds)
+    placed = model.fit_transform(iris, y)
     # A graph of numeric targets takes over some neighbours, so free positions keep fewer of the
     # data's; umap-learn 0.5.12 keeps .88 on these rows with target_metric="l1".
     numeric = kind is UMAP and target_metric in ("l1", "euclidean")

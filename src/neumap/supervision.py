@@ -8,7 +8,7 @@ umap-learn's, so ``target_weight`` means the same here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
 from typing import Any
 
 import numpy as np
@@ -16,18 +16,17 @@ import numpy as np
 from neumap.fuzzy.algebra import intersect_directed, reset_local_connectivity
 from neumap.fuzzy.graph import FuzzyGraph
 from neumap.fuzzy.memberships import directed_memberships, smooth_knn
+from neumap.label_distances import DISCRETE_METRICS, UNKNOWN, Distance
 from neumap.neighbors import find_neighbors
 from neumap.neighbors.metrics import MetricLike
 
 __all__ = [
-    "DISCRETE_METRICS",
     "categorical_intersection",
     "discrete_intersection",
     "metric_intersection",
     "supervise",
 ]
 
-UNKNOWN = -1
 UNKNOWN_DISTANCE = 1.0
 FAR_DISTANCE = 2.5  # between unlike labels as target_weight goes to 0
 INFINITE_DISTANCE = 1e12  # at target_weight 1
@@ -52,10 +51,12 @@ def supervise(  # noqa: PLR0913 - the target parameters of UMAP
     y : array of shape (n,) or (n, n_targets)
         Labels or values; -1 marks an unknown label where ``target_metric="categorical"``.
     target_metric : str or callable, default="categorical"
-        "categorical" for labels, "ordinal", "count" or "string" for those, otherwise a metric
-        of ``neumap.neighbors``, for example "euclidean" for continuous targets.
+        "categorical" for labels, "hierarchical_categorical" for those with groups, "ordinal",
+        "count" or "string" for those, otherwise a metric of ``neumap.neighbors``, for example
+        "euclidean" for continuous targets.
     target_metric_kwds : dict, optional
-        Arguments of the metric.
+        Arguments of the metric; of "hierarchical_categorical" the ``cat_hierarchy``, see
+        ``discrete_intersection``.
     target_weight : float in [0, 1], default=0.5
         0 lets the data rule, 1 the targets.
     target_n_neighbors : int, default=15
@@ -70,7 +71,8 @@ def supervise(  # noqa: PLR0913 - the target parameters of UMAP
     Raises
     ------
     ValueError
-        If ``y`` has another length than the graph, or ``target_weight`` is outside [0, 1].
+        If ``y`` has another length than the graph, ``target_weight`` is outside [0, 1], or the
+        arguments are not those of the metric.
 
     Examples
     --------
@@ -80,15 +82,20 @@ def supervise(  # noqa: PLR0913 - the target parameters of UMAP
     """
     targets = np.asarray(y)
     _check(graph, targets, target_weight)
+    kwds = dict(target_metric_kwds or {})
     if target_metric == "categorical":
+        if kwds:
+            raise _wrong_arguments("categorical", kwds)
         return categorical_intersection(graph, targets, target_weight=target_weight)
     if isinstance(target_metric, str) and target_metric in DISCRETE_METRICS:
-        return discrete_intersection(graph, targets, target_metric, target_weight=target_weight)
+        return discrete_intersection(
+            graph, targets, target_metric, metric_kwds=kwds, target_weight=target_weight
+        )
     return metric_intersection(
         graph,
         targets,
         metric=target_metric,
-        metric_kwds=target_metric_kwds,
+        metric_kwds=kwds,
         target_weight=target_weight,
         n_neighbors=target_n_neighbors,
         seed=seed,
@@ -129,25 +136,41 @@ def categorical_intersection(
 
 
 def discrete_intersection(
-    graph: FuzzyGraph, values: np.ndarray, metric: str, *, target_weight: float = 0.5
+    graph: FuzzyGraph,
+    values: np.ndarray,
+    metric: str,
+    *,
+    metric_kwds: dict[str, Any] | None = None,
+    target_weight: float = 0.5,
 ) -> FuzzyGraph:
-    """Weaken edges by a distance between discrete values: ranks, counts or strings.
+    """Weaken edges by a distance between discrete values: grouped classes, ranks, counts, strings.
 
     Parameters
     ----------
     graph : FuzzyGraph
     values : array of shape (n,)
-    metric : {"ordinal", "count", "string"}
+    metric : {"hierarchical_categorical", "ordinal", "count", "string"}
         Scaled by the spread of the values, so that ``target_weight`` means the same for all.
+    metric_kwds : dict, optional
+        For "hierarchical_categorical" ``{"cat_hierarchy": levels}``: a list of dicts from label
+        to group, the finest level first, such as ``[{"cat": 0, "dog": 1, "oak": 2},
+        {"cat": "animal", "dog": "animal", "oak": "plant"}]``. The distance is the share of the
+        levels on which two labels part; -1 is an unknown label.
     target_weight : float in [0, 1], default=0.5
 
     Returns
     -------
     FuzzyGraph
     """
-    distance = DISCRETE_METRICS[metric](values)
-    scaled = _far_distance(target_weight) * distance(values[graph.heads], values[graph.tails])
-    return _weaken(graph, scaled)
+    if values.ndim != 1:
+        raise ValueError(
+            f"target_metric={metric!r} compares one value per row; got y of shape {values.shape}. "
+            "Pass a single column, or use target_metric='categorical' for several."
+        )
+    distance = _bound(metric, values, metric_kwds or {})
+    far = _far_distance(target_weight)
+    scaled = far * distance(values[graph.heads], values[graph.tails])
+    return _weaken(graph, np.nan_to_num(scaled, nan=UNKNOWN_DISTANCE))
 
 
 def metric_intersection(  # noqa: PLR0913 - a neighbour search has its own settings
@@ -184,6 +207,24 @@ def metric_intersection(  # noqa: PLR0913 - a neighbour search has its own setti
     return intersect_directed(graph, found.indices, strengths, target_weight)
 
 
+def _bound(metric: str, values: np.ndarray, kwds: dict[str, Any]) -> Distance:
+    """Distance of that name between these values."""
+    make = DISCRETE_METRICS[metric]
+    try:
+        inspect.signature(make).bind(values, **kwds)
+    except TypeError as error:
+        raise _wrong_arguments(metric, kwds) from error
+    return make(values, **kwds)
+
+
+def _wrong_arguments(metric: str, kwds: dict[str, Any]) -> ValueError:
+    wanted = "cat_hierarchy" if metric == "hierarchical_categorical" else "no arguments"
+    return ValueError(
+        f"target_metric_kwds of {metric!r} must hold {wanted}; got {sorted(kwds)}. Correct or "
+        "remove them."
+    )
+
+
 def _far_distance(target_weight: float) -> float:
     return FAR_DISTANCE / (1 - target_weight) if target_weight < 1 else INFINITE_DISTANCE
 
@@ -207,99 +248,3 @@ def _check(graph: FuzzyGraph, targets: np.ndarray, target_weight: float) -> None
             f"target_weight must lie between 0 and 1; got {target_weight!r}. "
             "0 lets the data rule, 1 the targets."
         )
-
-
-Distance = Callable[[np.ndarray, np.ndarray], np.ndarray]
-
-
-def _ordinal_distance(values: np.ndarray) -> Distance:
-    """Difference of ranks over half of their range."""
-    half_range = float(values.max() - values.min()) / 2 or 1.0
-    return lambda ours, theirs: np.abs(ours - theirs) / half_range
-
-
-def _count_distance(values: np.ndarray) -> Distance:
-    """Log-probability of a Poisson variable summed from the smaller to the larger count.
-
-    The mean count is the rate; half of the distance across all counts is the unit.
-    """
-    if values.min() < 0:
-        raise ValueError(
-            f"Counts must not be negative; got {values.min()}. Use target_metric='ordinal'."
-        )
-    lowest, highest = int(values.min()), int(values.max())
-    counts = np.arange(lowest, highest)
-    log_rate = np.log(values.mean())
-
-    def span(low: np.ndarray, high: np.ndarray) -> np.ndarray:
-        # The factorial starts at the smaller count's, so each start has a table of its own.
-        result = np.zeros(len(low))
-        for start in np.unique(low):
-            first = max(int(start), 0)
-            steps = counts[counts >= first]
-            log_factorial = (
-                _log_factorial(first)
-                + np.concatenate([[0.0], np.cumsum(np.log(np.maximum(steps[:-1], 1)))])[
-                    : len(steps)
-                ]
-            )
-            sums = np.concatenate(
-                [[0.0], np.cumsum(steps * log_rate - values.mean() - log_factorial)]
-            )
-            of_start = low == start
-            result[of_start] = sums[high[of_start] - first]
-        return result
-
-    unit = float(span(np.array([lowest]), np.array([highest]))[0]) / 2 or 1.0
-
-    def distance(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
-        low, high = np.minimum(ours, theirs), np.maximum(ours, theirs)
-        return span(low.astype(np.int64), high.astype(np.int64)) / unit
-
-    return distance
-
-
-def _log_factorial(count: int) -> float:
-    """Logarithm of ``count!``, by Stirling's formula from 10 on and in a shorter sum below."""
-    if count < 2:
-        return 0.0
-    if count < 10:
-        return float(np.log(np.arange(2, count)).sum())
-    n = count + 1
-    return float(n * np.log(n) - n + 0.5 * np.log(2 * np.pi / n) + 1 / (12 * n))
-
-
-def _string_distance(values: np.ndarray) -> Distance:
-    """Edit distance over a third of the longest string's length, which is also the most."""
-    most = max(len(text) for text in values) / 3 or 1.0
-
-    def distance(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
-        ours, theirs = ours.astype(str), theirs.astype(str)
-        pairs, inverse = np.unique(np.stack([ours, theirs]), axis=1, return_inverse=True)
-        edits = np.array([_edit_distance(a, b, most) for a, b in pairs.T])
-        return np.asarray(edits[inverse.reshape(-1)] / most)
-
-    return distance
-
-
-def _edit_distance(a: str, b: str, most: float) -> float:
-    """Fewest insertions, deletions and substitutions from a to b; ends early beyond ``most``."""
-    if abs(len(a) - len(b)) > most:
-        return most
-    previous = list(range(len(b) + 1))
-    for i, letter in enumerate(a, start=1):
-        current = [i]
-        for j, other in enumerate(b, start=1):
-            replaced = previous[j - 1] + (letter != other)
-            current.append(min(previous[j] + 1, current[j - 1] + 1, replaced))
-        if min(current) > most:
-            return most
-        previous = current
-    return float(previous[-1])
-
-
-DISCRETE_METRICS: dict[str, Callable[[np.ndarray], Distance]] = {
-    "ordinal": _ordinal_distance,
-    "count": _count_distance,
-    "string": _string_distance,
-}

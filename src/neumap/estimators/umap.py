@@ -139,10 +139,12 @@ class UMAP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     target_n_neighbors : int, default=-1
         Neighbours among numeric targets; -1 takes `n_neighbors`.
     target_metric : str or callable, default="categorical"
-        What y holds: ``"categorical"`` labels (-1 for unlabelled rows), ``"ordinal"``,
-        ``"count"``, ``"string"``, or numbers compared by a metric.
+        What y holds: ``"categorical"`` labels (-1 for unlabelled rows), labels with groups
+        (``"hierarchical_categorical"``), ``"ordinal"``, ``"count"``, ``"string"``, or numbers
+        compared by a metric.
     target_metric_kwds : dict, optional
-        Arguments of that metric.
+        Arguments of that metric. The groups of labels are ``{"cat_hierarchy": levels}``: dicts
+        from label to group, the finest level first.
     target_weight : float in [0, 1], default=0.5
         0 lets the data rule, 1 the targets.
     transform_seed : int, default=42
