@@ -4,34 +4,43 @@
     python benchmarks/quality.py --mnist mnist.npz --data mnist-10000 --seeds 0 1 2 \
         --vary input_noise=0,0.05,0.1 repulsion=1,2,4
     python benchmarks/quality.py --base best --set n_steps=1000 --vary "hidden=[512]*6,[256]*8"
+    python benchmarks/quality.py --rows validation --vary n_steps=800,1600     # to choose by
 
 Every row of the table is the mean over seeds; scores are those of ``neumap.metrics`` on training
-rows and on rows the network never saw. The neighbour graph of a data set and seed is made once, so
-seconds are those of training alone.
+rows and on rows the network never saw. These are the test rows, which are reported; whoever
+chooses among settings does so with ``--rows validation``, on rows that are in no report. The
+neighbour graph of a data set and seed is made once, so seconds are those of training alone.
+
+Data sets are ``digits``, ``mnist-N`` and ``mixture-N``: not images, but a hierarchy of curved
+clusters in 50 dimensions (see ``data.py``).
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
-import json
 import os
 import re
+import statistics
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import machine
-import numpy as np
-from data import Split, digits, mixture, mnist
+from child import versions
+from data import HeldOut, Split, digits, mixture, mnist
+from methods import METHODS
+from run import write
 
 from neumap import metrics
 from neumap.estimators import PRESETS, ParametricUMAP, Preset
+from neumap.fuzzy import FuzzyGraph, fuzzy_simplicial_set
 from neumap.losses.terms import Softening
-from neumap.neighbors import find_neighbors
+from neumap.neighbors import NeighborGraph, find_neighbors
+from neumap.similarity import find_ab
 
 SHOWN = (
     "seconds",
@@ -42,25 +51,38 @@ SHOWN = (
     "test_recall@15",
     "test_knn_accuracy",
     "distance_correlation",
+    "cross_entropy",
 )
+
+
+@dataclass(frozen=True)
+class Task:
+    """A data set of one seed with what all settings share: its neighbours and its graph."""
+
+    seed: int
+    split: Split
+    neighbors: NeighborGraph
+    graph: FuzzyGraph
 
 
 def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
-    command = " ".join(["benchmarks/quality.py", *(arguments or sys.argv[1:])])
-    result: dict[str, Any] = {"command": command, "machine": machine.describe(), "rows": []}
+    result: dict[str, Any] = {
+        "command": " ".join(["benchmarks/quality.py", *(arguments or sys.argv[1:])]),
+        "machine": machine.describe(),
+        "versions": versions(METHODS["neumap"].packages),
+        "held_out": options.rows,
+        "rows": [],
+    }
     print(f"{'data':<14}{'setting':<34}" + "".join(f"{short(name):>9}" for name in SHOWN))
     for data_name in options.data:
-        splits = [(seed, *load(data_name, seed, options.mnist)) for seed in options.seeds]
+        tasks = [load(data_name, seed, options) for seed in options.seeds]
         for setting, preset in variations(options):
-            runs = [measure(split, knn, preset, seed) for seed, split, knn in splits]
-            means = {name: float(np.mean([run[name] for run in runs])) for name in SHOWN}
-            cells = "".join(f"{means[name]:>9.3f}" for name in SHOWN)
-            print(f"{data_name:<14}{setting:<34}{cells}", flush=True)
+            runs = [measure(task, preset) for task in tasks]
             row = {"data": data_name, "setting": setting, "preset": asdict(preset), "runs": runs}
-            result["rows"].append(row)
-            options.output.parent.mkdir(parents=True, exist_ok=True)
-            options.output.write_text(json.dumps(result, indent=1))
+            result["rows"].append(row | summarise(runs))
+            write(result, options.output)
+            print(line(result["rows"][-1]), flush=True)
     return 0
 
 
@@ -73,6 +95,12 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--base", choices=list(PRESETS), default=None, help="preset to vary (default: show all)")
     add("--set", nargs="*", default=[], metavar="FIELD=VALUE", help="change the base first")
     add("--vary", nargs="*", default=[], metavar="FIELD=V1,V2", help="one at a time")
+    add(
+        "--rows",
+        choices=get_args(HeldOut),
+        default="test",
+        help="held-out rows to score: those reported, or those to choose settings by",
+    )
     add("--output", type=Path, default=Path("results/quality.json"))
     return parser.parse_args(arguments)
 
@@ -107,24 +135,31 @@ def changed(preset: Preset, name: str, text: str) -> Preset:
     return replace(preset, **{name: tuple(value) if isinstance(value, list) else value})
 
 
-def load(name: str, seed: int, mnist_path: Path | None) -> tuple[Split, tuple[Any, Any]]:
-    """Return a data set and the neighbours of its training rows."""
+def load(name: str, seed: int, options: argparse.Namespace) -> Task:
+    """Return a data set, with the neighbours of its training rows and their graph."""
+    split = named_split(name, seed, options.mnist, options.rows)
+    neighbors = find_neighbors(split.X_train, 15, seed=None)
+    return Task(seed, split, neighbors, fuzzy_simplicial_set(neighbors))
+
+
+def named_split(name: str, seed: int, mnist_path: Path | None, held_out: HeldOut) -> Split:
+    """Return the data set that a name such as mixture-5000 stands for."""
     kind, _, size = name.partition("-")
     if kind == "digits":
-        split = digits(seed)
-    elif kind == "mixture":
-        split = mixture(int(size), seed)
-    elif mnist_path is None:
+        return digits(seed, held_out)
+    if kind == "mixture":
+        return mixture(int(size), seed, held_out=held_out)
+    if kind != "mnist":
+        raise SystemExit(f"--data must be digits, mixture-N or mnist-N; got {name}. Pass one.")
+    if mnist_path is None:
         raise SystemExit(f"{name} needs --mnist PATH, or NEUMAP_MNIST in the environment.")
-    else:
-        split = mnist(Path(mnist_path), int(size), seed)
-    neighbors = find_neighbors(split.X_train, 15, seed=None)
-    return split, (neighbors.indices, neighbors.distances)
+    return mnist(Path(mnist_path), int(size), seed, held_out)
 
 
-def measure(split: Split, knn: tuple[Any, Any], preset: Preset, seed: int) -> dict[str, float]:
-    """Fit once and score training and held-out rows."""
-    model = ParametricUMAP(preset=preset, random_state=seed, precomputed_knn=knn)
+def measure(task: Task, preset: Preset) -> dict[str, float]:
+    """Fit once and score training and held-out rows; the latter under names with ``test_``."""
+    split, knn = task.split, (task.neighbors.indices, task.neighbors.distances)
+    model = ParametricUMAP(preset=preset, random_state=task.seed, precomputed_knn=knn)
     model.fit(split.X_train)
     began = time.perf_counter()
     placed = model.transform(split.X_test)
@@ -137,11 +172,29 @@ def measure(split: Split, knn: tuple[Any, Any], preset: Preset, seed: int) -> di
         embedding_test=placed,
         labels_test=split.y_test,
     )
+    a, b = find_ab()
     return {
+        "seed": task.seed,
         "seconds": model.report_["training_seconds"],
         "transform_seconds": transform_seconds,
         **{name: float(value) for name, value in scores.items()},
+        "cross_entropy": float(metrics.umap_cross_entropy(model.embedding_, task.graph, a, b)),
     }
+
+
+def summarise(runs: list[dict[str, float]]) -> dict[str, dict[str, float]]:
+    """Mean, smallest and largest value of each figure over the seeds."""
+    values = {name: [run[name] for run in runs] for name in SHOWN}
+    return {
+        "mean": {name: statistics.fmean(found) for name, found in values.items()},
+        "smallest": {name: min(found) for name, found in values.items()},
+        "largest": {name: max(found) for name, found in values.items()},
+    }
+
+
+def line(row: dict[str, Any]) -> str:
+    cells = "".join(f"{row['mean'][name]:>9.3f}" for name in SHOWN)
+    return f"{row['data']:<14}{row['setting']:<34}{cells}"
 
 
 def short(name: str) -> str:
@@ -155,6 +208,7 @@ def short(name: str) -> str:
         "test_recall@15": "t.rec",
         "test_knn_accuracy": "t.5nn",
         "distance_correlation": "dcor",
+        "cross_entropy": "crossent",
     }[name]
 
 

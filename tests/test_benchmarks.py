@@ -84,6 +84,77 @@ def test_mnist_takes_a_subset_of_rows_with_their_labels(bench, tmp_path):
         bench.data.mnist(path, 51, seed=0)
 
 
+def rows_of(X):
+    return {row.tobytes() for row in X}
+
+
+def test_validation_rows_of_the_digits_are_neither_trained_on_nor_reported(bench):
+    reported, choosing = (bench.data.digits(0, rows) for rows in ("test", "validation"))
+    assert len(choosing.X_train) + len(choosing.X_test) == len(reported.X_train)
+    for rows in (choosing.X_train, choosing.X_test):
+        assert rows_of(rows) <= rows_of(reported.X_train)
+        assert not rows_of(rows) & rows_of(reported.X_test)
+    assert not rows_of(choosing.X_train) & rows_of(choosing.X_test)
+
+
+@pytest.fixture
+def numbered_mnist(tmp_path):
+    """A file of 4,000 training and 5,000 test images whose labels number them."""
+    path = tmp_path / "mnist.npz"
+    numbers = np.arange(9000)
+    images = numbers[:, None].astype(np.uint8)
+    train, test = slice(0, 4000), slice(4000, 9000)
+    np.savez(
+        path,
+        x_train=images[train],
+        y_train=numbers[train],
+        x_test=images[test],
+        y_test=numbers[test],
+    )
+    return path
+
+
+def test_validation_rows_of_mnist_are_training_images_that_were_not_chosen(bench, numbered_mnist):
+    split = bench.data.mnist(numbered_mnist, 1000, 0, "validation")
+    reported = bench.data.mnist(numbered_mnist, 1000, 0)
+    np.testing.assert_array_equal(split.y_train, reported.y_train)
+    np.testing.assert_array_equal(reported.y_test, np.arange(4000, 7000))
+    assert sorted({*split.y_train, *split.y_test}) == list(range(4000))
+    assert len(split.y_test) == 3000
+
+
+def test_where_no_training_image_is_left_mnist_validates_on_unreported_test_images(
+    bench, numbered_mnist
+):
+    split = bench.data.mnist(numbered_mnist, 4000, 0, "validation")
+    np.testing.assert_array_equal(split.y_test, np.arange(7000, 9000))
+
+
+def test_mnist_without_rows_to_validate_on_says_what_to_do(bench, tmp_path, numbered_mnist):
+    with np.load(numbered_mnist) as file:
+        arrays = {name: file[name][:3000] for name in file}
+    path = tmp_path / "short.npz"
+    np.savez(path, **arrays)
+    with pytest.raises(SystemExit, match="Train on at most 2000 rows"):
+        bench.data.mnist(path, 3000, 0, "validation")
+
+
+def test_the_mixture_draws_validation_rows_beside_the_others(bench):
+    reported, choosing = (bench.data.mixture(300, 0, 5, rows) for rows in ("test", "validation"))
+    np.testing.assert_array_equal(choosing.X_train, reported.X_train)
+    assert choosing.X_test.shape == reported.X_test.shape
+    assert not rows_of(choosing.X_test) & rows_of(reported.X_test)
+    # The same hierarchy: a row's nearest training row mostly has its label.
+    squared = ((choosing.X_test[:, None] - choosing.X_train) ** 2).sum(-1)
+    assert np.mean(choosing.y_train[squared.argmin(1)] == choosing.y_test) > 0.5
+
+
+def test_blocks_of_the_mixture_do_not_change_it(bench, monkeypatch):
+    whole = bench.data.mixture(300, 0, 5)
+    monkeypatch.setattr(bench.data, "BLOCK_ROWS", 128)
+    np.testing.assert_allclose(bench.data.mixture(300, 0, 5).X_train, whole.X_train, atol=1e-6)
+
+
 def test_stages_of_umap_learn_count_nested_neighbors_once(bench, monkeypatch):
     clock = SimpleNamespace(now=0.0, perf_counter=lambda: clock.now)
     monkeypatch.setattr(bench.methods, "time", clock)
