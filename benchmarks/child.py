@@ -17,6 +17,8 @@ from methods import METHODS, Method
 
 N_REPEATS = 5  # of transform, or fewer once this many seconds have gone:
 REPEAT_SECONDS = 5.0
+# Of neumap's own report: how neighbours were sought and what was trained on.
+REPORTED = ("neighbors", "neighbor_recall", "n_edges", "n_steps")
 
 
 def main(name: str, folder: Path, options: dict[str, Any]) -> None:
@@ -35,6 +37,8 @@ def main(name: str, folder: Path, options: dict[str, Any]) -> None:
         "bytes": {"before_fit": bytes_before, "peak": peak_bytes(), "data": X.nbytes},
         "versions": versions(method.packages),
     }
+    if hasattr(estimator, "report_"):
+        result["report"] = {name: estimator.report_.get(name) for name in REPORTED}
     embedding_test, result["transform"] = timed_transform(estimator, X_test)
     if hasattr(estimator, "encoder_"):
         result["transform"] |= encoder_rates(estimator, X)

@@ -3,9 +3,10 @@
     python benchmarks/growth.py                                   # 10,000 and 100,000 x 50
     python benchmarks/growth.py --sizes 10000 100000 1000000      # the last takes many minutes
 
-Each size of the mixture in `data.py` is fitted in a process of its own, which reports the seconds
-of each stage and its peak memory. The exponent of n in the growth of each stage is the slope of a
-line through the logarithms; 1 is proportional growth.
+Each size of the mixture in `data.py` is fitted in processes of its own, which report the seconds
+of each stage and the peak of memory. The exponent of n in the growth of a stage is the slope of a
+line through the logarithms of the medians; 1 is proportional growth. *Fit memory* is what the
+peak adds to the imports and the data; at small sizes much of it does not depend on the rows.
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ from data import mixture
 from methods import METHODS
 from processes import HERE, run_method
 from run import write
+from timing import spread
 
 STAGES = ("neighbors", "graph", "training", "fit")
+SMALLEST = 1e-3  # seconds; keeps the logarithm of a stage that takes no time
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -31,19 +34,24 @@ def main(arguments: list[str] | None = None) -> int:
         "command": " ".join(["benchmarks/growth.py", *(arguments or sys.argv[1:])]),
         "machine": machine.describe(),
         "runs": [],
+        "summary": [],
+        "exponents": {},
     }
     for size in options.sizes:
-        run = measure(size, options)
-        result["runs"].append(run)
-        if run["error"] is not None:
-            print(f"{size:,} rows failed: {run['error']}", file=sys.stderr)
-            continue
-        result["exponents"] = exponents([r for r in result["runs"] if r["error"] is None])
-        write(result, options.output)
-        print(line(run), flush=True)
-    for stage, exponent in result.get("exponents", {}).items():
+        runs = measure(size, options)
+        result["runs"] += runs
+        done = [run for run in runs if run["error"] is None]
+        if done:
+            result["summary"].append(summarise(size, done))
+            result["exponents"] = exponents(result["summary"])
+            print(line(result["summary"][-1]), flush=True)
+        write(result, options.output)  # after each size: a run that is stopped keeps its figures
+    for stage, exponent in result["exponents"].items():
         print(f"{stage} grows as n^{exponent:.2f}")
-    return 0 if all(run["error"] is None for run in result["runs"]) else 1
+    failures = [run for run in result["runs"] if run["error"] is not None]
+    for run in failures:
+        print(f"{run['rows']:,} rows failed: {run['error']}", file=sys.stderr)
+    return 1 if failures else 0
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -53,38 +61,57 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--sizes", type=int, nargs="+", default=[10_000, 100_000], metavar="N")
     add("--features", type=int, default=50)
     add("--method", choices=ours, default="neumap")
-    add("--seed", type=int, default=0)
+    add("--seed", type=int, default=0, help="of the rows; fits are unseeded, as by default")
+    add("--repeats", type=int, default=1, help="processes for each size")
     add("--timeout", type=float, default=7200, help="seconds given to each process")
     add("--output", type=Path, default=HERE / "results" / "growth.json", metavar="FILE")
     return parser.parse_args(arguments)
 
 
-def measure(size: int, options: argparse.Namespace) -> dict[str, Any]:
-    """Fit so many rows in a fresh process."""
+def measure(size: int, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Fit so many rows, each time in a fresh process."""
     split = mixture(size, options.seed, options.features)
     settings = {"random_state": None, "warm": False}
-    outcome = run_method(options.method, split, Path(sys.executable), settings, options.timeout)
-    return {"rows": size, "method": options.method, "error": outcome.error, **outcome.report}
+    outcomes = [
+        run_method(options.method, split, Path(sys.executable), settings, options.timeout)
+        for _ in range(options.repeats)
+    ]
+    known = {"rows": size, "columns": options.features, "method": options.method}
+    return [{**known, "error": outcome.error, **outcome.report} for outcome in outcomes]
 
 
-def exponents(runs: list[dict[str, Any]]) -> dict[str, float]:
-    """Slope of log seconds over log rows, per stage; nothing from a single size."""
-    if len({run["rows"] for run in runs}) < 2:
+def summarise(size: int, runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Spread of seconds and bytes over the processes of one size."""
+    sizes = [run["bytes"] for run in runs]
+    return {
+        "rows": size,
+        "n_processes": len(runs),
+        "seconds": {stage: spread(run["seconds"][stage] for run in runs) for stage in STAGES},
+        "bytes": {
+            "data": sizes[0]["data"],
+            "peak": spread(one["peak"] for one in sizes),
+            "fit": spread(one["peak"] - one["before_fit"] for one in sizes),
+        },
+    }
+
+
+def exponents(summary: list[dict[str, Any]]) -> dict[str, float]:
+    """Slope of log seconds, and of log bytes, over log rows; nothing from a single size."""
+    if len({entry["rows"] for entry in summary}) < 2:
         return {}
-    rows = np.log([run["rows"] for run in runs])
-    found = {}
-    for stage in STAGES:
-        seconds = np.log([max(run["seconds"][stage], 1e-3) for run in runs])
-        found[stage] = float(np.polyfit(rows, seconds, 1)[0])
-    return found
+    grown = {stage: [entry["seconds"][stage]["median"] for entry in summary] for stage in STAGES}
+    grown["fit memory"] = [entry["bytes"]["fit"]["median"] for entry in summary]
+    rows = np.log([entry["rows"] for entry in summary])
+    return {
+        name: float(np.polyfit(rows, np.log(np.maximum(values, SMALLEST)), 1)[0])
+        for name, values in grown.items()
+    }
 
 
-def line(run: dict[str, Any]) -> str:
-    stages = ", ".join(f"{stage} {run['seconds'][stage]:.1f} s" for stage in STAGES)
-    used = run["bytes"]["peak"] / 1e9
-    return (
-        f"{run['rows']:,} rows: {stages}; peak {used:.2f} GB, data {run['bytes']['data'] / 1e9:.2f}"
-    )
+def line(entry: dict[str, Any]) -> str:
+    stages = ", ".join(f"{stage} {entry['seconds'][stage]['median']:.1f} s" for stage in STAGES)
+    used, data = entry["bytes"]["peak"]["median"] / 1e9, entry["bytes"]["data"] / 1e9
+    return f"{entry['rows']:,} rows: {stages}; peak {used:.2f} GB, data {data:.2f}"
 
 
 if __name__ == "__main__":
