@@ -20,13 +20,12 @@ from neumap.neighbors import (
     disconnection_distance_of,
     find_neighbors,
     neighbors_from_knn,
-    query_neighbors,
 )
 from neumap.neighbors.metrics import EuclideanMetric, resolve_metric
 from neumap.neighbors.search import BackendName
 from neumap.supervision import supervise
 
-__all__ = ["Graph", "GraphSettings", "Targets", "build_graph", "neighbors_among_training_rows"]
+__all__ = ["Graph", "GraphSettings", "Targets", "build_graph"]
 
 
 @dataclass(frozen=True)
@@ -172,11 +171,3 @@ def _neighbors(matrix: Any, settings: GraphSettings, device: torch.device) -> Ne
     return find_neighbors(
         matrix, settings.n_neighbors, verbose=settings.verbose, **settings.search(matrix, device)
     )
-
-
-def neighbors_among_training_rows(
-    training: Any, new: Any, settings: GraphSettings, *, device: torch.device
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return indices and distances of the training rows nearest to each new row."""
-    n_neighbors = min(settings.n_neighbors, training.shape[0])
-    return query_neighbors(training, new, n_neighbors, **settings.search(training, device))

@@ -46,12 +46,12 @@ from neumap.estimators.graphs import (
     GraphSettings,
     Targets,
     build_graph,
-    neighbors_among_training_rows,
 )
 from neumap.estimators.landmarks import Memory, drift, remember, stack_rows
 from neumap.estimators.persistence import save_estimator
 from neumap.estimators.placement import average_neighbors, place_rows
 from neumap.estimators.presets import Budget, table_plan
+from neumap.estimators.queries import neighbors_among_training_rows
 from neumap.fuzzy import FuzzyGraph, difference, intersection, membership_to_train, union
 from neumap.keras_bridge import wrap_callbacks
 from neumap.layout import initial_positions
@@ -820,11 +820,8 @@ class UMAP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     def _neighbors_of(self, new: Validated) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Return numbers and distances of the training rows nearest to checked rows."""
-        device = resolve_device(self.device)
-        matrix = as_rows(new.X, device=device).to_matrix()
-        training = as_rows(self._raw_data, device=device).to_matrix()
         settings = self._graph_settings(self.transform_seed)
-        return neighbors_among_training_rows(training, matrix, settings, device=device)
+        return neighbors_among_training_rows(self, new.X, settings)
 
     def _need_training_rows(self, what: str) -> None:
         if not hasattr(self, "_raw_data"):

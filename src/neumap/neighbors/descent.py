@@ -69,10 +69,13 @@ class DescentBackend:
         indices, distances = self._index(rows, n_neighbors, metric).neighbor_graph
         return own_row_first(indices, distances)
 
-    def query(self, rows: Any, queries: Any, n_neighbors: int, metric: Metric) -> Found:
-        """Neighbours of each query among the rows."""
+    def build(self, rows: Any, n_neighbors: int, metric: Metric) -> Any:
+        """Index the rows for queries."""
         # A graph of few neighbours falls into pieces that a query cannot leave.
-        index = self._index(rows, min(max(n_neighbors, QUERY_NEIGHBORS), rows.shape[0]), metric)
+        return self._index(rows, min(max(n_neighbors, QUERY_NEIGHBORS), rows.shape[0]), metric)
+
+    def query(self, index: Any, queries: Any, n_neighbors: int, metric: Metric) -> Found:
+        """Neighbours of each query among the rows of the index."""
         epsilon = ANGULAR_EPSILON if metric.name in _ANGULAR else NEAR_EPSILON
         indices, distances = index.query(queries, k=n_neighbors, epsilon=epsilon)
         return indices.astype(np.int64), distances.astype(np.float32)

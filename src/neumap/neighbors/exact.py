@@ -60,6 +60,10 @@ class ExactBackend:
         """Neighbours of each row among all rows, itself first."""
         return own_row_first(*self.query(rows, rows, n_neighbors, metric))
 
+    def build(self, rows: Any, n_neighbors: int, metric: Metric) -> Any:
+        """The rows: all of them are compared."""
+        return rows
+
     def query(self, rows: Any, queries: Any, n_neighbors: int, metric: Metric) -> Found:
         """Neighbours of each query among the rows."""
         known = _known(metric)

@@ -43,10 +43,11 @@ class NeighborGraph:
 class NeighborBackend(Protocol):
     """A way to search for neighbours; its settings are the attributes of the object.
 
-    ``prepare`` turns data into the rows that the other two expect, once for each data set.
-    ``search`` answers for the rows themselves and puts each first in its own list; ``query``
-    answers for other prepared rows. Both return int64 indices and float32 distances of the
-    metric, of shape (n_queries, n_neighbors), by rising distance.
+    ``prepare`` turns data into the rows that the others expect, once for each data set.
+    ``search`` answers for the rows themselves and puts each first in its own list. ``build`` makes
+    of the rows what ``query`` looks into, once for any number of queries, and ``query`` answers
+    for other prepared rows. Answers are int64 indices and float32 distances of the metric, of
+    shape (n_queries, n_neighbors), by rising distance.
     """
 
     @property
@@ -67,8 +68,12 @@ class NeighborBackend(Protocol):
         """Neighbours of each row among all rows, itself first."""
         ...
 
-    def query(self, rows: Any, queries: Any, n_neighbors: int, metric: Metric) -> Found:
-        """Neighbours of each query among the rows."""
+    def build(self, rows: Any, n_neighbors: int, metric: Metric) -> Any:
+        """What ``query`` looks into; the rows themselves where all of them are compared."""
+        ...
+
+    def query(self, index: Any, queries: Any, n_neighbors: int, metric: Metric) -> Found:
+        """Neighbours of each query among the rows that the index was built of."""
         ...
 
 

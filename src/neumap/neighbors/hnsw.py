@@ -70,51 +70,63 @@ class HnswBackend:
 
     def search(self, rows: np.ndarray, n_neighbors: int, metric: Metric) -> Found:
         """Neighbours of each row among all rows, itself first."""
-        return own_row_first(*self.query(rows, rows, n_neighbors, metric))
+        index = self.build(rows, n_neighbors, metric)
+        return own_row_first(*self.query(index, rows, n_neighbors, metric))
+
+    def build(self, rows: np.ndarray, n_neighbors: int, metric: Metric) -> HnswIndex:
+        """Link the rows to a graph that queries walk."""
+        faiss = _faiss()
+        graph = faiss.IndexHNSWFlat(rows.shape[1], self.n_links)
+        graph.hnsw.efConstruction = self.ef_construction
+        if self.seed is not None:
+            graph.hnsw.rng = faiss.RandomGenerator(self.seed % 2**31)
+        # Threads that insert rows race for links, so a repeatable graph takes a single one.
+        with _faiss_threads(self.n_jobs if self.seed is None else 1):
+            graph.add(rows)
+        return HnswIndex(graph, rows)
 
     def query(
-        self, rows: np.ndarray, queries: np.ndarray, n_neighbors: int, metric: Metric
+        self, index: HnswIndex, queries: np.ndarray, n_neighbors: int, metric: Metric
     ) -> Found:
-        """Neighbours of each query among the rows."""
+        """Neighbours of each query among the rows of the index."""
         assert isinstance(metric, EuclideanMetric)  # prepare has refused the others
-        index = self._build(rows)
         with _faiss_threads(self.n_jobs):
-            index.hnsw.efSearch = self._sufficient_ef(index, rows, queries, n_neighbors)
-            squared, indices = index.search(queries, n_neighbors)
-        distances = np.sqrt(squared)
+            ef = self._sufficient_ef(index, queries, n_neighbors)
+            indices, distances = index.walk(queries, n_neighbors, ef)
         short = np.flatnonzero((indices < 0).any(axis=1))
         if len(short):  # heaps of duplicates can cut the graph into islands
-            found = euclidean_neighbors(rows, queries[short], n_neighbors)
+            found = euclidean_neighbors(index.rows, queries[short], n_neighbors)
             indices[short], distances[short] = found
         return indices, metric.finish(distances)
 
-    def _build(self, rows: np.ndarray) -> Any:
-        faiss = _faiss()
-        index = faiss.IndexHNSWFlat(rows.shape[1], self.n_links)
-        index.hnsw.efConstruction = self.ef_construction
-        if self.seed is not None:
-            index.hnsw.rng = faiss.RandomGenerator(self.seed % 2**31)
-        # Threads that insert rows race for links, so a repeatable graph takes a single one.
-        with _faiss_threads(self.n_jobs if self.seed is None else 1):
-            index.add(rows)
-        return index
-
-    def _sufficient_ef(
-        self, index: Any, rows: np.ndarray, queries: np.ndarray, n_neighbors: int
-    ) -> int:
+    def _sufficient_ef(self, index: HnswIndex, queries: np.ndarray, n_neighbors: int) -> int:
         """Smallest candidate list that reaches the target recall on a sample of queries."""
         generator = np.random.default_rng(self.seed)
         sample = generator.choice(len(queries), size=min(128, len(queries)), replace=False)
-        exact = euclidean_neighbors(rows, queries[sample], n_neighbors)[1]
+        exact = euclidean_neighbors(index.rows, queries[sample], n_neighbors)[1]
         ef = max(self.ef_search, 2 * n_neighbors)
         while ef < self.max_ef_search:
-            index.hnsw.efSearch = ef
-            found = np.sqrt(index.search(queries[sample], n_neighbors)[0])
+            found = index.walk(queries[sample], n_neighbors, ef)[1]
             if found_share(found, exact) >= self.target_recall:
                 break
             ef *= 2
         logger.debug("HNSW search holds %d candidates", ef)
         return ef
+
+
+@dataclass(frozen=True)
+class HnswIndex:
+    """A faiss graph and the rows it links, as the metric prepared them."""
+
+    graph: Any
+    rows: np.ndarray
+
+    def walk(self, queries: np.ndarray, n_neighbors: int, ef: int) -> Found:
+        """Euclidean neighbours with `ef` candidates held; -1 where too few were met."""
+        # Handed over at each call: set on the graph, it would reach searches of other threads.
+        held = _faiss().SearchParametersHNSW(efSearch=ef)
+        squared, indices = self.graph.search(queries, n_neighbors, params=held)
+        return indices, np.sqrt(squared)
 
 
 def found_share(distances: np.ndarray, exact: np.ndarray) -> float:

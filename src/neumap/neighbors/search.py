@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import warnings
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -28,7 +29,7 @@ from neumap.neighbors.precomputed import neighbors_from_distances, query_from_di
 from neumap.neighbors.rows import is_sparse
 from neumap.neighbors.sparse import SparseBackend
 
-__all__ = ["find_neighbors", "query_neighbors"]
+__all__ = ["NeighborIndex", "find_neighbors", "query_neighbors"]
 
 logger = logging.getLogger(__name__)
 
@@ -161,21 +162,73 @@ def query_neighbors(  # noqa: PLR0913 - the arguments of find_neighbors
     >>> indices.tolist()
     [[0]]
     """
-    train, new = _as_rows(X_train), _as_rows(X_new)
-    k = _fitting_n_neighbors(n_neighbors, train.shape[0])
-    wanted = train.shape[0] if metric == "precomputed" else train.shape[1]
-    if new.shape[1] != wanted:
-        raise ValueError(
-            f"New rows must have {wanted} columns, as the training rows; got {new.shape[1]}. "
-            "Select the same columns in the same order."
-        )
-    if metric == "precomputed":
-        return query_from_distances(new, k)
-    chosen = resolve_metric(metric, metric_kwds)
-    search = _resolve_backend(
-        backend, train, new.shape[0], chosen, device=str(device), n_jobs=n_jobs, seed=seed
+    index = NeighborIndex(
+        X_train,
+        metric=metric,
+        metric_kwds=metric_kwds,
+        backend=backend,
+        n_jobs=n_jobs,
+        seed=seed,
+        device=device,
     )
-    return search.query(search.prepare(train, chosen), search.prepare(new, chosen), k, chosen)
+    return index.query(X_new, n_neighbors)
+
+
+class NeighborIndex:
+    """Training rows that are asked for neighbours of new rows again and again.
+
+    What a search needs to build (a graph, trees, rows mapped by the metric) is built at the first
+    query that needs it and serves all later ones; :func:`query_neighbors` asks once.
+
+    Parameters
+    ----------
+    X_train, metric, metric_kwds, backend, n_jobs, seed, device
+        As for ``query_neighbors``.
+
+    Examples
+    --------
+    >>> index = NeighborIndex(np.eye(3))
+    >>> index.query(np.array([[0.9, 0.0, 0.0]]), 1)[0].tolist()
+    [[0]]
+    """
+
+    def __init__(  # noqa: PLR0913 - the arguments of query_neighbors
+        self,
+        X_train: Any,
+        *,
+        metric: MetricLike = "euclidean",
+        metric_kwds: dict[str, Any] | None = None,
+        backend: BackendName | NeighborBackend = "auto",
+        n_jobs: int = -1,
+        seed: int | None = 0,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        self.rows = _as_rows(X_train)
+        # Distances are read off the new rows, so there is no metric to resolve.
+        self.metric = None if metric == "precomputed" else resolve_metric(metric, metric_kwds)
+        self._choose = partial(
+            _resolve_backend, backend, device=str(device), n_jobs=n_jobs, seed=seed
+        )
+        self._built: dict[tuple[str, int], Any] = {}
+
+    def query(self, X_new: Any, n_neighbors: int) -> Found:
+        """Find the training rows nearest to each new row; see :func:`query_neighbors`."""
+        new = _as_rows(X_new)
+        k = _fitting_n_neighbors(n_neighbors, self.rows.shape[0])
+        wanted = self.rows.shape[0 if self.metric is None else 1]
+        if new.shape[1] != wanted:
+            raise ValueError(
+                f"New rows must have {wanted} columns, as the training rows; got {new.shape[1]}. "
+                "Select the same columns in the same order."
+            )
+        if self.metric is None:
+            return query_from_distances(new, k)
+        search = self._choose(self.rows, new.shape[0], self.metric)
+        built = self._built.get((search.name, k))
+        if built is None:
+            built = search.build(search.prepare(self.rows, self.metric), k, self.metric)
+            self._built[search.name, k] = built
+        return search.query(built, search.prepare(new, self.metric), k, self.metric)
 
 
 def _as_rows(X: Any) -> Any:

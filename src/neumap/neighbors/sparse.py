@@ -78,6 +78,10 @@ class SparseBackend:
         """Neighbours of each row among all rows, itself first."""
         return own_row_first(*self.query(rows, rows, n_neighbors, metric))
 
+    def build(self, rows: SparseRows, n_neighbors: int, metric: Metric) -> SparseRows:
+        """The rows: all of them are compared."""
+        return rows
+
     def query(
         self, rows: SparseRows, queries: SparseRows, n_neighbors: int, metric: Metric
     ) -> Found:

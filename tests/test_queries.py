@@ -1,0 +1,103 @@
+"""The search for training rows near new ones is built once per fit and kept beside the model."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+
+from neumap import UMAP, ParametricUMAP
+from neumap.estimators.queries import _INDICES
+from neumap.neighbors import HnswBackend, NeighborIndex, query_neighbors
+
+X = np.random.default_rng(0).normal(size=(300, 5)).astype(np.float32)
+NEW = X[:7] + np.float32(0.2)
+# An approximate search however few rows there are, since only that builds something.
+QUICK: dict[str, Any] = {
+    "n_neighbors": 5,
+    "n_epochs": 3,
+    "random_state": 0,
+    "force_approximation_algorithm": True,
+}
+
+
+@pytest.fixture
+def built(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Numbers of rows of the indices that are built from now on."""
+    seen: list[int] = []
+    build = HnswBackend.build
+
+    def watched(self: HnswBackend, rows: Any, n_neighbors: int, metric: Any) -> Any:
+        seen.append(len(rows))
+        return build(self, rows, n_neighbors, metric)
+
+    monkeypatch.setattr(HnswBackend, "build", watched)
+    return seen
+
+
+def test_an_index_is_built_once_and_answers_as_a_single_query(built: list[int]) -> None:
+    index = NeighborIndex(X, metric="cosine", backend="hnsw")
+    answers = [index.query(NEW, 4) for _ in range(3)]
+    assert built == [300]
+    once = query_neighbors(X, NEW, 4, metric="cosine", backend="hnsw")
+    for found in answers:
+        np.testing.assert_array_equal(found[0], once[0])
+        np.testing.assert_array_equal(found[1], once[1])
+    assert index.query(NEW, 6)[0].shape == (7, 6)
+
+
+def test_transform_builds_its_index_at_the_first_call_only(built: list[int]) -> None:
+    model = UMAP(**QUICK).fit(X)
+    built.clear()
+    first, second = model.transform(NEW), model.transform(NEW)
+    assert built == [300]
+    np.testing.assert_array_equal(first, second)
+
+
+def test_confidence_builds_its_index_at_the_first_call_only(built: list[int]) -> None:
+    model = ParametricUMAP(preset="fast", **QUICK).fit(X)
+    built.clear()
+    first, second = model.confidence(NEW), model.confidence(NEW)
+    assert built == [300]
+    np.testing.assert_array_equal(first.score, second.score)
+
+
+def test_a_new_fit_an_update_and_other_settings_build_anew(built: list[int]) -> None:
+    model = UMAP(**QUICK).fit(X)
+    model.transform(NEW)
+    other = UMAP(**QUICK).fit(X[:200] + 1)
+    expected = other.transform(NEW)
+    np.testing.assert_array_equal(model.fit(X[:200] + 1).transform(NEW), expected)
+    model.update(X[200:])
+    built.clear()
+    model.transform(NEW)
+    assert built == [300]
+    model.set_params(metric="cosine").transform(NEW)
+    assert built == [300, 300]
+
+
+def test_no_copy_and_no_attribute_holds_the_index(built: list[int]) -> None:
+    model = UMAP(**QUICK).fit(X)
+    before, size = dict(vars(model)), len(pickle.dumps(model))
+    placed = model.transform(NEW)
+    assert vars(model).keys() == before.keys()
+    assert len(pickle.dumps(model)) == size
+    built.clear()
+    for again in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        np.testing.assert_array_equal(again.transform(NEW), placed)
+    assert built == [300, 300]
+
+
+def test_the_index_goes_with_the_model() -> None:
+    model = UMAP(**QUICK).fit(X)
+    model.transform(NEW)
+    assert model in _INDICES
+    gc.collect()
+    n_held = len(_INDICES)
+    del model
+    gc.collect()
+    assert len(_INDICES) == n_held - 1
