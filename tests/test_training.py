@@ -751,10 +751,21 @@ def test_noise_has_its_scale_and_depends_on_the_seed() -> None:
 
 
 def test_noise_of_two_seeds_shares_no_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(noise, "SPARE_NUMBERS", 10)  # nearly all of the drawn numbers are read
+    monkeypatch.setattr(noise, "SPARE_NUMBERS", noise.ALIGNMENT)  # one place to read from
     first, again, other = (InputNoise(0.25, seed).add_(torch.zeros(100, 10)) for seed in (0, 0, 1))
-    assert torch.isin(first, again).all()
+    assert torch.equal(first, again)
     assert torch.isin(first, other).sum() < 10
+
+
+def test_noise_reaches_every_direction_alike() -> None:
+    """One step mixes few directions; over steps a row's noise is white."""
+    source = InputNoise(0.5, seed=0)
+    drawn = torch.cat([source.add_(torch.zeros(64, 100)) for _ in range(400)])
+    spectrum = torch.linalg.eigvalsh(drawn.T @ drawn / len(drawn)) / 0.5**2
+    assert spectrum.min() > 0.6
+    assert spectrum.max() < 1.5
+    _, *singular = torch.linalg.svdvals(source.add_(torch.zeros(64, 100)))
+    assert singular[noise.DIRECTIONS] < 1e-3 * singular[0]  # what makes it cheap
 
 
 def test_noise_reaches_the_encoder_alone() -> None:

@@ -18,7 +18,15 @@ from neumap.losses.terms import Softening, UmapTerm
 from neumap.neighbors import find_neighbors
 from neumap.networks import MLP
 from neumap.sampling import EdgeSampler
-from neumap.training import AutogradStep, EncoderEmbedder, Plan, embedders, loop, train
+from neumap.training import (
+    AutogradStep,
+    EncoderEmbedder,
+    Plan,
+    SpareDimensions,
+    embedders,
+    loop,
+    train,
+)
 from neumap.training.mlp_step import MLPStep, _relu_, _through_relu_
 from neumap.training.noise import InputNoise
 
@@ -307,3 +315,35 @@ def test_training_sees_weights_that_relu_hides() -> None:
             seed=0,
             callbacks=[Spoil()],
         )
+
+
+# --- spare dimensions ---
+
+
+def with_spare(network: MLP, rows: RowStore) -> EncoderEmbedder:
+    torch.manual_seed(7)
+    spare = SpareDimensions(network.hidden[-1], n_spare=2, until=0.5)
+    nn.init.normal_(spare.layer.bias, std=0.1)
+    return EncoderEmbedder(network, rows, spare=spare)
+
+
+@pytest.mark.parametrize("progress", [0.0, 0.3, 0.5, 0.9])
+def test_gradients_with_spare_dimensions(progress: float) -> None:
+    embedder = with_spare(mlp((16, 8)), DenseRows(data()))
+    fast, plain = MLPStep(embedder, TERM, torch.float32), AutogradStep(embedder, [TERM])
+    found, expected = (gradients(step, indices(), progress) for step in (fast, plain))
+    assert len(found) == len(expected) == (8 if progress < 0.5 else 6)
+    rounding = 1e-6 * max(e.abs().max() for e in expected)
+    for f, e in zip(found, expected, strict=True):
+        assert (f - e).abs().max() <= 1e-5 * e.abs().max() + rounding
+
+
+def test_spare_dimensions_count_first_and_not_in_the_end() -> None:
+    network, rows = mlp((16, 8)), DenseRows(data())
+    with_them, without = with_spare(network, rows), EncoderEmbedder(network, rows)
+    for progress, same in ((0.0, False), (0.49, False), (0.5, True), (1.0, True)):
+        losses = [
+            MLPStep(embedder, TERM, torch.float32)(indices(), progress)["loss"]
+            for embedder in (with_them, without)
+        ]
+        assert torch.equal(*losses) == same, progress

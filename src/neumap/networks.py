@@ -174,12 +174,16 @@ class MLP(nn.Module):
             x = x + y if self.residual and x.shape == y.shape else y
         return x
 
+    def place(self, features: Tensor) -> Tensor:
+        """Apply the last layer, (batch, hidden[-1]) to (batch, n_outputs)."""
+        # Under autocast the hidden layers may be bfloat16; eight bits would quantise the map.
+        with torch.autocast(features.device.type, enabled=False):
+            y: Tensor = self.layers[-1](features.to(self._last_dtype))
+        return y
+
     def forward(self, rows: Tensor) -> Tensor:
         """Map rows (batch, ...) to outputs (batch, n_outputs) or (batch, *output_shape)."""
-        features = self.features(rows)
-        # Under autocast the hidden layers may be bfloat16; eight bits would quantise the map.
-        with torch.autocast(rows.device.type, enabled=False):
-            y: Tensor = self.layers[-1](features.to(self._last_dtype))
+        y = self.place(self.features(rows))
         return y if self.output_shape is None else y.reshape(len(rows), *self.output_shape)
 
 
@@ -273,12 +277,15 @@ class ConvEncoder(nn.Module):
             x = torch.relu(convolution(x))
         return torch.relu(self.dense(x.flatten(1)))
 
-    def forward(self, rows: Tensor) -> Tensor:
-        """Map images (batch, *dims) to (batch, n_outputs)."""
-        features = self.features(rows)
-        with torch.autocast(rows.device.type, enabled=False):  # as in MLP
+    def place(self, features: Tensor) -> Tensor:
+        """Apply the last layer, (batch, hidden) to (batch, n_outputs)."""
+        with torch.autocast(features.device.type, enabled=False):  # as in MLP
             y: Tensor = self.output(features.to(self.output.weight.dtype))
         return y
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Map images (batch, *dims) to (batch, n_outputs)."""
+        return self.place(self.features(rows))
 
 
 class ConvDecoder(nn.Module):

@@ -15,10 +15,16 @@ from neumap.data.moments import sample_rows
 from neumap.estimators.checks import short_text
 from neumap.keras_bridge import as_module, is_keras_model
 from neumap.networks import MLP, ConvDecoder, ConvEncoder, RowForm, Standardize
-from neumap.training import InputNoise
+from neumap.training import InputNoise, SpareDimensions
 from neumap.training.embedders import evaluating
 
-__all__ = ["copy_network", "input_noise", "prepare_decoder", "prepare_encoder"]
+__all__ = [
+    "copy_network",
+    "input_noise",
+    "prepare_decoder",
+    "prepare_encoder",
+    "spare_dimensions",
+]
 
 ENCODER_NAMES = ("mlp", "residual", "conv")
 
@@ -178,6 +184,17 @@ def input_noise(encoder: nn.Module, relative: float, seed: int) -> InputNoise | 
     if not isinstance(front, Standardize) or relative == 0.0:
         return None
     return InputNoise(relative * float(front.scale), seed)
+
+
+def spare_dimensions(encoder: nn.Module, n_spare: int, seed: int) -> SpareDimensions | None:
+    """Return spare dimensions for a network whose features can be read; none for others."""
+    if n_spare == 0 or not isinstance(encoder, MLP | ConvEncoder):
+        return None
+    last = encoder.layers[-1] if isinstance(encoder, MLP) else encoder.output
+    assert isinstance(last, nn.Linear)
+    with torch_seeded(seed, "spare dimensions"):
+        spare = SpareDimensions(last.in_features, n_spare)
+    return spare.to(last.weight.device)
 
 
 def _standardize_input(module: nn.Module, rows: RowStore, seed: int) -> None:

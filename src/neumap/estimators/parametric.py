@@ -21,7 +21,12 @@ from neumap.callbacks import Callback
 from neumap.data import RowStore, Validated, as_rows
 from neumap.estimators.checks import check_batch_size, check_switches
 from neumap.estimators.confidence import Confidence, Signs, compare, measure_signs, steepness
-from neumap.estimators.encoders import input_noise, prepare_decoder, prepare_encoder
+from neumap.estimators.encoders import (
+    input_noise,
+    prepare_decoder,
+    prepare_encoder,
+    spare_dimensions,
+)
 from neumap.estimators.fitting import (
     Fit,
     check_positions,
@@ -49,7 +54,7 @@ from neumap.losses.reconstruction import ReconstructionTerm, validation_loss
 from neumap.losses.terms import Term, UmapTerm
 from neumap.networks import MLP, ConvEncoder
 from neumap.propagation import spread_labels
-from neumap.training import Embedder, EncoderEmbedder, Plan
+from neumap.training import Embedder, EncoderEmbedder, Plan, SpareDimensions
 from neumap.training.embedders import encode_rows
 from neumap.training.loop import Validation
 
@@ -470,7 +475,8 @@ class ParametricUMAP(UMAP):
             preset = self._preset()
             network = self._network(fit)
             noise = input_noise(network, preset.noise(fit.rows.n_rows), fit.seed)
-            embedder: Embedder = EncoderEmbedder(network, fit.rows, noise)
+            spare = self._spare_dimensions(fit, network)
+            embedder: Embedder = EncoderEmbedder(network, fit.rows, noise, spare)
             umap = UmapTerm(self._kernel(), preset.softening, preset.n_partners)
             alone = fit.memory is not None and fit.memory.alone
             terms: list[Term] = [] if alone else [umap]
@@ -478,6 +484,13 @@ class ParametricUMAP(UMAP):
         else:
             embedder, terms = super()._trained_parts(fit)
         return embedder, [*terms, *self._extra_terms(fit, embedder)]
+
+    def _spare_dimensions(self, fit: Fit, network: nn.Module) -> SpareDimensions | None:
+        """Lend dimensions to a network that starts from scratch; others have found their map."""
+        starts_anew = self.encoder is None or isinstance(self.encoder, str)
+        if not starts_anew or fit.memory is not None:
+            return None
+        return spare_dimensions(network, self._preset().n_spare, fit.seed)
 
     def _network(self, fit: Fit) -> nn.Module:
         if fit.memory is not None and fit.memory.encoder is not None:

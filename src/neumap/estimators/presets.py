@@ -51,6 +51,9 @@ class Preset:
     input_noise : float
         Standard deviation of the noise on training inputs at 10,000 rows, relative to the
         standard deviation of the data along their first principal component; see :meth:`noise`.
+    n_spare : int
+        Dimensions lent to the map for the first half of a training from scratch; see
+        :class:`~neumap.training.SpareDimensions`. For networks that the package builds.
     """
 
     hidden: tuple[int, ...]
@@ -61,6 +64,7 @@ class Preset:
     n_partners: int = 16
     repulsion: float = 2.0
     input_noise: float = 0.03
+    n_spare: int = 2
 
     def noise(self, n_rows: int) -> float:
         """Return the noise for this many rows: the fewer, the more there is to smooth over."""

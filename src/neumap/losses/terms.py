@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import torch
 from torch import Tensor, nn
 
 from neumap.losses.umap import Kernel, umap_cross_entropy
@@ -31,12 +32,23 @@ class Batch:
         Positions, differentiable.
     progress : float
         Share of the training that is done, 0 to 1.
+    spare : Tensor of shape (2 n_edges, n_spare) or None
+        Positions in dimensions that the finished map does not have, while the training lends some.
+        Distances along edges and between negatives count them; nothing else does.
     """
 
     indices: Tensor
     rows: Tensor | None
     coordinates: Tensor
     progress: float
+    spare: Tensor | None = None
+
+    @property
+    def wide_coordinates(self) -> Tensor:
+        """Positions in all dimensions, those of the map first."""
+        if self.spare is None:
+            return self.coordinates
+        return torch.cat([self.coordinates, self.spare], dim=1)
 
     @property
     def n_edges(self) -> int:
@@ -101,7 +113,7 @@ class UmapTerm:
     def __call__(self, batch: Batch) -> Tensor:
         """Return the cross entropy of the batch."""
         return umap_cross_entropy(
-            batch.coordinates,
+            batch.wide_coordinates,
             self.kernel,
             eps=self.softening(batch.progress),
             n_partners=self.n_partners,

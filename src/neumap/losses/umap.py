@@ -123,24 +123,19 @@ def _repel(
     coordinates: Tensor, kernel: Kernel, eps: float, n_partners: int, gradient: Tensor
 ) -> Tensor:
     """Mean repulsion of cyclic partners times its weight; its gradient is added to `gradient`."""
-    n_rows = coordinates.shape[0]
-    differences = []  # per component: (n_partners, n_rows)
-    for component in coordinates.unbind(1):
-        around = torch.cat([component, component[:n_partners]])
-        shifted = around.as_strided((n_partners, n_rows), (1, 1), around.storage_offset() + 1)
-        differences.append(component - shifted)
-    squared = differences[0].square()
-    for difference in differences[1:]:
-        squared.addcmul_(difference, difference)
-    squared.clamp_min_(SMALLEST_SQUARED_DISTANCE)
+    n_rows, n_components = coordinates.shape
+    around = torch.cat([coordinates, coordinates[:n_partners]]).t().contiguous()
+    width = n_rows + n_partners
+    shifted = around.as_strided((n_components, n_partners, n_rows), (width, 1, 1), 1)
+    difference = around[:, None, :n_rows] - shifted  # (n_components, n_partners, n_rows)
+    squared = difference.square().sum(0).clamp_min_(SMALLEST_SQUARED_DISTANCE)
     s = _scaled_power(squared, kernel)
     u = s + eps
     weight = kernel.repulsion / (n_partners * n_rows)
     loss = torch.log1p(u.reciprocal()).sum() * weight
     slope = s.mul_(-2.0 * kernel.b * weight).div_(squared).div_(u.mul_(1.0 + u))
-    for axis, difference in enumerate(differences):
-        force = difference.mul_(slope)
-        gradient[:, axis] += force.sum(0) - _returned_to_partners(force)
+    force = difference.mul_(slope)
+    gradient += (force.sum(1) - _returned_to_partners(force)).t()
     return loss
 
 
@@ -152,20 +147,23 @@ def _scaled_power(squared: Tensor, kernel: Kernel) -> Tensor:
 def _returned_to_partners(force: Tensor) -> Tensor:
     """Sum, for each row, the forces that the rows before it exert on it.
 
-    ``force[k, r]`` acts back on row ``r + k + 1``. Written into rows padded with zeros and read
+    ``force[:, k, r]`` acts back on row ``r + k + 1``. Written into rows padded with zeros and read
     with a stride one short of the row length, the entries that belong to one partner stand
     in one column.
     """
-    n_partners, n_rows = force.shape
+    n_components, n_partners, n_rows = force.shape
     width = n_rows + n_partners
-    padded = force.new_zeros(n_partners * width)
-    padded.view(n_partners, width)[:, :n_rows] = force
-    skewed = padded.as_strided((n_partners, width), (width - 1, 1))  # column c: partner c + 1
-    sums = skewed.sum(0)  # (n_rows + n_partners,)
-    returned = torch.empty_like(sums[:n_rows])
-    returned[1:] = sums[: n_rows - 1]
-    returned[0] = sums[n_rows - 1]
-    returned[1 : n_partners + 1] += sums[n_rows:][:n_partners]
+    padded = force.new_zeros(n_components, n_partners, width)
+    padded[:, :, :n_rows] = force
+    # Column c of the skewed view holds what acts on row c + 1.
+    skewed = padded.as_strided(
+        (n_components, n_partners, width), (n_partners * width, width - 1, 1)
+    )
+    sums = skewed.sum(1)  # (n_components, n_rows + n_partners)
+    returned = torch.empty_like(force[:, 0])
+    returned[:, 1:] = sums[:, : n_rows - 1]
+    returned[:, 0] = sums[:, n_rows - 1]
+    returned[:, 1 : n_partners + 1] += sums[:, n_rows : n_rows + n_partners]
     return returned
 
 

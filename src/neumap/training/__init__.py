@@ -11,6 +11,7 @@ from neumap.training.loop import TrainingDivergedError, train
 from neumap.training.noise import InputNoise
 from neumap.training.optimizers import optimizer_factory
 from neumap.training.plan import Plan
+from neumap.training.spare import SpareDimensions
 from neumap.training.steps import AutogradStep, Step, choose_step
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "EncoderEmbedder",
     "InputNoise",
     "Plan",
+    "SpareDimensions",
     "Step",
     "TableEmbedder",
     "TrainingDivergedError",

@@ -6,7 +6,7 @@ train.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -17,8 +17,9 @@ from torch.nn import functional
 
 from neumap._device import fast_dtype
 from neumap.data import RowStore
-from neumap.networks import MLP, Standardize
+from neumap.networks import MLP, ConvEncoder, Standardize
 from neumap.training.noise import InputNoise
+from neumap.training.spare import SpareDimensions
 
 __all__ = ["Embedder", "EncoderEmbedder", "TableEmbedder", "encode_rows", "evaluating"]
 
@@ -96,13 +97,23 @@ class EncoderEmbedder(nn.Module):
     noise : InputNoise, optional
         Added to the inputs of the encoder by :meth:`locate`, in units of the rows in the form in
         which the encoder reads them.
+    spare : SpareDimensions, optional
+        More dimensions, for :meth:`locate_wide`. Only for encoders of the package, which give
+        away the features that they place.
     """
 
-    def __init__(self, encoder: nn.Module, rows: RowStore, noise: InputNoise | None = None) -> None:
+    def __init__(
+        self,
+        encoder: nn.Module,
+        rows: RowStore,
+        noise: InputNoise | None = None,
+        spare: SpareDimensions | None = None,
+    ) -> None:
         super().__init__()
         self.encoder = encoder
         self.rows = rows
         self.noise = noise
+        self.spare = spare
         # The package's MLP keeps its last layer in float32; other networks decide themselves. Not
         # convolutions: torch 2.13 returns garbage for some bfloat16 weight gradients on CPUs.
         self.mixed = isinstance(encoder, MLP) and fast_dtype(rows.device) == torch.bfloat16
@@ -119,16 +130,35 @@ class EncoderEmbedder(nn.Module):
         coordinates are gathered instead.
         """
         inputs = self.rows.gather(indices)
-        if len(indices) < self.n_rows:
-            return inputs, self._encode(inputs)
-        everything = torch.arange(self.n_rows, device=indices.device)
-        return inputs, self._encode(self.rows.gather(everything)).index_select(0, indices)
+        return inputs, self._each_once(self.encoder, inputs, indices)
 
-    def _encode(self, inputs: Tensor) -> Tensor:
+    def locate_wide(self, indices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Gather and encode rows; return inputs, coordinates and spare coordinates."""
+        inputs = self.rows.gather(indices)
+        wide = self._each_once(self._place_wide, inputs, indices)
+        n_spare = self.spare.n_spare if self.spare is not None else 0
+        return inputs, wide[:, : wide.shape[1] - n_spare], wide[:, wide.shape[1] - n_spare :]
+
+    def _place_wide(self, seen: Tensor) -> Tensor:
+        assert isinstance(self.encoder, MLP | ConvEncoder)
+        assert self.spare is not None
+        features = self.encoder.features(seen)
+        with torch.autocast(features.device.type, enabled=False):
+            spare = self.spare(features)
+        return torch.cat([self.encoder.place(features), spare], dim=1)
+
+    def _each_once(
+        self, place: Callable[[Tensor], Tensor], inputs: Tensor, indices: Tensor
+    ) -> Tensor:
+        if len(indices) < self.n_rows:
+            return self._encode(place, inputs)
+        everything = torch.arange(self.n_rows, device=indices.device)
+        return self._encode(place, self.rows.gather(everything)).index_select(0, indices)
+
+    def _encode(self, place: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
         seen = inputs if self.noise is None else self.noise.add_(self._as_read(inputs))
         with torch.autocast(seen.device.type, dtype=torch.bfloat16, enabled=self.mixed):
-            coordinates: Tensor = self.encoder(seen)
-        return coordinates
+            return place(seen)
 
     def _as_read(self, inputs: Tensor) -> Tensor:
         """Return a copy of the rows in the encoder's form; reading this again changes nothing."""

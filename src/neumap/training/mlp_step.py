@@ -1,13 +1,15 @@
 """The training step of a plain MLP written by hand: the same arithmetic without an autograd graph.
 
 It computes what :class:`~neumap.training.steps.AutogradStep` computes for an :class:`MLP` encoder
-and the UMAP term alone. What it saves: the graph and its small kernels, and, where the processor
-multiplies bfloat16 tiles in hardware, most of the matrix time: rows, hidden layers and their
-gradients are bfloat16 there. The last layer, the coordinates, the loss and the optimiser's
-weights stay float32, since eight significant bits would quantise the map.
+and the UMAP term alone. What it saves: the graph and its small kernels, fresh memory at every
+product, and, where the processor multiplies bfloat16 tiles in hardware, most of the matrix time:
+rows, hidden layers and their gradients are bfloat16 there. The last layer, the coordinates, the
+loss and the optimiser's weights stay float32, since eight significant bits would quantise the map.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -47,7 +49,9 @@ class MLPStep:
         self.embedder = embedder
         self.term = term
         self.dtype = fast_dtype(embedder.rows.device) if dtype is None else dtype
-        self.layers: list[nn.Linear] = list(encoder.layers)  # type: ignore[arg-type]
+        layers: list[nn.Linear] = list(encoder.layers)  # type: ignore[arg-type]
+        self._last = layers[-1]
+        self._hidden = _HiddenLayers(layers[:-1], self.dtype)
         self._gather = _row_source(embedder.rows, encoder.standardize, self.dtype)
         self._noise = None
         if embedder.noise is not None:  # rows are standardised here, the noise is in their units
@@ -79,49 +83,110 @@ class MLPStep:
         )
 
     def parameters(self) -> list[nn.Parameter]:
-        """The weights and biases of the encoder."""
-        return list(self.embedder.encoder.parameters())
+        """The weights and biases of the encoder, and of spare dimensions if there are any."""
+        return list(self.embedder.parameters())
 
     def __call__(self, indices: Tensor, progress: float) -> dict[str, Tensor]:
         """Leave fresh gradients in the parameters; return detached scalars by name."""
         with torch.no_grad():
-            weights = [layer.weight.to(self.dtype) for layer in self.layers[:-1]]
-            inputs = self._gather(indices)
+            inputs = self._gather(indices, self._hidden.input_buffer(len(indices)))
             if self._noise is not None:
                 self._noise.add_(inputs)
-            activations, coordinates = self._forward(inputs, weights)
+            features = self._hidden.forward(inputs).float()  # (batch, hidden[-1])
+            share = self._spare_share(progress)
+            weight, bias = self._last_layer(share)
             forces = umap_forces(
-                coordinates,
+                torch.addmm(bias, features, weight.t()),
                 self.term.kernel,
                 self.term.softening(progress),
                 self.term.n_partners,
             )
-            self._backward(forces.gradient, activations, weights)
+            self._store_last(forces.gradient, features, share)
+            self._hidden.backward(forces.gradient.to(self.dtype) @ weight.to(self.dtype))
         loss = forces.attraction + forces.repulsion
         return {"loss": loss, self.term.name: loss}
 
-    def _forward(self, inputs: Tensor, weights: list[Tensor]) -> tuple[list[Tensor], Tensor]:
-        """Return the input of every layer, and the coordinates."""
-        activations = [inputs]  # (batch, width) each
-        for layer, weight in zip(self.layers, weights, strict=False):
-            bias = layer.bias.to(self.dtype)
-            activations.append(_relu_(torch.addmm(bias, activations[-1], weight.t())))
-        last = self.layers[-1]
-        return activations, torch.addmm(last.bias, activations[-1].float(), last.weight.t())
+    def _spare_share(self, progress: float) -> float:
+        spare = self.embedder.spare
+        return 0.0 if spare is None else spare.share(progress)
 
-    def _backward(self, gradient: Tensor, activations: list[Tensor], weights: list[Tensor]) -> None:
-        """Send the gradient at the coordinates down through the layers."""
-        last = self.layers[-1]
-        _store(last, gradient, activations[-1].float())
-        flowing = gradient.to(self.dtype) @ last.weight.to(self.dtype)  # (batch, hidden[-1])
-        for depth in range(len(weights) - 1, -1, -1):
-            flowing = _through_relu_(flowing, activations[depth + 1])
-            _store(self.layers[depth], flowing, activations[depth])
-            if depth:
-                flowing = flowing @ weights[depth]
+    def _last_layer(self, share: float) -> tuple[Tensor, Tensor]:
+        """Return weight and bias of the layer that gives all coordinates."""
+        weight, bias = self._last.weight, self._last.bias
+        if share == 0.0:
+            return weight, bias
+        assert self.embedder.spare is not None
+        return self.embedder.spare.widen(weight, bias, share)
+
+    def _store_last(self, gradient: Tensor, features: Tensor, share: float) -> None:
+        """Write the gradients of the last layer, and of the spare one beside it."""
+        of_weight, of_bias = gradient.t() @ features, gradient.sum(0)
+        n_components = len(self._last.bias)
+        self._last.weight.grad, self._last.bias.grad = (
+            of_weight[:n_components],
+            of_bias[:n_components],
+        )
+        if self.embedder.spare is not None:
+            layer = self.embedder.spare.layer
+            layer.weight.grad = of_weight[n_components:] * share if share else None
+            layer.bias.grad = of_bias[n_components:] * share if share else None
 
     def finish(self) -> None:
         """Nothing is kept elsewhere: the optimiser works on the encoder's own parameters."""
+
+
+class _HiddenLayers:
+    """Linear layers with ReLU, forward and backward, in memory that is set aside once.
+
+    Weights and gradients are held in the dtype of the products beside the float32 ones that the
+    optimiser sees, and move between the two in one call each.
+    """
+
+    def __init__(self, layers: Sequence[nn.Linear], dtype: torch.dtype) -> None:
+        self.dtype = dtype
+        self.parameters = [p for layer in layers for p in (layer.weight, layer.bias)]
+        self.gradients = [torch.zeros_like(p) for p in self.parameters]
+        self.is_compact = dtype != torch.float32
+        self.compact = [torch.empty_like(p, dtype=dtype) for p in self.parameters * self.is_compact]
+        self.compact_gradients = [torch.empty_like(c) for c in self.compact]
+        self._buffers: list[Tensor] = []
+
+    def input_buffer(self, n_rows: int) -> Tensor:
+        """Return memory for the rows of a batch, (n_rows, n_inputs)."""
+        if not self._buffers or len(self._buffers[0]) != n_rows:
+            first, *_ = weights = self.parameters[::2]
+            widths = [first.shape[1], *(len(weight) for weight in weights)]
+            empty = [first.new_empty(n_rows, width, dtype=self.dtype) for width in widths]
+            self._buffers = empty
+            self._flowing = [torch.empty_like(buffer) for buffer in empty[1:-1]]
+        return self._buffers[0]
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the last layer's output for inputs (batch, n_inputs), a buffer."""
+        if self.is_compact:
+            torch._foreach_copy_(self.compact, self.parameters)
+        numbers = self.compact if self.is_compact else self.parameters
+        self._inputs = [inputs, *self._buffers[1:]]  # of every layer, and the output of the last
+        self._weights = numbers[::2]
+        for depth, (weight, bias) in enumerate(zip(numbers[::2], numbers[1::2], strict=True)):
+            output = self._inputs[depth + 1]
+            torch.addmm(bias, self._inputs[depth], weight.t(), out=output)
+            _relu_(output)
+        return self._inputs[-1]
+
+    def backward(self, flowing: Tensor) -> None:
+        """Send the gradient at the output down; leave every parameter's in its ``grad``."""
+        gradients = self.compact_gradients if self.is_compact else self.gradients
+        for depth in range(len(self._weights) - 1, -1, -1):
+            _through_relu_(flowing, self._inputs[depth + 1])
+            torch.mm(flowing.t(), self._inputs[depth], out=gradients[2 * depth])
+            torch.sum(flowing, 0, out=gradients[2 * depth + 1])
+            if depth:
+                flowing = torch.mm(flowing, self._weights[depth], out=self._flowing[depth - 1])
+        if self.is_compact:
+            torch._foreach_copy_(self.gradients, self.compact_gradients)
+        for parameter, gradient in zip(self.parameters, self.gradients, strict=True):
+            parameter.grad = gradient
 
 
 def _is_plain_linear(layer: nn.Module) -> bool:
@@ -143,12 +208,6 @@ def _is_watched(module: nn.Module) -> bool:
         or module._backward_hooks
         or module._backward_pre_hooks
     )
-
-
-def _store(layer: nn.Linear, gradient: Tensor, inputs: Tensor) -> None:
-    """Write the gradients of a layer's weight and bias."""
-    layer.weight.grad = (gradient.t() @ inputs).to(layer.weight.dtype)
-    layer.bias.grad = gradient.sum(0).to(layer.bias.dtype)
 
 
 # ReLU on the bits of a float read as a signed integer: the sign bit is the same in both, so a
@@ -179,9 +238,9 @@ class _Standardized:
         self.standardize = standardize
         self.dtype = dtype
 
-    def __call__(self, indices: Tensor) -> Tensor:
+    def __call__(self, indices: Tensor, out: Tensor) -> Tensor:
         flat = self.standardize.form(self.rows.gather(indices).flatten(1))
-        return flat.sub_(self.standardize.mean).div_(self.standardize.scale).to(self.dtype)
+        return out.copy_(flat.sub_(self.standardize.mean).div_(self.standardize.scale))
 
 
 class _Resident:
@@ -194,8 +253,8 @@ class _Resident:
             self.table[start : start + len(part)] = standardize(part.flatten(1))
             start += len(part)
 
-    def __call__(self, indices: Tensor) -> Tensor:
-        return torch.index_select(self.table, 0, indices)
+    def __call__(self, indices: Tensor, out: Tensor) -> Tensor:
+        return torch.index_select(self.table, 0, indices, out=out)
 
 
 def _row_source(

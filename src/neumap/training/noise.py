@@ -1,12 +1,14 @@
 """Gaussian noise on a network's inputs while it trains.
 
 Noise a few per cent of the data's scale keeps a network from remembering single rows: new rows are
-placed better, training rows a little less exactly. The numbers are drawn once; each step reads
-them from another place, since drawing a batch anew would cost more than encoding it.
+placed better, training rows a little less exactly. Drawing a number per input would cost more
+than encoding the batch, and adding stored ones as much as a layer. So each row's noise is a random
+mixture of a few random directions, new ones at every step: one thin matrix product.
 """
 
 from __future__ import annotations
 
+import math
 import random
 
 import torch
@@ -16,8 +18,13 @@ from neumap._random import torch_generator
 
 __all__ = ["InputNoise"]
 
-# Numbers drawn beyond the longest batch: that many places to start reading from.
-SPARE_NUMBERS = 2**21
+# Directions mixed at one step. Over steps the noise of a row reaches every direction alike.
+DIRECTIONS = 32
+
+# Numbers drawn beyond those of one batch: that many places to start reading from, in steps that
+# keep what is read aligned.
+SPARE_NUMBERS = 2**20
+ALIGNMENT = 32
 
 
 class InputNoise:
@@ -35,17 +42,23 @@ class InputNoise:
         self.scale = scale
         self.seed = seed
         self._starts = random.Random(seed)
-        self._pool = torch.empty(0)
+        self._pools = {"mixture": torch.empty(0), "directions": torch.empty(0)}
 
     def add_(self, rows: Tensor) -> Tensor:
-        """Add noise to rows in place."""
-        n_numbers = rows.numel()
-        if self._pool.dtype != rows.dtype or len(self._pool) < n_numbers + SPARE_NUMBERS:
-            self._pool = self._draw(n_numbers + SPARE_NUMBERS, rows)
-        start = self._starts.randrange(len(self._pool) - n_numbers + 1)
-        return rows.add_(self._pool[start : start + n_numbers].view(rows.shape))
+        """Add noise to contiguous rows (batch, ...) in place."""
+        flat = rows.view(len(rows), -1)
+        mixture = self._read("mixture", (len(flat), DIRECTIONS), flat)
+        directions = self._read("directions", (DIRECTIONS, flat.shape[1]), flat)
+        flat.addmm_(mixture, directions, alpha=self.scale / math.sqrt(DIRECTIONS))
+        return rows
 
-    def _draw(self, n_numbers: int, like: Tensor) -> Tensor:
-        generator = torch_generator(self.seed, "noise", like.device)
-        drawn = torch.randn(n_numbers, generator=generator, device=like.device)
-        return drawn.mul_(self.scale).to(like.dtype)
+    def _read(self, name: str, shape: tuple[int, int], like: Tensor) -> Tensor:
+        """Return normal numbers from a random place of a pool."""
+        n_numbers = shape[0] * shape[1]
+        pool = self._pools[name]
+        if pool.dtype != like.dtype or len(pool) < n_numbers + SPARE_NUMBERS:
+            generator = torch_generator(self.seed, f"noise {name}", like.device)
+            drawn = torch.randn(n_numbers + SPARE_NUMBERS, generator=generator, device=like.device)
+            pool = self._pools[name] = drawn.to(like.dtype)
+        start = self._starts.randrange(SPARE_NUMBERS // ALIGNMENT) * ALIGNMENT
+        return pool[start : start + n_numbers].view(shape)

@@ -67,12 +67,19 @@ class AutogradStep:
         """Leave fresh gradients in the parameters; return detached scalars by name."""
         for parameter in self.parameters():
             parameter.grad = None
-        rows, coordinates = self.embedder.locate(indices)
-        batch = Batch(indices, rows, coordinates, progress)
+        batch = self._locate(indices, progress)
         values = {term.name: term(batch) for term in self.terms}
         total = sum((t.weight * values[t.name] for t in self.terms), start=torch.zeros(()))
         total.backward()  # type: ignore[no-untyped-call]
         return {"loss": total.detach(), **{k: v.detach() for k, v in values.items()}}
+
+    def _locate(self, indices: Tensor, progress: float) -> Batch:
+        spare = self.embedder.spare if isinstance(self.embedder, EncoderEmbedder) else None
+        share = 0.0 if spare is None else spare.share(progress)
+        if share == 0.0 or not isinstance(self.embedder, EncoderEmbedder):
+            return Batch(indices, *self.embedder.locate(indices), progress)
+        rows, coordinates, extra = self.embedder.locate_wide(indices)
+        return Batch(indices, rows, coordinates, progress, share * extra)
 
     def finish(self) -> None:
         """Nothing is kept elsewhere."""
