@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all check format bench bench-peers-env docs clean
+.PHONY: help setup demo test test-all check format bench bench-speed bench-peers-env docs clean
 
 help:
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -41,6 +41,12 @@ format: $(VENV)/.installed-dev ## rewrite the code in the project's format
 
 bench: $(VENV)/.installed-dev ## run the benchmarks and write their results
 	$(BIN)/python benchmarks/run.py
+
+bench-speed: $(VENV)/.installed-dev ## measure the step, transform, the cold start and growth
+	$(BIN)/python benchmarks/step_rate.py
+	$(BIN)/python benchmarks/transform_rate.py
+	$(BIN)/python benchmarks/cold_start.py
+	$(BIN)/python benchmarks/growth.py
 
 bench-peers-env: ## create .venv-peers with umap-learn and TensorFlow, for benchmarks/run.py --peers
 	$(PYTHON) -m venv .venv-peers

@@ -102,7 +102,7 @@ def numbered_mnist(tmp_path):
     """A file of 4,000 training and 5,000 test images whose labels number them."""
     path = tmp_path / "mnist.npz"
     numbers = np.arange(9000)
-    images = numbers[:, None].astype(np.uint8)
+    images = numbers[:, None].astype(np.uint8)  # one pixel, the number modulo 256
     train, test = slice(0, 4000), slice(4000, 9000)
     np.savez(
         path,
@@ -128,6 +128,7 @@ def test_where_no_training_image_is_left_mnist_validates_on_unreported_test_imag
 ):
     split = bench.data.mnist(numbered_mnist, 4000, 0, "validation")
     np.testing.assert_array_equal(split.y_test, np.arange(7000, 9000))
+    np.testing.assert_allclose(split.X_test[:, 0] * 255, split.y_test % 256, rtol=1e-6)
 
 
 def test_mnist_without_rows_to_validate_on_says_what_to_do(bench, tmp_path, numbered_mnist):

@@ -83,14 +83,16 @@ def test_products_of_a_step_are_three_per_layer_but_one(script):
 
 
 def test_shares_are_of_times_at_equal_work(script):
-    seconds = {"step": [4.0, 8.0], "products": [2.0, 2.0], "peak": [1.0, 1.0]}
+    seconds = {"step": [4.0, 8.0], "products": [2.0, 2.0], "peak": [1.0, 1.0], "machine": [0.5] * 2}
     found = script("step_rate").rates(seconds, flop=200, peak_flop=100)
     # At the peak's rate the step would take two seconds.
     assert found["share_of_peak"]["largest"] == 0.5
+    assert found["share_of_machine"]["largest"] == 0.25
     assert found["share_of_products"]["smallest"] == 0.25
     assert found["products_share_of_peak"]["median"] == 1.0
     assert found["milliseconds"]["step"]["median"] == 6000.0
     assert found["gflop_per_second"]["step"]["largest"] == pytest.approx(50e-9)
+    assert found["gflop_per_second"]["peak"]["median"] == pytest.approx(100e-9)
 
 
 def test_what_is_timed_as_a_step_trains(script):
