@@ -89,6 +89,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--dtypes", nargs="+", choices=DTYPES, default=list(DTYPES))
     add("--repeats", type=int, default=11)
     add("--calls", type=int, default=1000, help="of transform with a single row")
+    # What the allocator has left from before differs from process to process, by some MB.
+    add("--memory-repeats", type=int, default=3, help="processes for each number of rows")
     add("--output", type=Path, default=HERE / "results" / "transform_rate.json", metavar="FILE")
     add("--memory-of", nargs=2, help=argparse.SUPPRESS)  # dtype and rows, in the child
     return parser.parse_args(arguments)
@@ -172,15 +174,21 @@ def latency(seconds: list[float]) -> dict[str, float]:
 
 
 def measure_memory(dtype: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Growth in bytes for a tenth of the rows and for all, each in a fresh process."""
+    """Growth in bytes for a tenth of the rows and for all, each in fresh processes."""
     sizes = [max(1, round(share * options.rows)) for share in MEMORY_SHARES]
-    grown = [in_a_process(dtype, size, options) for size in sizes]
-    known = None not in grown
+    grown = [
+        [in_a_process(dtype, size, options) for _ in range(options.memory_repeats)]
+        for size in sizes
+    ]
+    if any(None in found for found in grown):
+        return {"dtype": dtype, "rows": sizes, "growth_bytes": None, "bytes_per_further_row": None}
+    few, all_rows = map(spread, grown)
+    further = (all_rows["median"] - few["median"]) / (sizes[1] - sizes[0])
     return {
         "dtype": dtype,
         "rows": sizes,
-        "growth_bytes": grown,
-        "bytes_per_further_row": (grown[1] - grown[0]) / (sizes[1] - sizes[0]) if known else None,
+        "growth_bytes": [few, all_rows],
+        "bytes_per_further_row": further,
     }
 
 
@@ -235,10 +243,10 @@ def single_line(entry: dict[str, Any]) -> str:
 
 
 def memory_line(entry: dict[str, Any]) -> str:
-    if None in entry["growth_bytes"]:
+    if entry["growth_bytes"] is None:
         return f"{entry['dtype']}: the peak of memory cannot be told on this system"
     cells = zip(entry["rows"], entry["growth_bytes"], strict=True)
-    grown = ", ".join(f"{rows:,} rows take {size / 1e6:.1f} MB" for rows, size in cells)
+    grown = ", ".join(f"{rows:,} rows take {size['median'] / 1e6:.1f} MB" for rows, size in cells)
     return f"{entry['dtype']}: beyond rows and result, {grown}"
 
 

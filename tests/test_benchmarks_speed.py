@@ -153,16 +153,17 @@ def test_forgetting_the_peak_of_memory(script):
 
 @pytest.mark.slow
 def test_transform_rate_writes_rates_latency_and_memory(tmp_path):
-    toy = "--rows 20000 --columns 64 --preset fast --dtypes float32 --repeats 2 --calls 20"
-    result, printed = result_of("transform_rate", tmp_path, *toy.split())
+    toy = "--rows 100000 --columns 64 --preset fast --dtypes float32 --repeats 2 --calls 20"
+    arguments = [*toy.split(), "--memory-repeats", "1"]
+    result, printed = result_of("transform_rate", tmp_path, *arguments)
     (rate,), (memory,) = result["rates"], result["memory"]
     assert 0.2 < rate["rate_against_bare"]["sliced"]["median"] < 5
     assert result["single_row"]["calls"] == 20
-    assert memory["rows"] == [2000, 20000]
+    assert memory["rows"] == [10_000, 100_000]
     if sys.platform == "linux":
-        # Flat: further rows take less than a hidden layer's 512 bytes each, which they would take
-        # if all of them were encoded at once.
-        assert memory["bytes_per_further_row"] < 512
+        # All rows encoded at once take 1,400 bytes each, several hidden layers of 512. What the
+        # allocator does not give back between slices can be up to one of them.
+        assert memory["bytes_per_further_row"] < 1024
     assert "one row" in printed
 
 
