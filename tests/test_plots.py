@@ -23,7 +23,7 @@ from matplotlib.colors import to_hex, to_rgba
 from scipy import sparse
 from sklearn.decomposition import PCA
 
-from neumap import plots
+from neumap import UMAP, ParametricUMAP, plots
 from neumap.plots import density, frame, local
 from neumap.plots.bundling import bundle
 from neumap.plots.reading import categories_of
@@ -932,6 +932,29 @@ def test_umap_plot_draws_our_fitted_object(umap_plot: types.ModuleType) -> None:
     assert umap_plot.connectivity(fitted).images
     assert umap_plot.nearest_neighbour_distribution(fitted).patches
     assert umap_plot.interactive(fitted, values=np.arange(80.0)).renderers
+
+
+@pytest.mark.slow  # numba compiles umap.plot on the first call
+@pytest.mark.reference
+@pytest.mark.filterwarnings("ignore::bokeh.util.warnings.BokehDeprecationWarning")
+@pytest.mark.parametrize("kind", [UMAP, ParametricUMAP])
+@pytest.mark.parametrize("n", [200, 4200])  # umap-learn takes another path from 4,096 rows on
+def test_umap_plot_reads_our_models(umap_plot: types.ModuleType, kind: type[UMAP], n: int) -> None:
+    X = np.random.default_rng(0).random((n, 6)).astype(np.float32)
+    fitted = kind(n_neighbors=10, n_epochs=1, random_state=0).fit(X)
+    ax = umap_plot.points(fitted, values=X[:, 0])
+    assert ax.collections or ax.images
+    assert umap_plot.connectivity(fitted).images
+    assert umap_plot.nearest_neighbour_distribution(fitted).patches
+    assert umap_plot.interactive(fitted, labels=np.arange(n) % 3).renderers
+    for diagnostic in ("pca", "ica", "vq", "local_dim", "neighborhood"):
+        ax = umap_plot.diagnostic(fitted, diagnostic_type=diagnostic)
+        assert ax.collections or ax.images
+    theirs = umap_plot.diagnostic(
+        fitted, "neighborhood", 12, return_diagnostics=True, plot_result=False
+    )
+    ours = plots.diagnostic(fitted, kind="neighborhood", nhood_size=12, return_diagnostics=True)[1]
+    assert np.abs(ours - theirs).mean() < 1e-3
 
 
 @pytest.mark.slow  # numba compiles umap.plot on the first call

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from neumap import UMAP, ParametricUMAP
-from neumap.estimators.queries import _INDICES
+from neumap.estimators.queries import _BESIDE
 from neumap.neighbors import HnswBackend, NeighborIndex, query_neighbors
 
 X = np.random.default_rng(0).normal(size=(300, 5)).astype(np.float32)
@@ -95,9 +95,9 @@ def test_no_copy_and_no_attribute_holds_the_index(built: list[int]) -> None:
 def test_the_index_goes_with_the_model() -> None:
     model = UMAP(**QUICK).fit(X)
     model.transform(NEW)
-    assert model in _INDICES
+    assert model in _BESIDE
     gc.collect()
-    n_held = len(_INDICES)
+    n_held = len(_BESIDE)
     del model
     gc.collect()
-    assert len(_INDICES) == n_held - 1
+    assert len(_BESIDE) == n_held - 1

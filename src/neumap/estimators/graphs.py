@@ -25,7 +25,7 @@ from neumap.neighbors.metrics import EuclideanMetric, resolve_metric
 from neumap.neighbors.search import BackendName
 from neumap.supervision import supervise
 
-__all__ = ["Graph", "GraphSettings", "Targets", "build_graph"]
+__all__ = ["Graph", "GraphSettings", "Targets", "build_graph", "training_neighbors"]
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def build_graph(
         Where exact searches run.
     """
     began = time.perf_counter()
-    neighbors = _neighbors(matrix, settings, device)
+    neighbors = training_neighbors(matrix, settings, device)
     found = time.perf_counter()
     fuzzy = fuzzy_simplicial_set(
         neighbors,
@@ -159,7 +159,7 @@ def build_graph(
     return Graph(neighbors, fuzzy, found - began, time.perf_counter() - found)
 
 
-def _neighbors(matrix: Any, settings: GraphSettings, device: torch.device) -> NeighborGraph:
+def training_neighbors(matrix: Any, settings: GraphSettings, device: torch.device) -> NeighborGraph:
     """Take the user's neighbours where they fit, search otherwise."""
     given = settings.precomputed_knn
     # umap-learn's default is (None, None, None).

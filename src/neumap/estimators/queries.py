@@ -1,4 +1,4 @@
-"""Training rows near new ones: the search is prepared once per fitted model.
+"""Neighbours among the training rows of a fitted model: the search is prepared once.
 
 Building a search may take longer than a fit. What is built stays beside the model, not in it, so
 that no pickle, copy or file holds it, and goes when the model goes.
@@ -6,20 +6,23 @@ that no pickle, copy or file holds it, and goes when the model goes.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from neumap._device import resolve_device
 from neumap.data import as_rows
-from neumap.estimators.graphs import GraphSettings
-from neumap.neighbors import NeighborIndex
+from neumap.estimators.graphs import GraphSettings, training_neighbors
+from neumap.neighbors import NeighborGraph, NeighborIndex
 
-__all__ = ["neighbors_among_training_rows"]
+__all__ = ["index_of_training_rows", "neighbors_among_training_rows", "neighbors_of_training_rows"]
 
-# Of each model: the objects that an index was built of, and the index.
-_INDICES: WeakKeyDictionary[Any, tuple[tuple[Any, ...], NeighborIndex]] = WeakKeyDictionary()
+T = TypeVar("T")
+
+# Of each model, by name: the objects that a value was made of, and the value.
+_BESIDE: WeakKeyDictionary[Any, dict[str, tuple[tuple[Any, ...], Any]]] = WeakKeyDictionary()
 
 
 def neighbors_among_training_rows(
@@ -30,8 +33,7 @@ def neighbors_among_training_rows(
     Parameters
     ----------
     model : UMAP
-        Fitted, with its training rows at hand. Every fit keeps other rows, so that an index of
-        earlier ones is not used again.
+        Fitted, with its training rows at hand.
     new : data as checked by the estimator
         Rows to find neighbours of.
     settings : GraphSettings
@@ -42,17 +44,48 @@ def neighbors_among_training_rows(
     indices, distances : arrays of shape (n_new, k)
         With ``n_neighbors`` neighbours, or as many as there are training rows.
     """
-    device = resolve_device(model.device)
-    # Compared by identity: arrays among the settings have no truth value.
-    made_of = (model._raw_data, model.device, *vars(settings).values())
-    before, index = _INDICES.get(model, ((), None))
-    if index is None or not _same_objects(before, made_of):
-        training = as_rows(model._raw_data, device=device).to_matrix()
-        index = NeighborIndex(training, **settings.search(training, device))
-        _INDICES[model] = made_of, index
-    matrix = as_rows(new, device=device).to_matrix()
+    index = index_of_training_rows(model, settings)
+    matrix = as_rows(new, device=resolve_device(model.device)).to_matrix()
     return index.query(matrix, min(settings.n_neighbors, index.rows.shape[0]))
 
 
-def _same_objects(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
-    return len(one) == len(other) and all(a is b for a, b in zip(one, other, strict=True))
+def index_of_training_rows(model: Any, settings: GraphSettings) -> NeighborIndex:
+    """Return the search among the training rows of a model."""
+
+    def make() -> NeighborIndex:
+        device = resolve_device(model.device)
+        training = as_rows(model._raw_data, device=device).to_matrix()
+        return NeighborIndex(training, **settings.search(training, device))
+
+    return _once(model, "index", settings, make)
+
+
+def neighbors_of_training_rows(model: Any, settings: GraphSettings) -> NeighborGraph:
+    """Return the neighbours that the graph of a model was made of, by the same search again."""
+
+    def make() -> NeighborGraph:
+        device = resolve_device(model.device)
+        training = as_rows(model._raw_data, device=device).to_matrix()
+        return training_neighbors(training, settings, device)
+
+    return _once(model, "neighbors", settings, make)
+
+
+def _once(model: Any, name: str, settings: GraphSettings, make: Callable[[], T]) -> T:
+    """Return what `make` gives, and keep it until rows or settings are other objects.
+
+    Every fit keeps rows of its own.
+    """
+    made_of = (model._raw_data, model.device, *vars(settings).values())
+    kept = _BESIDE.setdefault(model, {})
+    before, value = kept.get(name, ((), None))
+    if len(before) == len(made_of) and all(map(_is_same, before, made_of)):
+        return cast(T, value)
+    made = make()
+    kept[name] = made_of, made
+    return made
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    # Arrays, alone or in a dict, have no truth value to compare by.
+    return one is other or (isinstance(one, int | float | str) and bool(one == other))

@@ -26,6 +26,7 @@ from neumap._device import resolve_device
 from neumap._random import RandomState, resolve_seed
 from neumap.callbacks import Callback, ProgressBar
 from neumap.data import Validated, as_rows, check_input
+from neumap.estimators import reference_names
 from neumap.estimators.checks import check_parameters
 from neumap.estimators.copies import cloned, deeply_copied
 from neumap.estimators.fitting import (
@@ -616,10 +617,16 @@ class UMAP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         self.report_ = self._report(fit, n_steps, began, trained)
         logger.info("fitted %d rows in %.1f s", fit.rows.n_rows, self.report_["total_seconds"])
 
-    @property
-    def _history(self) -> History:
-        """``history_`` by its name in umap-learn."""
-        return self.history_
+    # Read by programs for umap-learn, such as umap.plot.
+    _history = property(reference_names.history)
+    _n_neighbors = property(reference_names.n_neighbors)
+    _a = property(reference_names.a)
+    _b = property(reference_names.b)
+    _metric_kwds = property(reference_names.metric_kwds)
+    _small_data = property(reference_names.small_data)
+    _knn_indices = property(reference_names.knn_indices)
+    _knn_dists = property(reference_names.knn_dists)
+    _knn_search_index = property(reference_names.knn_search_index)
 
     def _keep_graph(self, fit: Fit, X: Any) -> None:
         """Forget an earlier fit and keep the graph of this one."""

@@ -211,10 +211,13 @@ class NeighborIndex:
         )
         self._built: dict[tuple[str, int], Any] = {}
 
-    def query(self, X_new: Any, n_neighbors: int) -> Found:
-        """Find the training rows nearest to each new row; see :func:`query_neighbors`."""
+    def query(self, X_new: Any, k: int) -> Found:
+        """Find the `k` training rows nearest to each new row; see :func:`query_neighbors`.
+
+        The argument is named as in pynndescent, whose place the index takes in ``umap.plot``.
+        """
         new = _as_rows(X_new)
-        k = _fitting_n_neighbors(n_neighbors, self.rows.shape[0])
+        n_found = _fitting_n_neighbors(k, self.rows.shape[0])
         wanted = self.rows.shape[0 if self.metric is None else 1]
         if new.shape[1] != wanted:
             raise ValueError(
@@ -222,13 +225,13 @@ class NeighborIndex:
                 "Select the same columns in the same order."
             )
         if self.metric is None:
-            return query_from_distances(new, k)
+            return query_from_distances(new, n_found)
         search = self._choose(self.rows, new.shape[0], self.metric)
-        built = self._built.get((search.name, k))
+        built = self._built.get((search.name, n_found))
         if built is None:
-            built = search.build(search.prepare(self.rows, self.metric), k, self.metric)
-            self._built[search.name, k] = built
-        return search.query(built, search.prepare(new, self.metric), k, self.metric)
+            built = search.build(search.prepare(self.rows, self.metric), n_found, self.metric)
+            self._built[search.name, n_found] = built
+        return search.query(built, search.prepare(new, self.metric), n_found, self.metric)
 
 
 def _as_rows(X: Any) -> Any:
