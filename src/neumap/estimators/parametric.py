@@ -54,9 +54,10 @@ from neumap.losses.reconstruction import ReconstructionTerm, validation_loss
 from neumap.losses.terms import Term, UmapTerm
 from neumap.networks import MLP, ConvEncoder
 from neumap.propagation import spread_labels
-from neumap.training import Embedder, EncoderEmbedder, Plan, SpareDimensions
+from neumap.training import Embedder, EncoderEmbedder, Muon, Plan, SpareDimensions
 from neumap.training.embedders import encode_rows
 from neumap.training.loop import Validation
+from neumap.training.optimizers import OptimizerFactory
 
 __all__ = ["ParametricUMAP"]
 
@@ -553,9 +554,18 @@ class ParametricUMAP(UMAP):
             self._budget(),
             fit.rows.n_rows,
             fit.graph.total_weight,
-            own_network=self.encoder is None or isinstance(self.encoder, str | MLP | ConvEncoder),
+            own_network=self._has_own_network(),
             own_optimizer=self.optimizer is not None,
         )
+
+    def _has_own_network(self) -> bool:
+        """Whether the encoder is one of the package's kinds, for which settings were measured."""
+        return self.encoder is None or isinstance(self.encoder, str | MLP | ConvEncoder)
+
+    def _optimizer_factory(self) -> OptimizerFactory:
+        if self.optimizer is None and self.parametric_embedding and self._has_own_network():
+            return Muon
+        return super()._optimizer_factory()
 
     def _watchers(self) -> list[Callback]:
         return [*super()._watchers(), *split_fit_kwargs(self.keras_fit_kwargs).callbacks]

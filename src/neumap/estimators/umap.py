@@ -64,6 +64,7 @@ from neumap.sampling import EdgeSampler
 from neumap.similarity import find_ab
 from neumap.training import Embedder, Plan, TableEmbedder, train
 from neumap.training.loop import History, Validation
+from neumap.training.optimizers import OptimizerFactory
 
 __all__ = ["UMAP"]
 
@@ -763,6 +764,9 @@ class UMAP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             own_optimizer=self.optimizer is not None,
         )
 
+    def _optimizer_factory(self) -> OptimizerFactory:
+        return resolve_optimizer(self.optimizer)
+
     def _train(self, fit: Fit, embedder: Embedder, terms: Sequence[Term]) -> tuple[History, int]:
         """Train, and return the history and the number of steps taken."""
         counter = StepCounter()
@@ -772,7 +776,7 @@ class UMAP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             EdgeSampler(fit.graph.fuzzy, seed=fit.seed, device=fit.device),
             self._plan(fit),
             seed=fit.seed,
-            optimizer=resolve_optimizer(self.optimizer),
+            optimizer=self._optimizer_factory(),
             callbacks=[*self._watchers(), counter],
             validate=self._validation(fit, embedder, terms),
         )

@@ -8,6 +8,7 @@ embedder (``embedders``): an encoder applied to rows, or a free table. Steps (``
 
 from neumap.training.embedders import Embedder, EncoderEmbedder, TableEmbedder
 from neumap.training.loop import TrainingDivergedError, train
+from neumap.training.muon import Muon
 from neumap.training.noise import InputNoise
 from neumap.training.optimizers import optimizer_factory
 from neumap.training.plan import Plan
@@ -19,6 +20,7 @@ __all__ = [
     "Embedder",
     "EncoderEmbedder",
     "InputNoise",
+    "Muon",
     "Plan",
     "SpareDimensions",
     "Step",

@@ -75,9 +75,19 @@ def encode_rows(module: nn.Module, rows: RowStore, batch_rows: int | None = None
         Outputs, on the CPU.
     """
     size = _slice_rows(rows) if batch_rows is None else batch_rows
+    # One array to write into: a list of outputs would leave holes between them in which the
+    # layers' memory is never given back.
+    outputs: np.ndarray | None = None
+    start = 0
     with evaluating(module):
-        parts = [module(rows_part).float().cpu() for rows_part in rows.slices(size)]
-    return np.ascontiguousarray(torch.cat(parts).numpy())
+        for part in rows.slices(size):
+            placed = module(part).float().cpu().numpy()
+            if outputs is None:
+                outputs = np.empty((rows.n_rows, *placed.shape[1:]), dtype=np.float32)
+            outputs[start : start + len(placed)] = placed
+            start += len(placed)
+    assert outputs is not None, "a row store has at least one row"
+    return outputs
 
 
 def _slice_rows(rows: RowStore) -> int:

@@ -19,7 +19,7 @@ from neumap._random import torch_generator
 __all__ = ["InputNoise"]
 
 # Directions mixed at one step. Over steps the noise of a row reaches every direction alike.
-DIRECTIONS = 32
+DIRECTIONS = 16
 
 # Numbers drawn beyond those of one batch: that many places to start reading from, in steps that
 # keep what is read aligned.

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from neumap.training.adam import FusedAdam
+from neumap.training.muon import Muon
 
 __all__ = ["Optimizer", "OptimizerFactory", "optimizer_factory", "optimizer_settings"]
 
@@ -17,6 +18,7 @@ NAMED = {
     "adam": torch.optim.Adam,
     "adamw": torch.optim.AdamW,
     "adamax": torch.optim.Adamax,
+    "muon": Muon,
     "nadam": torch.optim.NAdam,
     "radam": torch.optim.RAdam,
     "rmsprop": torch.optim.RMSprop,
