@@ -181,11 +181,19 @@ def test_other_targets(kind: type[UMAP], target_metric: str, iris: Any, species:
 def test_density(kind: type[UMAP], labelled: bool, iris: Any, species: Any) -> None:
     model = make(kind, densmap=True, output_dens=True)
     placed, original, embedded = model.fit_transform(iris, species if labelled else None)
-    assert trust(iris, placed) >= 0.94
+    assert trust(iris, placed) >= 0.97
     plain = make(kind, output_dens=True).fit(iris)
     agreement = np.corrcoef(original, embedded)[0, 1]
     assert agreement > np.corrcoef(plain.rad_orig_, plain.rad_emb_)[0, 1] + 0.05
-    assert agreement > 0.7
+    assert agreement > (0.85 if kind is UMAP else 0.75)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_density_whatever_the_seed(seed: int, iris: Any) -> None:
+    for kind, least in ((UMAP, 0.85), (ParametricUMAP, 0.75)):
+        model = make(kind, densmap=True, output_dens=True, random_state=seed).fit(iris)
+        assert trust(iris, model.embedding_) >= 0.97
+        assert np.corrcoef(model.rad_orig_, model.rad_emb_)[0, 1] > least
 
 
 # ------------------------------------------------------------------ distances and neighbours given

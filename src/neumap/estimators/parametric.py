@@ -467,6 +467,10 @@ class ParametricUMAP(UMAP):
             self._preset().repulsion if self.parametric_embedding else super()._repulsion_factor()
         )
 
+    def _density_factor(self) -> float:
+        # A network cannot move rows one by one, and follows less.
+        return 0.5 if self.parametric_embedding else super()._density_factor()
+
     def _dims(self) -> tuple[int, ...] | None:
         return None if self.dims is None else tuple(self.dims)
 

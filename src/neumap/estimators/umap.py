@@ -700,6 +700,14 @@ class UMAP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """Return what a negative weighs: umap-learn pushes one end of it, here both ends move."""
         return 0.5
 
+    def _density_factor(self) -> float:
+        """Return what `dens_lambda` is multiplied by.
+
+        The gradient of umap-learn has the balance of 2, but it clips what each edge adds. At a
+        quarter maps keep as much as its own do; see "densMAP" in docs/decisions.md.
+        """
+        return 0.25
+
     def _budget(self) -> Budget:
         return Budget(
             n_epochs=self.n_epochs,
@@ -750,7 +758,7 @@ class UMAP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
                 radii=torch.from_numpy(fit.graph.radii()).to(fit.device),
                 a=kernel.a,
                 b=kernel.b,
-                weight=2.0 * self.dens_lambda,  # see DensityTerm: the same balance
+                weight=self._density_factor() * self.dens_lambda,
                 var_shift=self.dens_var_shift,
                 start=1.0 - self.dens_frac,
             )
