@@ -34,6 +34,11 @@ class DatasetRows:
     device : torch.device or str
         Where rows are handed out.
 
+    Attributes
+    ----------
+    n_rows, row_shape, n_features, device, nbytes
+        As in `RowStore`.
+
     Raises
     ------
     TypeError
@@ -57,57 +62,34 @@ class DatasetRows:
         device: torch.device | str = "cpu",
     ) -> None:
         self._dataset: Any = dataset
-        self._n_rows = _length(dataset)
-        self._device = torch.device(device)
-        self._item_shape = tuple(_row(self._dataset[0]).shape) if self._n_rows else (0,)
-        self._row_shape = resolve_row_shape(self._item_shape, dims)
-
-    @property
-    def n_rows(self) -> int:
-        """Number of rows."""
-        return self._n_rows
-
-    @property
-    def row_shape(self) -> tuple[int, ...]:
-        """Shape of one row as the network sees it."""
-        return self._row_shape
-
-    @property
-    def n_features(self) -> int:
-        """Numbers per row."""
-        return math.prod(self._row_shape)
-
-    @property
-    def device(self) -> torch.device:
-        """Device on which rows are handed out."""
-        return self._device
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of memory the store itself holds: none."""
-        return 0
+        self._item_shape = tuple(_row(self._dataset[0]).shape) if _length(dataset) else (0,)
+        self.n_rows = _length(dataset)
+        self.row_shape = resolve_row_shape(self._item_shape, dims)
+        self.n_features = math.prod(self.row_shape)
+        self.device = torch.device(device)
+        self.nbytes = 0
 
     def gather(self, indices: Tensor, out: Tensor | None = None) -> Tensor:
         """Return the rows with these numbers, float32 (batch, *row_shape)."""
-        shape = (len(indices), *self._row_shape)
+        shape = (len(indices), *self.row_shape)
         if out is not None:
-            check_out(out, len(indices), self._row_shape)
+            check_out(out, len(indices), self.row_shape)
         numbers = indices.tolist()
         rows = [_row(item) for item in self._items(numbers)]
         if not rows:
-            return torch.empty(shape, device=self._device)
+            return torch.empty(shape, device=self.device)
         self._check_shapes(rows, numbers)
-        batch = torch.stack(rows).to(self._device).view(shape)
+        batch = torch.stack(rows).to(self.device).view(shape)
         return batch if out is None else out.copy_(batch)
 
     def slices(self, batch_rows: int) -> Iterator[Tensor]:
         """Yield all rows in order, each slice in new memory."""
-        for start in range(0, self._n_rows, batch_rows):
-            yield self.gather(torch.arange(start, min(start + batch_rows, self._n_rows)))
+        for start in range(0, self.n_rows, batch_rows):
+            yield self.gather(torch.arange(start, min(start + batch_rows, self.n_rows)))
 
     def to_matrix(self) -> Matrix:
         """Read every row into a new float32 array: the neighbour search needs all of them."""
-        matrix = np.empty((self._n_rows, self.n_features), dtype=np.float32)
+        matrix = np.empty((self.n_rows, self.n_features), dtype=np.float32)
         for number, rows in enumerate(self.slices(_READ_ROWS)):
             start = number * _READ_ROWS
             matrix[start : start + len(rows)] = rows.view(len(rows), -1).cpu().numpy()
@@ -124,9 +106,9 @@ class DatasetRows:
 
         Reads every item, as the labels of a general Dataset are stored nowhere else.
         """
-        if not self._n_rows or not _is_pair(self._dataset[0]):
+        if not self.n_rows or not _is_pair(self._dataset[0]):
             return None
-        return np.asarray([np.asarray(self._dataset[i][1]) for i in range(self._n_rows)])
+        return np.asarray([np.asarray(self._dataset[i][1]) for i in range(self.n_rows)])
 
     def _items(self, numbers: list[int]) -> Sequence[Any]:
         if hasattr(self._dataset, "__getitems__"):

@@ -45,6 +45,15 @@ class DenseRows:
     device : torch.device or str
         Where the table lives and rows are handed out.
 
+    Attributes
+    ----------
+    table : Tensor of shape (n_rows, n_features)
+        As stored, in its own dtype.
+    divisor : int
+        What stored numbers are divided by to give the data: 1, or 255 for bytes of [0, 1].
+    n_rows, row_shape, n_features, device, nbytes
+        As in `RowStore`.
+
     Examples
     --------
     >>> rows = DenseRows(np.arange(6, dtype=np.float32).reshape(3, 2))
@@ -61,69 +70,37 @@ class DenseRows:
         storage: Storage = "auto",
         device: torch.device | str = "cpu",
     ) -> None:
-        self._row_shape = resolve_row_shape(tuple(X.shape[1:]), dims)
+        self.row_shape = resolve_row_shape(tuple(X.shape[1:]), dims)
         values = _as_plain_tensor(X).reshape(X.shape[0], -1)
-        table, self._divisor = _encode(values, storage)
+        table, self.divisor = _encode(values, storage)
         self._host = table if table.device.type == "cpu" else None
-        self._table = table.to(device).contiguous()
-
-    @property
-    def n_rows(self) -> int:
-        """Number of rows."""
-        return int(self._table.shape[0])
-
-    @property
-    def row_shape(self) -> tuple[int, ...]:
-        """Shape of one row as the network sees it."""
-        return self._row_shape
-
-    @property
-    def n_features(self) -> int:
-        """Numbers per row."""
-        return int(self._table.shape[1])
-
-    @property
-    def device(self) -> torch.device:
-        """Device on which rows are handed out."""
-        return self._table.device
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the table."""
-        return self._table.nbytes
-
-    @property
-    def table(self) -> Tensor:
-        """The stored tensor (n_rows, n_features), in its own dtype; `divisor` decodes it."""
-        return self._table
-
-    @property
-    def divisor(self) -> int:
-        """What stored numbers are divided by to give the data: 1, or 255 for bytes of [0, 1]."""
-        return self._divisor
+        self.table = table.to(device).contiguous()
+        self.n_rows, self.n_features = self.table.shape
+        self.device = self.table.device
+        self.nbytes = self.table.nbytes
 
     def gather(self, indices: Tensor, out: Tensor | None = None) -> Tensor:
         """Return the rows with these numbers, float32 (batch, *row_shape)."""
         index = indices.to(self.device)
-        shape = (len(index), *self._row_shape)
+        shape = (len(index), *self.row_shape)
         if out is not None:
-            check_out(out, len(index), self._row_shape)
+            check_out(out, len(index), self.row_shape)
         flat = None if out is None else out.view(len(index), self.n_features)
-        if self._table.dtype == torch.float32:
+        if self.table.dtype == torch.float32:
             # index_select: about three times the speed of table[index] on a CPU.
-            return torch.index_select(self._table, 0, index, out=flat).view(shape)
-        return self._decode(torch.index_select(self._table, 0, index), flat).view(shape)
+            return torch.index_select(self.table, 0, index, out=flat).view(shape)
+        return self._decode(torch.index_select(self.table, 0, index), flat).view(shape)
 
     def slices(self, batch_rows: int) -> Iterator[Tensor]:
         """Yield all rows in order; float32 storage yields views."""
         for start in range(0, self.n_rows, batch_rows):
-            tile = self._table[start : start + batch_rows]
-            yield self._decode(tile).view(len(tile), *self._row_shape)
+            tile = self.table[start : start + batch_rows]
+            yield self._decode(tile).view(len(tile), *self.row_shape)
 
     def to_matrix(self) -> Matrix:
         """Return the table as an array, a view unless it is on another device or encoded."""
-        table = self._table.cpu() if self._host is None else self._host
-        if table.dtype == torch.bfloat16 or self._divisor != 1:
+        table = self.table.cpu() if self._host is None else self._host
+        if table.dtype == torch.bfloat16 or self.divisor != 1:
             return self._decode(table).numpy()
         return table.numpy()
 
@@ -135,7 +112,7 @@ class DenseRows:
 
     def _decode(self, stored: Tensor, out: Tensor | None = None) -> Tensor:
         values = stored.to(torch.float32) if out is None else out.copy_(stored)
-        return values if self._divisor == 1 else values.div_(self._divisor)
+        return values if self.divisor == 1 else values.div_(self.divisor)
 
 
 def _as_plain_tensor(X: NDArray[Any] | Tensor) -> Tensor:

@@ -51,6 +51,11 @@ class MemmapRows:
         Folder for the temporary file of a chunked array, by default the system's. It needs
         ``n_rows * n_features`` times 4 bytes (1 for bytes and booleans); the file vanishes with the
         store.
+
+    Attributes
+    ----------
+    n_rows, row_shape, n_features, device, nbytes
+        As in `RowStore`.
     """
 
     def __init__(
@@ -61,58 +66,35 @@ class MemmapRows:
         device: torch.device | str = "cpu",
         scratch_dir: Path | str | None = None,
     ) -> None:
-        self._row_shape = resolve_row_shape(tuple(X.shape[1:]), dims)
-        self._device = torch.device(device)
         self._scratch_dir = scratch_dir
         self._source = _map_if_contiguous(X)
-        self._n_rows = int(X.shape[0])
-
-    @property
-    def n_rows(self) -> int:
-        """Number of rows."""
-        return self._n_rows
-
-    @property
-    def row_shape(self) -> tuple[int, ...]:
-        """Shape of one row as the network sees it."""
-        return self._row_shape
-
-    @property
-    def n_features(self) -> int:
-        """Numbers per row."""
-        return math.prod(self._row_shape)
-
-    @property
-    def device(self) -> torch.device:
-        """Device on which rows are handed out."""
-        return self._device
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of memory: none, the rows are on disk."""
-        return 0
+        self.n_rows = int(X.shape[0])
+        self.row_shape = resolve_row_shape(tuple(X.shape[1:]), dims)
+        self.n_features = math.prod(self.row_shape)
+        self.device = torch.device(device)
+        self.nbytes = 0  # of memory: the rows are on disk
 
     def gather(self, indices: Tensor, out: Tensor | None = None) -> Tensor:
         """Return the rows with these numbers, float32 (batch, *row_shape)."""
         if out is not None:
-            check_out(out, len(indices), self._row_shape)
+            check_out(out, len(indices), self.row_shape)
         ascending, where = np.unique(indices.cpu().numpy(), return_inverse=True)
         read = self._to_device(_read_rows(self._source, ascending))  # (n_distinct, n_features)
         flat = None if out is None else out.view(len(indices), self.n_features)
-        index = torch.from_numpy(where).to(self._device)
-        return torch.index_select(read, 0, index, out=flat).view(len(indices), *self._row_shape)
+        index = torch.from_numpy(where).to(self.device)
+        return torch.index_select(read, 0, index, out=flat).view(len(indices), *self.row_shape)
 
     def slices(self, batch_rows: int) -> Iterator[Tensor]:
         """Yield all rows in order, each slice in new memory."""
-        for start in range(0, self._n_rows, batch_rows):
+        for start in range(0, self.n_rows, batch_rows):
             read = np.asarray(self._source[start : start + batch_rows])
-            yield self._to_device(read).view(len(read), *self._row_shape)
+            yield self._to_device(read).view(len(read), *self.row_shape)
 
     def to_matrix(self) -> Matrix:
         """Return a memory-mapped matrix; a chunked array is unpacked to a temporary file first."""
         if not _is_flat(self._source):
             self._source = _unpack(self._source, self._scratch_dir)
-        return np.asarray(self._source).reshape(self._n_rows, -1)
+        return np.asarray(self._source).reshape(self.n_rows, -1)
 
     def mean_and_scale(
         self, *, max_rows: int = 10_000, seed: int | np.random.Generator = 0
@@ -123,7 +105,7 @@ class MemmapRows:
     def _to_device(self, read: NDArray[Any]) -> Tensor:
         # A copy always: what was read may be a read-only view of the file.
         values = np.array(read, dtype=np.float32, order="C").reshape(len(read), self.n_features)
-        return torch.from_numpy(values).to(self._device)
+        return torch.from_numpy(values).to(self.device)
 
 
 def tile_starts(X: Any, tile_bytes: int = _TILE_BYTES) -> range:

@@ -29,6 +29,11 @@ class SparseRows:
     device : torch.device or str
         Where the matrix lives and rows are handed out.
 
+    Attributes
+    ----------
+    n_rows, row_shape, n_features, device, nbytes
+        As in `RowStore`.
+
     Examples
     --------
     >>> rows = SparseRows(sparse.eye(3, format="csr"))
@@ -44,52 +49,29 @@ class SparseRows:
         device: torch.device | str = "cpu",
     ) -> None:
         self._matrix = _canonical_csr(X)
-        self._row_shape = resolve_row_shape((self._matrix.shape[1],), dims)
-        self._device = torch.device(device)
-        self._starts = torch.from_numpy(self._matrix.indptr).to(self._device)
-        self._columns = torch.from_numpy(self._matrix.indices).to(self._device)
-        self._values = torch.from_numpy(self._matrix.data).to(self._device)
-
-    @property
-    def n_rows(self) -> int:
-        """Number of rows."""
-        return int(self._matrix.shape[0])
-
-    @property
-    def row_shape(self) -> tuple[int, ...]:
-        """Shape of one row as the network sees it."""
-        return self._row_shape
-
-    @property
-    def n_features(self) -> int:
-        """Numbers per row."""
-        return int(self._matrix.shape[1])
-
-    @property
-    def device(self) -> torch.device:
-        """Device on which rows are handed out."""
-        return self._device
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the values, column numbers and row starts."""
-        return self._values.nbytes + self._columns.nbytes + self._starts.nbytes
+        self.n_rows, self.n_features = self._matrix.shape
+        self.row_shape = resolve_row_shape((self.n_features,), dims)
+        self.device = torch.device(device)
+        self._starts = torch.from_numpy(self._matrix.indptr).to(self.device)
+        self._columns = torch.from_numpy(self._matrix.indices).to(self.device)
+        self._values = torch.from_numpy(self._matrix.data).to(self.device)
+        self.nbytes = self._values.nbytes + self._columns.nbytes + self._starts.nbytes
 
     def gather(self, indices: Tensor, out: Tensor | None = None) -> Tensor:
         """Return the rows with these numbers, dense float32 (batch, *row_shape)."""
-        index = indices.to(self._device)
-        shape = (len(index), *self._row_shape)
+        index = indices.to(self.device)
+        shape = (len(index), *self.row_shape)
         if out is None:
-            result = torch.zeros(shape, dtype=torch.float32, device=self._device)
+            result = torch.zeros(shape, dtype=torch.float32, device=self.device)
         else:
-            check_out(out, len(index), self._row_shape)
+            check_out(out, len(index), self.row_shape)
             result = out.zero_()
         first = self._starts[index].long()
         counts = self._starts[index + 1].long() - first  # (batch,) entries of each row
-        row = torch.repeat_interleave(torch.arange(len(index), device=self._device), counts)
+        row = torch.repeat_interleave(torch.arange(len(index), device=self.device), counts)
         # Entry e of the batch is entry e - (entries before its row) of its row, counted from first.
         offset = first - (counts.cumsum(0) - counts)
-        entry = torch.arange(len(row), device=self._device).add_(offset.index_select(0, row))
+        entry = torch.arange(len(row), device=self.device).add_(offset.index_select(0, row))
         position = row.mul_(self.n_features).add_(self._columns.index_select(0, entry))
         result.view(-1).scatter_(0, position, self._values.index_select(0, entry))
         return result
@@ -110,7 +92,7 @@ class SparseRows:
         rng = np.random.default_rng(seed)
         chosen = sample_rows(self.n_rows, max_rows, rng)
         sample = self._matrix if len(chosen) == self.n_rows else self._matrix[chosen]
-        return matrix_moments(sample, rng, self._device)
+        return matrix_moments(sample, rng, self.device)
 
 
 def _canonical_csr(X: Any) -> sparse.csr_matrix[Any]:
