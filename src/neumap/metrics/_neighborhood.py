@@ -34,6 +34,9 @@ __all__ = [
 ]
 
 
+DATA, MAP = 0, 1  # places in a pair of clouds
+
+
 class NeighborhoodScores(NamedTuple):
     """The three neighbourhood scores of one embedding, each in [0, 1], 1 is best."""
 
@@ -93,15 +96,8 @@ def trustworthiness(  # noqa: PLR0913 (one argument per array and per knob, all 
     >>> trustworthiness(X, 3 * X + 1)
     1.0
     """
-    original, embedded = paired_clouds(
-        X, embedding, X_reference, embedding_reference, n_samples, random_state
-    )
-    _check_rank_neighbors(n_neighbors, original)
-    excess = sum(
-        _excess_rank(near, nearest_columns(shown, n_neighbors), n_neighbors)
-        for near, shown in distance_tiles(original, embedded)
-    )
-    return _rank_score(excess, original, n_neighbors)
+    clouds = paired_clouds(X, embedding, X_reference, embedding_reference, n_samples, random_state)
+    return _score_of_ranks(clouds, n_neighbors, ranks_in=DATA)
 
 
 def continuity(  # noqa: PLR0913 (one argument per array and per knob, all by keyword)
@@ -141,15 +137,8 @@ def continuity(  # noqa: PLR0913 (one argument per array and per knob, all by ke
     >>> continuity(X, 3 * X + 1)
     1.0
     """
-    original, embedded = paired_clouds(
-        X, embedding, X_reference, embedding_reference, n_samples, random_state
-    )
-    _check_rank_neighbors(n_neighbors, original)
-    excess = sum(
-        _excess_rank(shown, nearest_columns(near, n_neighbors), n_neighbors)
-        for near, shown in distance_tiles(original, embedded)
-    )
-    return _rank_score(excess, original, n_neighbors)
+    clouds = paired_clouds(X, embedding, X_reference, embedding_reference, n_samples, random_state)
+    return _score_of_ranks(clouds, n_neighbors, ranks_in=MAP)
 
 
 def knn_recall(  # noqa: PLR0913 (one argument per array and per knob, all by keyword)
@@ -255,6 +244,16 @@ def neighborhood_scores(  # noqa: PLR0913 (one argument per array and per knob, 
         continuity=_rank_score(torn, original, n_neighbors),
         recall=kept / (n_neighbors * original.n_queries),
     )
+
+
+def _score_of_ranks(clouds: tuple[Cloud, Cloud], k: int, ranks_in: int) -> float:
+    """Score the ranks in one space, ``DATA`` or ``MAP``, of the neighbours in the other."""
+    _check_rank_neighbors(k, clouds[DATA])
+    excess = sum(
+        _excess_rank(tiles[ranks_in], nearest_columns(tiles[1 - ranks_in], k), k)
+        for tiles in distance_tiles(*clouds)
+    )
+    return _rank_score(excess, clouds[DATA], k)
 
 
 def _excess_rank(distances: Floats, neighbors: Ints, k: int) -> float:
