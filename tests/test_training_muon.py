@@ -91,11 +91,12 @@ def test_what_has_no_gradient_stays() -> None:
     assert all(p.grad is None for p in module.parameters())
 
 
-def test_goes_on_from_its_state() -> None:
+@pytest.mark.parametrize("n_before", [1, 2])  # directions are renewed at every second step
+def test_goes_on_from_its_state(n_before: int) -> None:
     through, stopped = network(), network()
     optimizer = Muon(through.parameters(), lr=0.01)
     first = Muon(stopped.parameters(), lr=0.01)
-    for seed in (1, 2):
+    for seed in range(n_before):
         for module, kind in ((through, optimizer), (stopped, first)):
             fill_gradients(module, seed)
             kind.step()

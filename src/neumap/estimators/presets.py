@@ -79,9 +79,9 @@ class Preset:
 
 
 PRESETS = {
-    "fast": Preset((128,) * 4, 800, 512, 6e-3),
-    "default": Preset((192,) * 6, 1600, 512, 3.5e-3),
-    "best": Preset((384,) * 6, 3200, 512, 2.5e-3),
+    "fast": Preset((128,) * 6, 600, 512, 5e-3),
+    "default": Preset((192,) * 6, 1200, 512, 3.5e-3),
+    "best": Preset((384,) * 6, 2800, 512, 2.5e-3),
 }
 
 SMALLEST_BATCH = 64

@@ -35,6 +35,10 @@ SAFETY = 1.01  # keeps the largest singular value below 1 after rounding
 # that reach every direction need less.
 STEP_SIZE = 0.4
 
+# Steps from one orthogonal matrix to the next: the momentum turns slowly, and the products that it
+# takes are half as dear as the rest of a training step.
+RENEWED_EVERY = 2
+
 # Of fewer rows than this a matrix is cheap and hardly has directions to even out.
 SMALLEST_MATRIX = 16
 
@@ -89,14 +93,14 @@ class Muon:
         """Return the memory of the gradients and the settings."""
         return {
             "adam": self._adam.state_dict(),
-            "momenta": [stack.momentum for stack in self._stacks],
+            "stacks": [stack.state() for stack in self._stacks],
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Put back what :meth:`state_dict` gave."""
         self._adam.load_state_dict(state_dict["adam"])
-        for stack, given in zip(self._stacks, state_dict["momenta"], strict=True):
-            stack.momentum.copy_(given)
+        for stack, given in zip(self._stacks, state_dict["stacks"], strict=True):
+            stack.load(given)
 
 
 class _Stack:
@@ -107,6 +111,8 @@ class _Stack:
         first = parameters[0]
         self.momentum = first.new_zeros(len(parameters), *first.shape).detach()
         self._gradients = torch.zeros_like(self.momentum)
+        self._directions = torch.zeros_like(self.momentum)
+        self._n_steps = 0
         self._dtype = fast_dtype(first.device)
 
     @torch.no_grad()
@@ -115,10 +121,24 @@ class _Stack:
         if gradients is None:
             return
         self.momentum.lerp_(gradients, 1.0 - momentum)
-        ahead = gradients.lerp_(self.momentum, momentum)  # Nesterov's look ahead
-        steps = orthogonalize(ahead, self._dtype).to(self.momentum.dtype)
+        if self._n_steps % RENEWED_EVERY == 0:
+            ahead = gradients.lerp_(self.momentum, momentum)  # Nesterov's look ahead
+            self._directions.copy_(orthogonalize(ahead, self._dtype))
+        self._n_steps += 1
         size = lr * STEP_SIZE * math.sqrt(self.momentum.shape[-1])
-        torch._foreach_add_(self.parameters, list(steps.unbind()), alpha=-size)
+        torch._foreach_add_(self.parameters, list(self._directions.unbind()), alpha=-size)
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "momentum": self.momentum,
+            "directions": self._directions,
+            "n_steps": self._n_steps,
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        self.momentum.copy_(state["momentum"])
+        self._directions.copy_(state["directions"])
+        self._n_steps = state["n_steps"]
 
     def _collect(self) -> Tensor | None:
         """Return all gradients in one tensor; one that is missing counts as zero."""
