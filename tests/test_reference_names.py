@@ -30,7 +30,7 @@ def test_they_hold_what_umap_learn_keeps_there(kind: Any) -> None:
     np.testing.assert_array_equal(model._knn_dists, truth.distances)
     assert (model._a, model._b) == pytest.approx(find_ab(1.0, 0.3))
     assert (model._n_neighbors, model._small_data, model._metric_kwds) == (7, True, {})
-    assert model._history == model.history_
+    assert model._history is model.history_
     indices, distances = model._knn_search_index.query(X[:4], k=9)
     assert indices.shape == distances.shape == (4, 9)
     np.testing.assert_array_equal(indices[:, 0], np.arange(4))

@@ -31,9 +31,9 @@ __all__ = [
 SMALL_ROWS = 4096  # up to here umap-learn compares all pairs of rows, and so do its plots
 
 
-def history(model: Any) -> dict[str, list[float]]:
-    """``_history``: losses, one per report."""
-    return dict(model.history_)
+def history(model: Any) -> Any:
+    """``_history``: the losses themselves, one per report."""
+    return model.history_
 
 
 def metric_kwds(model: Any) -> dict[str, Any]:
