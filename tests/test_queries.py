@@ -66,6 +66,25 @@ def test_confidence_builds_its_index_at_the_first_call_only(built: list[int]) ->
     np.testing.assert_array_equal(first.score, second.score)
 
 
+def test_confidence_looks_up_the_same_sample_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = ParametricUMAP(preset="fast", **QUICK).fit(X)
+    asked: list[int] = []
+    query = NeighborIndex.query
+    monkeypatch.setattr(
+        NeighborIndex,
+        "query",
+        lambda self, rows, k: (asked.append(len(rows)), query(self, rows, k))[1],
+    )
+    first, second = (model.confidence(NEW, n_calibration=50) for _ in range(2))
+    assert sorted(asked) == [7, 7, 50]
+    np.testing.assert_array_equal(first.shares.distance, second.shares.distance)
+    other_sample = model.confidence(NEW, n_calibration=60)
+    assert sorted(asked) == [7, 7, 7, 50, 60]
+    model.set_params(transform_seed=3).confidence(NEW, n_calibration=60)
+    assert sorted(asked) == [7, 7, 7, 7, 50, 60, 60]
+    assert len(other_sample.score) == 7
+
+
 def test_a_new_fit_an_update_and_other_settings_build_anew(built: list[int]) -> None:
     model = UMAP(**QUICK).fit(X)
     model.transform(NEW)

@@ -44,6 +44,7 @@ from neumap.estimators.landmarks import (
 )
 from neumap.estimators.pipeline import export_part
 from neumap.estimators.presets import PRESETS, Preset, encoder_plan
+from neumap.estimators.queries import neighbors_of_sample
 from neumap.estimators.reconstruction import choose_loss
 from neumap.estimators.umap import UMAP
 from neumap.fuzzy import FuzzyGraph
@@ -770,12 +771,18 @@ class ParametricUMAP(UMAP):
         generator = numpy_generator(self.transform_seed, "calibration")
         sample = np.sort(generator.permutation(n_train)[:n_calibration])
         known = replace(new, X=self._raw_data[sample])
+        settings = self._graph_settings(self.transform_seed)  # the seed of the sample, too
+        usual = neighbors_of_sample(self, known.X, settings)
         # A training row is its own nearest neighbour; leave it out of the comparison.
-        return compare(self._signs(new, skip=0), self._signs(known, skip=1))
+        return compare(
+            self._signs(new, self._neighbors_of(new), skip=0), self._signs(known, usual, skip=1)
+        )
 
-    def _signs(self, data: Validated, skip: int) -> Signs:
+    def _signs(
+        self, data: Validated, found: tuple[NDArray[np.int64], NDArray[np.float32]], skip: int
+    ) -> Signs:
         """Measure the signs of rows, without their `skip` nearest training rows."""
-        indices, distances = self._neighbors_of(data)
+        indices, distances = found
         near = slice(skip, indices.shape[1] - 1 + skip)
         positions = encode_rows(self.encoder_, self._as_network_rows(data))
         slopes = steepness(self.encoder_, self._as_network_rows(data))

@@ -14,10 +14,16 @@ import numpy as np
 
 from neumap._device import resolve_device
 from neumap.data import as_rows
+from neumap.estimators.fitting import row_count
 from neumap.estimators.graphs import GraphSettings, training_neighbors
 from neumap.neighbors import NeighborGraph, NeighborIndex
 
-__all__ = ["index_of_training_rows", "neighbors_among_training_rows", "neighbors_of_training_rows"]
+__all__ = [
+    "index_of_training_rows",
+    "neighbors_among_training_rows",
+    "neighbors_of_sample",
+    "neighbors_of_training_rows",
+]
 
 T = TypeVar("T")
 
@@ -47,6 +53,16 @@ def neighbors_among_training_rows(
     index = index_of_training_rows(model, settings)
     matrix = as_rows(new, device=resolve_device(model.device)).to_matrix()
     return index.query(matrix, min(settings.n_neighbors, index.rows.shape[0]))
+
+
+def neighbors_of_sample(
+    model: Any, sample: Any, settings: GraphSettings
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the same for a sample of the training rows that its size and the seed decide."""
+    name = f"sample of {row_count(sample)}"
+    return _once(
+        model, name, settings, lambda: neighbors_among_training_rows(model, sample, settings)
+    )
 
 
 def index_of_training_rows(model: Any, settings: GraphSettings) -> NeighborIndex:
