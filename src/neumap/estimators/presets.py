@@ -80,8 +80,8 @@ class Preset:
 
 PRESETS = {
     "fast": Preset((128,) * 6, 600, 512, 5e-3),
-    "default": Preset((192,) * 6, 1200, 512, 3.5e-3),
-    "best": Preset((384,) * 6, 2800, 512, 2.5e-3),
+    "default": Preset((192,) * 6, 1200, 512, 3.5e-3, input_noise=0.04),
+    "best": Preset((384,) * 6, 2800, 512, 2.5e-3, input_noise=0.07),
 }
 
 SMALLEST_BATCH = 64
