@@ -75,7 +75,7 @@ def test_torch_that_cannot_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_cuda_is_asked_for_bfloat16(
     monkeypatch: pytest.MonkeyPatch, supported: bool, expected: torch.dtype
 ) -> None:
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: supported)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: supported)
     assert fast_dtype(torch.device("cuda")) == expected
 
 

@@ -394,6 +394,25 @@ def test_sequences_for_an_encoder_of_ones_own(images: Any) -> None:
         quick(ParametricUMAP, encoder=LastState()).fit(images.reshape(120, -1))
 
 
+def test_lazy_layers_are_built_by_the_first_rows(images: Any) -> None:
+    """They must come out as parameters that can be trained, in encoder and decoder."""
+    encoder = torch.nn.Sequential(
+        torch.nn.Flatten(), torch.nn.LazyLinear(8), torch.nn.LazyLinear(2)
+    )
+    decoder = torch.nn.Sequential(torch.nn.LazyLinear(16), torch.nn.LazyLinear(images[0].size))
+    model = ParametricUMAP(
+        encoder=encoder,
+        decoder=torch.nn.Sequential(decoder, torch.nn.Unflatten(1, images[0].shape)),
+        dims=images[0].shape,
+        parametric_reconstruction=True,
+        n_neighbors=5,
+        n_epochs=3,
+        random_state=0,
+    )
+    assert model.fit(images).embedding_.shape == (len(images), 2)
+    assert isinstance(encoder[1], torch.nn.LazyLinear)  # the user's own stays as it was
+
+
 def test_dims_that_would_scramble_an_image_are_refused() -> None:
     channels_first = np.zeros((20, 3, 8, 8), dtype=np.float32)
     with pytest.raises(ValueError, match=r"transpose X so that its rows have the shape of dims"):

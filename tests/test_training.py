@@ -448,7 +448,7 @@ def parameters() -> list[nn.Parameter]:
 def test_default_optimizer_is_adam_without_decay() -> None:
     own, reference = parameters(), parameters()
     made = optimizer_factory(None)(own)
-    adam = torch.optim.Adam(reference, lr=1e-3, betas=(0.9, 0.99), weight_decay=0.0)
+    adam = torch.optim.Adam(reference, lr=1e-3, betas=(0.9, 0.95), weight_decay=0.0)
     for step in range(20):
         made.zero_grad()
         assert own[0].grad is None

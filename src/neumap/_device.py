@@ -50,7 +50,9 @@ def fast_dtype(device: torch.device) -> torch.dtype:
     timing could differ from one run to the next, and the result of a seed with it.
     """
     if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+        # Cards before Ampere emulate bfloat16, slower than float32.
+        has_bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if has_bfloat16 else torch.float32
     # Older releases of torch cannot be asked; float32 is right everywhere.
     capabilities = getattr(torch.cpu, "get_capabilities", None)
     if device.type == "cpu" and capabilities is not None and capabilities().get("amx_bf16", False):

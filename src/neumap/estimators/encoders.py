@@ -148,7 +148,7 @@ def _check_output(module: nn.Module, rows: RowStore, shape: tuple[int, ...], rol
 
 def _apply(module: nn.Module, probe: torch.Tensor, role: str) -> torch.Tensor:
     try:
-        with evaluating(module):
+        with evaluating(module, to_be_trained=True):
             output: torch.Tensor = module(probe)
     except Exception as error:
         raise ValueError(

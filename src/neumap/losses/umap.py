@@ -72,7 +72,9 @@ class UmapForces:
     gradient: Tensor
 
 
-def umap_forces(coordinates: Tensor, kernel: Kernel, eps: float, n_partners: int) -> UmapForces:
+def umap_forces(
+    coordinates: Tensor, kernel: Kernel, eps: float | Tensor, n_partners: int
+) -> UmapForces:
     """Return the loss of a batch of edges and its gradient.
 
     Negatives come from the batch itself: row ``r`` of the ``2 n_edges`` rows is repelled by the
@@ -88,7 +90,7 @@ def umap_forces(coordinates: Tensor, kernel: Kernel, eps: float, n_partners: int
         Heads in the first half, their tails in the second.
     kernel : Kernel
         Similarity and weight of repulsion.
-    eps : float
+    eps : float or scalar Tensor
         Softening, 1 (bounded) down to 0 (UMAP); values below 1e-3 count as 1e-3.
     n_partners : int
         Negatives per row, cut to ``n_edges - 1``.
@@ -99,7 +101,7 @@ def umap_forces(coordinates: Tensor, kernel: Kernel, eps: float, n_partners: int
         Loss halves and gradient.
     """
     n_edges = coordinates.shape[0] // 2
-    softening = max(eps, SMALLEST_EPS)
+    softening = _floored(eps)
     attraction, pull = _attract(coordinates[:n_edges], coordinates[n_edges:], kernel, softening)
     gradient = torch.cat([pull, -pull])
     partners = min(n_partners, n_edges - 1)
@@ -109,7 +111,14 @@ def umap_forces(coordinates: Tensor, kernel: Kernel, eps: float, n_partners: int
     return UmapForces(attraction, repulsion, gradient)
 
 
-def _attract(heads: Tensor, tails: Tensor, kernel: Kernel, eps: float) -> tuple[Tensor, Tensor]:
+def _floored(eps: float | Tensor) -> float | Tensor:
+    # ``max`` would read a tensor, that is wait for its device.
+    return eps.clamp_min(SMALLEST_EPS) if isinstance(eps, Tensor) else max(eps, SMALLEST_EPS)
+
+
+def _attract(
+    heads: Tensor, tails: Tensor, kernel: Kernel, eps: float | Tensor
+) -> tuple[Tensor, Tensor]:
     """Mean attraction, and its gradient at the heads (the tails feel the opposite)."""
     difference = heads - tails  # (n_edges, n_components)
     squared = difference.square().sum(1).clamp_min_(SMALLEST_SQUARED_DISTANCE)  # (n_edges,)
@@ -120,7 +129,7 @@ def _attract(heads: Tensor, tails: Tensor, kernel: Kernel, eps: float) -> tuple[
 
 
 def _repel(
-    coordinates: Tensor, kernel: Kernel, eps: float, n_partners: int, gradient: Tensor
+    coordinates: Tensor, kernel: Kernel, eps: float | Tensor, n_partners: int, gradient: Tensor
 ) -> Tensor:
     """Mean repulsion of cyclic partners times its weight; its gradient is added to `gradient`."""
     n_rows, n_components = coordinates.shape

@@ -3,7 +3,8 @@
 ``train`` is the main path. It draws edges, asks a *step* for losses and gradients, applies the
 optimiser, and reports; a :class:`Plan` says how long and how fast. What gives positions is an
 embedder (``embedders``): an encoder applied to rows, or a free table. Steps (``steps``,
-``mlp_step``) share one contract, so the loop does not know which one runs.
+``mlp_step``) share one contract, so the loop does not know which one runs. On a graphics card
+``replay`` records them and takes them at once.
 """
 
 from neumap.training.embedders import Embedder, EncoderEmbedder, TableEmbedder

@@ -25,7 +25,7 @@ class FusedAdam:
         Trained in place.
     lr : float, default=1e-3
         Step size; ``param_groups[0]["lr"]`` holds it and may be changed between steps.
-    betas : tuple of float, default=(0.9, 0.99)
+    betas : tuple of float, default=(0.9, 0.95)
         Memory of the mean and of the mean square of the gradient.
     eps : float, default=1e-8
         Added to the root of the mean square.
@@ -35,7 +35,7 @@ class FusedAdam:
         self,
         parameters: Iterable[nn.Parameter],
         lr: float = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.99),
+        betas: tuple[float, float] = (0.9, 0.95),
         eps: float = 1e-8,
     ) -> None:
         trained = list(parameters)
@@ -51,16 +51,27 @@ class FusedAdam:
         for parameter in self.param_groups[0]["params"]:
             parameter.grad = None
 
+    @property
+    def branch(self) -> tuple[bool, ...]:
+        """What sets the arithmetic of the next step apart from that of others: nothing."""
+        return ()
+
+    def count(self) -> None:
+        """Do nothing: steps are counted on the device, by :meth:`move`."""
+
     def step(self) -> None:
         """Move every parameter that has a gradient."""
+        self.move(self.param_groups[0]["lr"])
+
+    def move(self, lr: float | Tensor) -> None:
+        """Do the arithmetic of a step; `lr` may be a float32 scalar on the device."""
         group = self.param_groups[0]
         moved = [i for i, p in enumerate(group["params"]) if p.grad is not None]
         if not moved:
             return
         parameters: list[Tensor] = [group["params"][i] for i in moved]
         with torch.no_grad():
-            for i in moved:
-                self._counts[i] += 1.0
+            torch._foreach_add_([self._counts[i] for i in moved], 1.0)
             torch._fused_adam_(
                 parameters,
                 [p.grad for p in parameters],  # type: ignore[misc]
@@ -68,7 +79,7 @@ class FusedAdam:
                 [self._squares[i] for i in moved],
                 [],
                 [self._counts[i] for i in moved],
-                lr=group["lr"],
+                lr=lr,  # type: ignore[arg-type] # either, by two overloads
                 beta1=group["betas"][0],
                 beta2=group["betas"][1],
                 weight_decay=0.0,

@@ -54,12 +54,16 @@ class Embedder(Protocol):
 
 
 @contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Switch a module to evaluation without gradients, and put every part's mode back after."""
+def evaluating(module: nn.Module, *, to_be_trained: bool = False) -> Iterator[None]:
+    """Switch a module to evaluation without gradients, and put every part's mode back after.
+
+    With `to_be_trained`, what lazy layers build meanwhile can be trained afterwards; tensors made
+    in torch's inference mode cannot.
+    """
     modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:
-        with torch.inference_mode():
+        with torch.no_grad() if to_be_trained else torch.inference_mode():
             yield
     finally:
         for part, was_training in modes:

@@ -23,7 +23,8 @@ from neumap.sampling import EdgeSampler
 from neumap.training.embedders import Embedder
 from neumap.training.optimizers import Optimizer, OptimizerFactory, default_optimizer
 from neumap.training.plan import Plan
-from neumap.training.steps import Step, choose_step
+from neumap.training.replay import Advance, choose_advance
+from neumap.training.steps import choose_step
 
 __all__ = ["History", "TrainingDivergedError", "train"]
 
@@ -95,7 +96,8 @@ class _Tally:
     def add(self, values: Mapping[str, Tensor]) -> None:
         self.n_steps += 1
         for name, value in values.items():
-            self.sums[name] = self.sums[name] + value if name in self.sums else value
+            # A copy: a replayed step writes the next loss into the same memory.
+            self.sums[name] = self.sums[name] + value if name in self.sums else value.clone()
 
     def means(self) -> dict[str, float]:
         return {name: float(total) / self.n_steps for name, total in self.sums.items()}
@@ -147,6 +149,9 @@ def train(  # noqa: PLR0913 - the inputs of a training are what they are
     run = _Run(embedder, terms, plan)
     run.optimizer = optimizer(step.parameters())
     watchers = CallbackList(callbacks)
+    advance = choose_advance(
+        step, run.optimizer, n_steps=plan.n_steps, is_watched=watchers.wants_steps
+    )
     history: History = {}
     for module in run.modules.values():
         module.train()
@@ -156,7 +161,7 @@ def train(  # noqa: PLR0913 - the inputs of a training are what they are
             if run.stop_training or _time_is_up(run, plan):
                 break
             run.epoch = epoch
-            _run_epoch(run, last_step, step, sampler, plan, watchers)
+            _run_epoch(run, last_step, advance, sampler, plan, watchers)
             _check_weights(step.parameters(), run)
             _report(run, history, validate)
             watchers.on_epoch_end(run)
@@ -170,7 +175,7 @@ def train(  # noqa: PLR0913 - the inputs of a training are what they are
 def _run_epoch(
     run: _Run,
     last_step: int,
-    step: Step,
+    advance: Advance,
     sampler: EdgeSampler,
     plan: Plan,
     watchers: CallbackList,
@@ -186,8 +191,7 @@ def _run_epoch(
             run.stop_training = True
             break
         _set_learning_rate(run.optimizer, plan.learning_rate(progress))
-        losses = step(sampler.draw(plan.batch_edges), progress)
-        run.optimizer.step()
+        losses = advance(sampler.draw(plan.batch_edges), progress)
         run.step += 1
         tally.add(losses)
         if run.step % DIVERGENCE_CHECK_STEPS == 0:

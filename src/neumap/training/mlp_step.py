@@ -10,6 +10,7 @@ loss and the optimiser's weights stay float32, since eight significant bits woul
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,12 +21,32 @@ from neumap.losses import umap_forces
 from neumap.losses.terms import UmapTerm
 from neumap.networks import MLP, Standardize
 from neumap.training.embedders import EncoderEmbedder
-from neumap.training.noise import InputNoise
+from neumap.training.noise import InputNoise, Places
 
-__all__ = ["MLPStep"]
+__all__ = ["MLPStep", "Moment"]
 
 # Rows converted at once when the standardised copy is made.
 CONVERT_ROWS = 4096
+
+
+class Moment(NamedTuple):
+    """What a step depends on besides its batch and the weights.
+
+    Numbers, or scalars on the device in their place: a recorded step reads those anew each time.
+
+    Attributes
+    ----------
+    softening : float or Tensor
+        The eps of the kernel.
+    spare_share : float, Tensor or None
+        Factor on the spare coordinates; None where there are none.
+    noise_places : Places or None
+        Where the noise is read; None without noise.
+    """
+
+    softening: float | Tensor
+    spare_share: float | Tensor | None
+    noise_places: Places | None
 
 
 class MLPStep:
@@ -68,6 +89,15 @@ class MLPStep:
         """
         return max(1, min(4, torch.get_num_threads() // 2))
 
+    @property
+    def device(self) -> torch.device:
+        """Where the step is computed."""
+        return self.embedder.rows.device
+
+    def is_resident_on(self, kind: str) -> bool:
+        """Whether rows and weights lie on a device of this kind, so that the host takes no part."""
+        return isinstance(self.embedder.rows, DenseRows) and self.device.type == kind
+
     @staticmethod
     def serves(embedder: EncoderEmbedder) -> bool:
         """Whether the encoder is an MLP as the package builds it, all of it to be trained."""
@@ -88,37 +118,45 @@ class MLPStep:
 
     def __call__(self, indices: Tensor, progress: float) -> dict[str, Tensor]:
         """Leave fresh gradients in the parameters; return detached scalars by name."""
+        return self.at(indices, self.moment(progress))
+
+    def moment(self, progress: float) -> Moment:
+        """Return what the next step depends on besides its batch; draws the noise's places."""
+        places = None if self._noise is None else self._noise.draw_places()
+        return Moment(self.term.softening(progress), self._spare_share(progress), places)
+
+    def at(self, indices: Tensor, moment: Moment) -> dict[str, Tensor]:
+        """Do the arithmetic of a step; nothing in it waits for the device or draws a number."""
         with torch.no_grad():
             inputs = self._gather(indices, self._hidden.input_buffer(len(indices)))
             if self._noise is not None:
-                self._noise.add_(inputs)
+                self._noise.add_(inputs, moment.noise_places)
             features = self._hidden.forward(inputs).float()  # (batch, hidden[-1])
-            share = self._spare_share(progress)
-            weight, bias = self._last_layer(share)
+            weight, bias = self._last_layer(moment.spare_share)
             forces = umap_forces(
                 torch.addmm(bias, features, weight.t()),
                 self.term.kernel,
-                self.term.softening(progress),
+                moment.softening,
                 self.term.n_partners,
             )
-            self._store_last(forces.gradient, features, share)
+            self._store_last(forces.gradient, features, moment.spare_share)
             self._hidden.backward(forces.gradient.to(self.dtype) @ weight.to(self.dtype))
         loss = forces.attraction + forces.repulsion
         return {"loss": loss, self.term.name: loss}
 
-    def _spare_share(self, progress: float) -> float:
+    def _spare_share(self, progress: float) -> float | None:
         spare = self.embedder.spare
-        return 0.0 if spare is None else spare.share(progress)
+        return None if spare is None else spare.share(progress) or None
 
-    def _last_layer(self, share: float) -> tuple[Tensor, Tensor]:
+    def _last_layer(self, share: float | Tensor | None) -> tuple[Tensor, Tensor]:
         """Return weight and bias of the layer that gives all coordinates."""
         weight, bias = self._last.weight, self._last.bias
-        if share == 0.0:
+        if share is None:
             return weight, bias
         assert self.embedder.spare is not None
         return self.embedder.spare.widen(weight, bias, share)
 
-    def _store_last(self, gradient: Tensor, features: Tensor, share: float) -> None:
+    def _store_last(self, gradient: Tensor, features: Tensor, share: float | Tensor | None) -> None:
         """Write the gradients of the last layer, and of the spare one beside it."""
         of_weight, of_bias = gradient.t() @ features, gradient.sum(0)
         n_components = len(self._last.bias)
@@ -128,8 +166,8 @@ class MLPStep:
         )
         if self.embedder.spare is not None:
             layer = self.embedder.spare.layer
-            layer.weight.grad = of_weight[n_components:] * share if share else None
-            layer.bias.grad = of_bias[n_components:] * share if share else None
+            layer.weight.grad = None if share is None else of_weight[n_components:] * share
+            layer.bias.grad = None if share is None else of_bias[n_components:] * share
 
     def finish(self) -> None:
         """Nothing is kept elsewhere: the optimiser works on the encoder's own parameters."""

@@ -82,12 +82,27 @@ class Muon:
             for parameter in stack.parameters:
                 parameter.grad = None
 
+    @property
+    def branch(self) -> tuple[bool, ...]:
+        """What sets the arithmetic of the next step apart: which stacks renew their directions."""
+        return tuple(stack.is_due for stack in self._stacks)
+
     def step(self) -> None:
         """Move every parameter that has a gradient."""
-        self._adam.step()
-        group = self.param_groups[0]
+        self.move(self.param_groups[0]["lr"])
+        self.count()
+
+    def move(self, lr: float | Tensor) -> None:
+        """Do the arithmetic of a step; `lr` may be a float32 scalar on the device."""
+        self._adam.move(lr)
+        momentum = self.param_groups[0]["momentum"]
         for stack in self._stacks:
-            stack.step(group["lr"], group["momentum"])
+            stack.move(lr, momentum)
+
+    def count(self) -> None:
+        """Remember that a step was taken; :meth:`move` has done its arithmetic."""
+        for stack in self._stacks:
+            stack.n_steps += stack.has_moved
 
     def state_dict(self) -> dict[str, Any]:
         """Return the memory of the gradients and the settings."""
@@ -112,33 +127,42 @@ class _Stack:
         self.momentum = first.new_zeros(len(parameters), *first.shape).detach()
         self._gradients = torch.zeros_like(self.momentum)
         self._directions = torch.zeros_like(self.momentum)
-        self._n_steps = 0
+        self.n_steps = 0
+        self.has_moved = False
         self._dtype = fast_dtype(first.device)
 
+    @property
+    def is_due(self) -> bool:
+        """Whether the next step renews the directions."""
+        return self.n_steps % RENEWED_EVERY == 0
+
     @torch.no_grad()
-    def step(self, lr: float, momentum: float) -> None:
+    def move(self, lr: float | Tensor, momentum: float) -> None:
         gradients = self._collect()
+        self.has_moved = gradients is not None
         if gradients is None:
             return
         self.momentum.lerp_(gradients, 1.0 - momentum)
-        if self._n_steps % RENEWED_EVERY == 0:
+        if self.is_due:
             ahead = gradients.lerp_(self.momentum, momentum)  # Nesterov's look ahead
             self._directions.copy_(orthogonalize(ahead, self._dtype))
-        self._n_steps += 1
         size = lr * STEP_SIZE * math.sqrt(self.momentum.shape[-1])
-        torch._foreach_add_(self.parameters, list(self._directions.unbind()), alpha=-size)
+        if isinstance(size, Tensor):  # which alpha must not be: it would be read
+            torch._foreach_sub_(self.parameters, list((self._directions * size).unbind()))
+        else:
+            torch._foreach_add_(self.parameters, list(self._directions.unbind()), alpha=-size)
 
     def state(self) -> dict[str, Any]:
         return {
             "momentum": self.momentum,
             "directions": self._directions,
-            "n_steps": self._n_steps,
+            "n_steps": self.n_steps,
         }
 
     def load(self, state: dict[str, Any]) -> None:
         self.momentum.copy_(state["momentum"])
         self._directions.copy_(state["directions"])
-        self._n_steps = state["n_steps"]
+        self.n_steps = state["n_steps"]
 
     def _collect(self) -> Tensor | None:
         """Return all gradients in one tensor; one that is missing counts as zero."""

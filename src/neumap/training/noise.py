@@ -16,7 +16,11 @@ from torch import Tensor
 
 from neumap._random import torch_generator
 
-__all__ = ["InputNoise"]
+__all__ = ["InputNoise", "Places"]
+
+# Where a batch starts reading the two pools, in units of ALIGNMENT: numbers, or whole numbers
+# held on the device, which a recorded step reads anew each time.
+Places = tuple[int, int] | tuple[Tensor, Tensor]
 
 # Directions mixed at one step. Over steps the noise of a row reaches every direction alike.
 DIRECTIONS = 16
@@ -44,21 +48,30 @@ class InputNoise:
         self._starts = random.Random(seed)
         self._pools = {"mixture": torch.empty(0), "directions": torch.empty(0)}
 
-    def add_(self, rows: Tensor) -> Tensor:
-        """Add noise to contiguous rows (batch, ...) in place."""
+    def draw_places(self) -> tuple[int, int]:
+        """Return where the next batch starts reading."""
+        n_places = SPARE_NUMBERS // ALIGNMENT
+        return self._starts.randrange(n_places), self._starts.randrange(n_places)
+
+    def add_(self, rows: Tensor, places: Places | None = None) -> Tensor:
+        """Add noise to contiguous rows (batch, ...) in place, read from new places by default."""
         flat = rows.view(len(rows), -1)
-        mixture = self._read("mixture", (len(flat), DIRECTIONS), flat)
-        directions = self._read("directions", (DIRECTIONS, flat.shape[1]), flat)
+        first, second = self.draw_places() if places is None else places
+        mixture = self._read("mixture", (len(flat), DIRECTIONS), flat, first)
+        directions = self._read("directions", (DIRECTIONS, flat.shape[1]), flat, second)
         flat.addmm_(mixture, directions, alpha=self.scale / math.sqrt(DIRECTIONS))
         return rows
 
-    def _read(self, name: str, shape: tuple[int, int], like: Tensor) -> Tensor:
-        """Return normal numbers from a random place of a pool."""
+    def _read(self, name: str, shape: tuple[int, int], like: Tensor, place: int | Tensor) -> Tensor:
+        """Return the normal numbers that stand at a place of a pool."""
         n_numbers = shape[0] * shape[1]
         pool = self._pools[name]
         if pool.dtype != like.dtype or len(pool) < n_numbers + SPARE_NUMBERS:
             generator = torch_generator(self.seed, f"noise {name}", like.device)
             drawn = torch.randn(n_numbers + SPARE_NUMBERS, generator=generator, device=like.device)
             pool = self._pools[name] = drawn.to(like.dtype)
-        start = self._starts.randrange(SPARE_NUMBERS // ALIGNMENT) * ALIGNMENT
+        if isinstance(place, Tensor):
+            windows = pool.unfold(0, n_numbers, ALIGNMENT)  # a view, one window per place
+            return windows.index_select(0, place).view(shape)
+        start = place * ALIGNMENT
         return pool[start : start + n_numbers].view(shape)
