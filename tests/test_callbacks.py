@@ -118,6 +118,13 @@ def test_list_wants_steps_only_when_a_callback_overrides_the_hook():
     assert CallbackList([CallbackList([LambdaCallback(on_step_end=print)])]).wants_steps
 
 
+def test_who_may_read_gradients():
+    """Steps are replayed on a card beside a progress bar, not beside what may look inside them."""
+    own = [EarlyStopping(), TimeBudget(1.0), ProgressBar(enabled=True), Snapshots()]
+    assert not CallbackList([CallbackList(own)]).wants_gradients
+    assert CallbackList([*own, LambdaCallback(on_step_end=print)]).wants_gradients
+
+
 def test_list_calls_in_order_and_steps_only_where_wanted():
     calls: list[str] = []
     first = LambdaCallback(on_epoch_end=lambda run: calls.append("first"))

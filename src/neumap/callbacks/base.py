@@ -110,6 +110,14 @@ class Callback:
         """Whether ``on_step_end`` does anything; a loop need not call it where this is False."""
         return type(self).on_step_end is not Callback.on_step_end
 
+    @property
+    def wants_gradients(self) -> bool:
+        """Whether ``on_step_end`` may read gradients, which steps replayed on a card do not leave.
+
+        True for every callback that looks at steps, unless its class says otherwise.
+        """
+        return self.wants_steps
+
     def on_fit_start(self, run: TrainingRun) -> None:
         """Run before the first epoch."""
 
@@ -162,6 +170,11 @@ class CallbackList(Callback):
     def wants_steps(self) -> bool:
         """Whether any callback of the list does something in ``on_step_end``."""
         return bool(self._step_callbacks)
+
+    @property
+    def wants_gradients(self) -> bool:
+        """Whether any callback of the list may read gradients in ``on_step_end``."""
+        return any(callback.wants_gradients for callback in self._step_callbacks)
 
     def on_fit_start(self, run: TrainingRun) -> None:
         for callback in self.callbacks:

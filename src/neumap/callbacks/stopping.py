@@ -141,6 +141,10 @@ class TimeBudget(Callback):
     def on_fit_start(self, run: TrainingRun) -> None:
         self.stopped_step = None
 
+    @property
+    def wants_gradients(self) -> bool:
+        return False
+
     def on_step_end(self, run: TrainingRun) -> None:
         self._stop_when_spent(run)
 

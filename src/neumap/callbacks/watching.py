@@ -183,6 +183,10 @@ class ProgressBar(Callback):
             shown = {"total": run.n_steps, "desc": self.description, "unit": "step"}
             self._bar = tqdm(**{**shown, **self.tqdm_kwds})
 
+    @property
+    def wants_gradients(self) -> bool:
+        return False
+
     def on_step_end(self, run: TrainingRun) -> None:
         if self._bar is not None:
             self._bar.update(run.step - self._bar.n)

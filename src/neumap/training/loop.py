@@ -150,7 +150,7 @@ def train(  # noqa: PLR0913 - the inputs of a training are what they are
     run.optimizer = optimizer(step.parameters())
     watchers = CallbackList(callbacks)
     advance = choose_advance(
-        step, run.optimizer, n_steps=plan.n_steps, is_watched=watchers.wants_steps
+        step, run.optimizer, n_steps=plan.n_steps, is_watched=watchers.wants_gradients
     )
     history: History = {}
     for module in run.modules.values():
