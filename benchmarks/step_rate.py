@@ -3,7 +3,7 @@
     python benchmarks/step_rate.py                                # the presets at 784 columns
     python benchmarks/step_rate.py --presets default --columns 50
 
-A step is what ``training/loop.py`` does: draw edges, losses and gradients, one move of Adam. Its
+A step is what ``training/loop.py`` does: draw edges, losses and gradients, one move of Muon. Its
 floating-point operations are those of the matrix products alone, forward and for both gradients,
 so that whatever else a step does shows as time without operations. They are compared with
 
@@ -45,8 +45,7 @@ from neumap.losses import Kernel
 from neumap.losses.terms import UmapTerm
 from neumap.sampling import EdgeSampler
 from neumap.similarity import find_ab
-from neumap.training import EncoderEmbedder, Step, choose_step
-from neumap.training.adam import FusedAdam
+from neumap.training import EncoderEmbedder, Muon, Step, choose_step
 
 N_COMPONENTS = 2
 N_NEIGHBORS = 15
@@ -63,7 +62,7 @@ class Training:
     preset: Preset
     step: Step
     sampler: EdgeSampler
-    optimizer: FusedAdam
+    optimizer: Muon
 
     def draw(self) -> Tensor:
         return self.sampler.draw(self.preset.batch_edges)
@@ -202,7 +201,7 @@ def make_training(preset: Preset, n_rows: int, n_columns: int) -> Training:
     term = UmapTerm(Kernel(a, b, 5.0 * preset.repulsion), preset.softening, preset.n_partners)
     step = choose_step(embedder, [term])
     sampler = EdgeSampler(random_graph(generator, n_rows), seed=0)
-    return Training(preset, step, sampler, FusedAdam(step.parameters()))
+    return Training(preset, step, sampler, Muon(step.parameters()))
 
 
 def random_graph(generator: np.random.Generator, n_rows: int) -> FuzzyGraph:

@@ -99,8 +99,13 @@ class ParametricUMAP(UMAP):
         As in :class:`UMAP`.
     repulsion_strength, negative_sample_rate, transform_mode, random_state, device, max_time
         As in :class:`UMAP`.
-    verbose, tqdm_kwds, callbacks, optimizer, loss_report_frequency, n_training_epochs
+    verbose, tqdm_kwds, callbacks, loss_report_frequency, n_training_epochs
         As in :class:`UMAP`.
+    optimizer : str, torch.optim class or instance, Keras optimizer or callable, optional
+        By default the package's networks train with Muon (orthogonal steps for the square matrices
+        of hidden layers, Adam for the rest), others with Adam; the step size falls to zero along
+        a cosine. ``"muon"`` chooses it for any network. An optimiser that is given keeps its own
+        learning rate.
     output_metric, output_metric_kwds
         As in :class:`UMAP`: Euclidean only.
     transform_seed : int, default=42
