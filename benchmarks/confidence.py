@@ -19,7 +19,7 @@ from typing import Any
 
 import machine
 import numpy as np
-from data import Split, digits, mnist
+from data import Split, mnist_or_digits
 from processes import HERE
 from run import write
 from sklearn.metrics import roc_auc_score
@@ -38,11 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
         "runs": [],
     }
     for seed in options.seeds:
-        split = (
-            digits(seed)
-            if options.mnist is None
-            else mnist(Path(options.mnist), options.mnist_rows, seed)
-        )
+        split = mnist_or_digits(options.mnist, options.mnist_rows, seed)
         for label in options.classes or np.unique(split.y_train).tolist():
             areas = measure(split, label, seed, options.preset)
             run = {"dataset": split.name, "seed": seed, "left_out": int(label), "auroc": areas}

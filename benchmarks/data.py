@@ -97,6 +97,11 @@ def mnist(path: Path, n_train: int, seed: int, held_out: HeldOut = "test") -> Sp
     )
 
 
+def mnist_or_digits(path: Path | str | None, n_train: int, seed: int) -> Split:
+    """Return MNIST where there is a file of it, the digits that come with scikit-learn else."""
+    return digits(seed) if path is None else mnist(Path(path), n_train, seed)
+
+
 def _mnist_arrays(path: Path) -> dict[str, npt.NDArray[np.uint8]]:
     with np.load(path, allow_pickle=False) as file:
         missing = [name for name in MNIST_ARRAYS if name not in file]

@@ -24,7 +24,7 @@ import machine
 import numpy as np
 import numpy.typing as npt
 import torch
-from data import Split, digits, mnist
+from data import Split, mnist_or_digits
 from processes import HERE
 from run import write
 from torch import nn
@@ -72,11 +72,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 def measure(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Yield one run per seed and number of labels; the seed chooses rows, labels and weights."""
     for seed in options.seeds:
-        split = (
-            digits(seed)
-            if options.mnist is None
-            else mnist(Path(options.mnist), options.mnist_rows, seed)
-        )
+        split = mnist_or_digits(options.mnist, options.mnist_rows, seed)
         for per_class in options.labels:
             y = few_labels(split.y_train, per_class, seed)
             began = time.perf_counter()

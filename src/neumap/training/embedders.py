@@ -146,12 +146,17 @@ class EncoderEmbedder(nn.Module):
         inputs = self.rows.gather(indices)
         return inputs, self._each_once(self.encoder, inputs, indices)
 
+    def spare_share(self, progress: float) -> float | None:
+        """Return the factor on the spare coordinates; None where there are none, or none left."""
+        return None if self.spare is None else self.spare.share(progress) or None
+
     def locate_wide(self, indices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Gather and encode rows; return inputs, coordinates and spare coordinates."""
+        assert self.spare is not None
         inputs = self.rows.gather(indices)
         wide = self._each_once(self._place_wide, inputs, indices)
-        n_spare = self.spare.n_spare if self.spare is not None else 0
-        return inputs, wide[:, : wide.shape[1] - n_spare], wide[:, wide.shape[1] - n_spare :]
+        coordinates, spare = wide.tensor_split([-self.spare.n_spare], dim=1)
+        return inputs, coordinates, spare
 
     def _place_wide(self, seen: Tensor) -> Tensor:
         assert isinstance(self.encoder, MLP | ConvEncoder)

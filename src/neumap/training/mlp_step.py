@@ -123,7 +123,7 @@ class MLPStep:
     def moment(self, progress: float) -> Moment:
         """Return what the next step depends on besides its batch; draws the noise's places."""
         places = None if self._noise is None else self._noise.draw_places()
-        return Moment(self.term.softening(progress), self._spare_share(progress), places)
+        return Moment(self.term.softening(progress), self.embedder.spare_share(progress), places)
 
     def at(self, indices: Tensor, moment: Moment) -> dict[str, Tensor]:
         """Do the arithmetic of a step; nothing in it waits for the device or draws a number."""
@@ -143,10 +143,6 @@ class MLPStep:
             self._hidden.backward(forces.gradient.to(self.dtype) @ weight.to(self.dtype))
         loss = forces.attraction + forces.repulsion
         return {"loss": loss, self.term.name: loss}
-
-    def _spare_share(self, progress: float) -> float | None:
-        spare = self.embedder.spare
-        return None if spare is None else spare.share(progress) or None
 
     def _last_layer(self, share: float | Tensor | None) -> tuple[Tensor, Tensor]:
         """Return weight and bias of the layer that gives all coordinates."""

@@ -74,12 +74,14 @@ class AutogradStep:
         return {"loss": total.detach(), **{k: v.detach() for k, v in values.items()}}
 
     def _locate(self, indices: Tensor, progress: float) -> Batch:
-        spare = self.embedder.spare if isinstance(self.embedder, EncoderEmbedder) else None
-        share = 0.0 if spare is None else spare.share(progress)
-        if share == 0.0 or not isinstance(self.embedder, EncoderEmbedder):
-            return Batch(indices, *self.embedder.locate(indices), progress)
-        rows, coordinates, extra = self.embedder.locate_wide(indices)
-        return Batch(indices, rows, coordinates, progress, share * extra)
+        """Return the batch where it stands, with spare coordinates while there are any."""
+        embedder = self.embedder
+        if isinstance(embedder, EncoderEmbedder):
+            share = embedder.spare_share(progress)
+            if share is not None:
+                rows, coordinates, spare = embedder.locate_wide(indices)
+                return Batch(indices, rows, coordinates, progress, share * spare)
+        return Batch(indices, *embedder.locate(indices), progress)
 
     def finish(self) -> None:
         """Nothing is kept elsewhere."""
