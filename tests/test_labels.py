@@ -205,12 +205,12 @@ def test_predictions_are_those_of_head_after_encoder(digits: Digits) -> None:
 def test_few_labels_are_enough(digits: Digits) -> None:
     """Four labels per class against a network of the same size that has only those."""
     few = digits.few(4)
-    # Not the quick preset, which falls short of the other network: .863 against .877.
+    # Not the quick preset, which may fall short of the other network: .83 to .93 against .877.
     model = ParametricUMAP(classifier_loss_weight=1.0, random_state=0).fit(digits.X, few)
     reached = np.mean(model.predict(digits.X_new) == digits.y_new)
     labelled = few >= 0
     alone = trained_alone(digits.X[labelled], few[labelled], digits.X_new)
-    assert reached > np.mean(alone == digits.y_new) + 0.03  # .043 to .067 over four seeds
+    assert reached > np.mean(alone == digits.y_new) + 0.03  # .060 to .063 over four seeds
     assert reached > 0.9
 
 
