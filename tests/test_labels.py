@@ -250,8 +250,8 @@ def test_classifier_loss_joins_the_history_and_its_weight_acts(digits: Digits) -
     ("y", "message"),
     [
         (None, "classifier_loss_weight needs labels: call fit"),
-        (np.full(600, -1), r"every entry of y is -1"),
-        (np.zeros((600, 2)), "one label per row, got y of shape"),
+        (np.full(600, -1), r"got -1 \(unlabelled\) in every row"),
+        (np.zeros((600, 2)), "y must be one label per row for a classifier, got shape"),
     ],
 )
 def test_classifier_without_labels_is_refused(y: Any, message: str, digits: Digits) -> None:

@@ -121,7 +121,7 @@ def test_confidence_tells_an_unseen_class(tmp_path: Path) -> None:
     found = model.confidence(X[new])
     strange = Y[new] == 3
     assert roc_auc_score(strange, -found.score) > 0.9
-    assert roc_auc_score(strange, found.signs.distance) > 0.9
+    assert roc_auc_score(strange, found.measures.distance) > 0.9
     assert ((found.score > 0) & (found.score <= 1)).all()
     usual = model.confidence(X[train]).score  # training rows are not strange to themselves
     assert np.median(usual) > 0.3

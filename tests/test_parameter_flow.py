@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 import torch
 
-import neumap.estimators.graphs as graphs_room
-import neumap.estimators.umap as umap_room
+import neumap.estimators.graph as graphs_room
+import neumap.estimators.task as task_room
 from neumap import UMAP, ParametricUMAP
 from neumap.callbacks import Callback
 from neumap.estimators import PRESETS
@@ -158,7 +158,10 @@ SHARED: dict[str, Flow] = {
         {"verbose": True},
     ),
     "unique": Flow(
-        True, "one place for equal rows", lambda s: s.model._placed.shape, data=DUPLICATES
+        True,
+        "one place for equal rows",
+        lambda s: s.model._model().positions.shape,
+        data=DUPLICATES,
     ),
     "densmap": Flow(True, "a term for local radii"),
     "dens_lambda": Flow(9.0, "weight of the term", base=DENSE),
@@ -244,14 +247,14 @@ def observe(
             kwargs["backend"] = "auto"
         return find_neighbors(*args, **kwargs)
 
-    resolve_device = umap_room.resolve_device
+    resolve_device = task_room.resolve_device
 
     def watched_device(device: Any) -> torch.device:
         calls["device"] = device
         return resolve_device(device)
 
     monkeypatch.setattr(graphs_room, "find_neighbors", watched_search)
-    monkeypatch.setattr(umap_room, "resolve_device", watched_device)
+    monkeypatch.setattr(task_room, "resolve_device", watched_device)
     data = X if flow.data is None else flow.data
     model = kind(**{**QUICK[kind], **flow.base, **parameters})
     capfd.readouterr()
@@ -343,7 +346,7 @@ def test_half_a_curve_is_refused() -> None:
 
 
 def test_other_metrics_are_searched_approximately_by_descent() -> None:
-    settings = UMAP(metric="manhattan", force_approximation_algorithm=True)._graph_settings(0)
+    settings = UMAP(metric="manhattan", force_approximation_algorithm=True)._recipe().graph
     assert settings.search(X, torch.device("cpu"))["backend"] == "pynndescent"
 
 

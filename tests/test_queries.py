@@ -1,17 +1,17 @@
-"""The search for training rows near new ones is built once per fit and kept beside the model."""
+"""The search for training rows near new ones is built once per fit and kept with the training rows."""
 
 from __future__ import annotations
 
 import copy
 import gc
 import pickle
+import weakref
 from typing import Any
 
 import numpy as np
 import pytest
 
 from neumap import UMAP, ParametricUMAP
-from neumap.estimators.queries import _BESIDE
 from neumap.neighbors import HnswBackend, NeighborIndex, query_neighbors
 
 X = np.random.default_rng(0).normal(size=(300, 5)).astype(np.float32)
@@ -77,7 +77,7 @@ def test_confidence_looks_up_the_same_sample_once(monkeypatch: pytest.MonkeyPatc
     )
     first, second = (model.confidence(NEW, n_calibration=50) for _ in range(2))
     assert sorted(asked) == [7, 7, 50]
-    np.testing.assert_array_equal(first.shares.distance, second.shares.distance)
+    np.testing.assert_array_equal(first.p_values.distance, second.p_values.distance)
     other_sample = model.confidence(NEW, n_calibration=60)
     assert sorted(asked) == [7, 7, 7, 50, 60]
     model.set_params(transform_seed=3).confidence(NEW, n_calibration=60)
@@ -113,10 +113,9 @@ def test_no_copy_and_no_attribute_holds_the_index(built: list[int]) -> None:
 
 def test_the_index_goes_with_the_model() -> None:
     model = UMAP(**QUICK).fit(X)
-    model.transform(NEW)
-    assert model in _BESIDE
+    index = weakref.ref(model._knn_search_index)
     gc.collect()
-    n_held = len(_BESIDE)
+    assert index() is not None
     del model
     gc.collect()
-    assert len(_BESIDE) == n_held - 1
+    assert index() is None

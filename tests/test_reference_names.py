@@ -62,7 +62,7 @@ def test_there_are_none_before_a_fit(kind: Any, name: str) -> None:
 
 
 def test_neighbours_are_searched_for_once_and_again_after_a_fit(monkeypatch: Any) -> None:
-    from neumap.estimators import queries
+    from neumap.estimators.new_rows import training_rows as queries
 
     searches = []
     search = queries.training_neighbors

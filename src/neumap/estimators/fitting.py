@@ -1,104 +1,188 @@
-"""What one fit works on, and small steps of it that need no estimator."""
+"""The path of a fit, top to bottom: from checked data and a recipe to what was learned.
+
+Everything that can be refused is refused before the neighbour search, which is the longest part
+of a fit on many rows. Nothing of an estimator is touched here: a fit returns a value.
+"""
 
 from __future__ import annotations
 
+import logging
 import math
-from dataclasses import dataclass
+import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import scipy.sparse
 import torch
 from numpy.typing import NDArray
-from sklearn.utils.validation import column_or_1d
-from torch import nn
 
 from neumap._random import numpy_generator
 from neumap.callbacks import Callback, TrainingRun
-from neumap.data import RowStore
-from neumap.estimators.graphs import Graph
-from neumap.estimators.landmarks import Memory
-from neumap.fuzzy import edge_distances, fuzzy_simplicial_set, local_radii
-from neumap.keras_bridge import is_keras_optimizer
-from neumap.keras_bridge import optimizer_factory as keras_optimizer_factory
+from neumap.data import RowStore, Validated, as_rows, check_input
+from neumap.estimators.fitted import Fitted
+from neumap.estimators.graph import Graph, build_graph, check_supervision
+from neumap.estimators.landmarks import WarmStart, drift
+from neumap.estimators.new_rows.training_rows import TrainingRows
+from neumap.estimators.objective import Networks
+from neumap.estimators.recipe import Recipe
+from neumap.estimators.task import Task, prepare
+from neumap.fuzzy import FuzzyGraph, edge_distances, fuzzy_simplicial_set, local_radii
 from neumap.metrics import distance_correlation
 from neumap.neighbors import find_neighbors
-from neumap.training import optimizer_factory
-from neumap.training.loop import History
-from neumap.training.optimizers import OptimizerFactory
+from neumap.sampling import EdgeSampler
+from neumap.training import Embedder, train
+from neumap.training.loop import History, Validation
 
-__all__ = [
-    "Classes",
-    "DistinctRows",
-    "Fit",
-    "StepCounter",
-    "check_positions",
-    "check_targets",
-    "device_of",
-    "distinct_rows",
-    "embedded_radii",
-    "encode_classes",
-    "joined_histories",
-    "reached_correlation",
-    "resolve_optimizer",
-    "row_count",
-    "same_rows",
-]
+__all__ = ["fit_map"]
+
+logger = logging.getLogger(__name__)
 
 
-UNLABELLED = -1
+def fit_map(
+    data: Validated,
+    recipe: Recipe,
+    *,
+    y: Any = None,
+    distances: Any = None,
+    graph: FuzzyGraph | None = None,
+    warm_start: WarmStart | None = None,
+) -> Fitted:
+    """Learn the embedding of checked data.
 
-
-@dataclass(frozen=True)
-class DistinctRows:
-    """Which rows differ: ``X[first]`` are the distinct ones, ``X[first][inverse]`` all of them."""
-
-    first: NDArray[np.int64]
-    inverse: NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Fit:
-    """Data, graph and seed of one fit, handed from step to step.
-
-    Attributes
+    Parameters
     ----------
-    rows : RowStore
-        What the network reads; only distinct rows where ``unique=True``.
-    graph : Graph
-        What is trained on.
-    seed : int
-        Resolved from ``random_state``.
-    device : torch.device
-        Where training runs.
-    distinct : DistinctRows or None
-        How to get from distinct rows back to all rows.
-    targets : ndarray or None
+    data : Validated
+        Training rows.
+    recipe : Recipe
+        All settings.
+    y : array-like, optional
         Labels or values of the rows.
-    memory : Memory or None
-        What an earlier fit learned and this one should keep.
+    distances : array or sparse matrix of shape (n_samples, n_samples), optional
+        Used in place of rows in the neighbour search.
+    graph : FuzzyGraph, optional
+        Used in place of a neighbour search.
+    warm_start : WarmStart, optional
+        What the fit takes over from an earlier one.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a parameter, the data or a network cannot be used.
+    TrainingDivergedError
+        If the loss is no longer finite.
     """
+    began = time.perf_counter()
+    recipe.check()
+    task = prepare(
+        data,
+        y,
+        dims=recipe.dims,
+        unique=recipe.unique,
+        device=recipe.device,
+        random_state=recipe.random_state,
+        warm_start=warm_start,
+    )
+    if task.targets is not None:
+        check_supervision(task.targets, recipe.targets)
+    networks, validate = Networks(), None
+    if not recipe.stops_at_graph:
+        networks = _networks(task, recipe)
+        validate = _validation(task, recipe, networks)
 
-    rows: RowStore
-    graph: Graph
-    seed: int
-    device: torch.device
-    distinct: DistinctRows | None = None
-    targets: NDArray[Any] | None = None
-    memory: Memory | None = None
+    found = _graph(task, recipe, distances) if graph is None else Graph(None, graph)
+    learned = _of_graph(task, recipe, found)
+    if recipe.stops_at_graph:
+        return learned
 
-    @property
-    def goes_on(self) -> bool:
-        """Whether training continues from what an earlier fit learned."""
-        memory = self.memory
-        return memory is not None and (memory.encoder is not None or memory.initial is not None)
+    embedder = recipe.positions.build(task, networks.encoder, found)
+    trained = time.perf_counter()
+    history, n_steps = _train(task, recipe, networks, found, embedder, validate)
+    positions = _positions(embedder, found)
+    report = _report(task, recipe, found, positions, n_steps)
+    now = time.perf_counter()
+    seconds = {"training_seconds": now - trained, "total_seconds": now - began}
+    logger.info("fitted %d rows in %.1f s", task.rows.n_rows, seconds["total_seconds"])
+    return replace(
+        learned,
+        embedding=task.expand(positions),
+        history=_continued(warm_start, history),
+        report={**report, **seconds},
+        encoder=networks.encoder,
+        decoder=networks.decoder,
+        reconstruction_loss=networks.reconstruction_loss,
+        classifier=networks.classifier,
+        classes=None if networks.classes is None else networks.classes.labels,
+        rad_orig=task.expand(found.radii()) if recipe.keeps_radii else None,
+        rad_emb=_embedded_radii(task, recipe, positions),
+    )
 
-    def expand(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Return one value per row passed to ``fit`` from one per distinct row."""
-        return values if self.distinct is None else values[self.distinct.inverse]
+
+def _networks(task: Task, recipe: Recipe) -> Networks:
+    """Build or copy the networks, which fails for those that do not fit the rows."""
+    encoder = recipe.positions.network(task)
+    return recipe.objective.networks(task, encoder, recipe.n_components)
 
 
-class StepCounter(Callback):
+def _validation(task: Task, recipe: Recipe, networks: Networks) -> Validation | None:
+    held_out = recipe.observers.reconstruction_validation
+    if held_out is None:
+        return None
+    data = task.data
+    checked = check_input(
+        held_out, n_features=data.n_features, feature_names=data.feature_names, min_rows=1
+    )
+    rows = as_rows(checked.X, dims=task.rows.row_shape, device=task.device)
+    return recipe.objective.validation(networks, rows)
+
+
+def _graph(task: Task, recipe: Recipe, distances: Any) -> Graph:
+    matrix = task.rows.to_matrix() if distances is None else distances
+    settings = replace(recipe.graph, seed=task.search_seed)
+    return build_graph(matrix, settings, task.targets, recipe.targets, device=task.device)
+
+
+def _of_graph(task: Task, recipe: Recipe, graph: Graph) -> Fitted:
+    """Return what is known once there is a graph."""
+    return Fitted(
+        n_features=task.data.n_features,
+        n_components=recipe.n_components,
+        input_shape=task.data.row_shape,
+        row_shape=task.rows.row_shape,
+        feature_names=task.data.feature_names,
+        graph=graph.fuzzy.to_csr(),
+        is_supervised=task.targets is not None,
+        first=None if task.distinct is None else task.distinct.first,
+        training=TrainingRows(task.X),
+    )
+
+
+def _train(
+    task: Task,
+    recipe: Recipe,
+    networks: Networks,
+    graph: Graph,
+    embedder: Embedder,
+    validate: Validation | None,
+) -> tuple[History, int]:
+    """Train the embedder and the networks; return the history and the number of steps taken."""
+    terms = recipe.objective.terms(task, networks, graph, embedder, recipe.positions.forces)
+    if recipe.n_epochs == 0:
+        return {}, 0
+    counter = _StepCounter()
+    history = train(
+        embedder,
+        terms,
+        EdgeSampler(graph.fuzzy, seed=task.seed, device=task.device),
+        recipe.positions.plan(task.rows.n_rows, graph.total_weight),
+        seed=task.seed,
+        optimizer=recipe.positions.optimizer_factory(),
+        callbacks=[*recipe.observers.all_callbacks(), counter],
+        validate=validate,
+    )
+    return history, counter.n_steps
+
+
+class _StepCounter(Callback):
     """Knows after training how many steps were taken; a callback or the time may end it early."""
 
     def __init__(self) -> None:
@@ -108,97 +192,56 @@ class StepCounter(Callback):
         self.n_steps = run.step
 
 
-def distinct_rows(X: Any) -> DistinctRows:
-    """Find the distinct rows of an array or sparse matrix, in order of first appearance.
-
-    Raises
-    ------
-    ValueError
-        For data that are not in memory.
-    """
-    if scipy.sparse.issparse(X):
-        rows: Any = X
-        return _distinct(_row_texts(rows.tocsr()))
-    if not isinstance(X, np.ndarray | torch.Tensor):
-        raise ValueError(
-            f"unique=True needs an array or a sparse matrix, got {type(X).__name__}. Load the data "
-            "into memory, or leave unique=False."
-        )
-    flat = np.ascontiguousarray(np.asarray(X)).reshape(len(X), -1)
-    as_bytes = flat.view(np.dtype((np.void, flat.dtype.itemsize * flat.shape[1]))).ravel()
-    return _distinct(as_bytes)
+def _positions(embedder: Embedder, graph: Graph) -> NDArray[np.float32]:
+    """Return the position of every row; NaN for a free row without any neighbour."""
+    positions = embedder.embed()
+    if embedder.encoder is None:
+        positions[graph.fuzzy.isolated()] = np.nan
+    return positions
 
 
-def _row_texts(X: Any) -> NDArray[Any]:
-    """Return each sparse row's columns and values as one comparable object."""
-    X.sum_duplicates()
-    bounds = zip(X.indptr[:-1], X.indptr[1:], strict=True)
-    rows = [X.indices[i:j].tobytes() + b"|" + X.data[i:j].tobytes() for i, j in bounds]
-    return np.array(rows, dtype=object)
+def _embedded_radii(
+    task: Task, recipe: Recipe, positions: NDArray[np.float32]
+) -> NDArray[np.float32] | None:
+    """Return the log local radius of each row in the embedding, NaN for one without position."""
+    if not recipe.keeps_radii:
+        return None
+    placed = np.isfinite(positions).all(axis=1)
+    n_neighbors = min(recipe.graph.n_neighbors, int(placed.sum()))
+    neighbors = find_neighbors(positions[placed], n_neighbors)
+    graph = fuzzy_simplicial_set(neighbors)
+    radii = np.full(len(positions), np.nan, dtype=np.float32)
+    radii[placed] = local_radii(graph, edge_distances(graph, neighbors) ** 2)
+    return task.expand(radii)
 
 
-def _distinct(keys: NDArray[Any]) -> DistinctRows:
-    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
-    order = np.argsort(first)
-    rank = np.empty_like(order)
-    rank[order] = np.arange(len(order))
-    return DistinctRows(first[order].astype(np.int64), rank[inverse.ravel()].astype(np.int64))
+def _report(
+    task: Task, recipe: Recipe, graph: Graph, positions: NDArray[np.float32], n_steps: int
+) -> dict[str, Any]:
+    neighbors = graph.neighbors
+    report: dict[str, Any] = {
+        "neighbors": None if neighbors is None else neighbors.backend,
+        "neighbor_recall": None if neighbors is None else neighbors.recall,
+        "neighbor_seconds": graph.neighbor_seconds,
+        "graph_seconds": graph.fuzzy_seconds,
+        "n_steps": n_steps,
+        "n_edges": len(graph.fuzzy.weights),
+        "device": str(task.device),
+    }
+    if task.warm_start is not None:
+        report["landmark_drift"] = drift(task.expand(positions), task.warm_start.positions)
+    if recipe.objective.correlation_weight:
+        report["distance_correlation"] = _reached_correlation(task.rows, positions, task.seed)
+    return report
 
 
-@dataclass(frozen=True)
-class Classes:
-    """Distinct labels in order, and the code of each row's label; -1 for unlabelled rows."""
-
-    labels: NDArray[Any]
-    codes: NDArray[np.int64]
-
-
-def encode_classes(y: NDArray[Any]) -> Classes:
-    """Number the labels of y; -1 (and NaN) stay unlabelled.
-
-    Raises
-    ------
-    ValueError
-        If y has more than one column or no label at all.
-    """
-    if y.ndim != 1:
-        raise ValueError(f"A classifier needs one label per row, got y of shape {y.shape}.")
-    known = np.ones(len(y), dtype=bool)
-    if y.dtype.kind in "if":
-        known = (y != UNLABELLED) & ~np.isnan(y)
-    if not known.any():
-        raise ValueError("A classifier needs labels, but every entry of y is -1 (unlabelled).")
-    labels, found = np.unique(y[known], return_inverse=True)
-    codes = np.full(len(y), UNLABELLED, dtype=np.int64)
-    codes[known] = found
-    return Classes(labels, codes)
-
-
-def row_count(X: Any) -> int:
-    """Return the number of rows of checked data."""
-    return int(X.shape[0]) if hasattr(X, "shape") else len(X)
-
-
-def same_rows(X: Any, other: Any) -> bool:
-    """Whether two checked inputs in memory hold the same rows in the same order."""
-    if X is other:
-        return True
-    if type(X) is not type(other) or getattr(X, "shape", None) != getattr(other, "shape", ()):
-        return False
-    if scipy.sparse.issparse(X):
-        return bool(abs(X - other).nnz == 0)
-    if isinstance(X, torch.Tensor):
-        return torch.equal(X, other)
-    return isinstance(X, np.ndarray) and np.array_equal(X, other)
-
-
-def reached_correlation(
+def _reached_correlation(
     rows: RowStore, positions: NDArray[np.float32], seed: int, max_rows: int = 2000
 ) -> float:
-    """Return the correlation of input and map distances over pairs that were not trained on.
+    """Return the correlation of distances in the data and in the embedding.
 
-    The pairs are drawn anew among a sample of rows; of the many pairs of a data set, batches
-    visit few.
+    The pairs are drawn among a sample of rows and are not those that were trained on: of the many
+    pairs of a data set, batches visit few.
     """
     generator = numpy_generator(seed, "correlation")
     sample = np.sort(generator.permutation(rows.n_rows)[:max_rows])
@@ -208,74 +251,14 @@ def reached_correlation(
     )
 
 
-def device_of(module: nn.Module) -> torch.device:
-    """Return where a module's numbers are."""
-    for tensor in (*module.parameters(), *module.buffers()):
-        return tensor.device
-    return torch.device("cpu")
-
-
-def check_positions(X: Any, n_components: int) -> NDArray[np.float32]:
-    """Return positions on the map as float32.
-
-    Raises
-    ------
-    ValueError
-        If they are not of shape (n, n_components) or not finite.
-    """
-    positions = np.asarray(X, dtype=np.float32)
-    if positions.ndim != 2 or positions.shape[1] != n_components:
-        raise ValueError(
-            f"Positions must have shape (n_samples, {n_components}), got {positions.shape}."
-        )
-    if not np.isfinite(positions).all():
-        raise ValueError("Positions must be finite, but some are NaN or infinite.")
-    return positions
-
-
-def check_targets(y: Any, n_rows: int) -> NDArray[Any]:
-    """Return y as an array with one entry per row.
-
-    Raises
-    ------
-    ValueError
-        If its length is another.
-    """
-    values = np.asarray(y)
-    if values.ndim == 2 and values.shape[1] == 1:
-        values = column_or_1d(values, warn=True)
-    if values.ndim == 0 or len(values) != n_rows:
-        raise ValueError(
-            f"y must have one entry per row of X: expected {n_rows}, got shape {values.shape}. "
-            "Mark rows without a label with -1."
-        )
-    return values
-
-
-def embedded_radii(positions: NDArray[np.float32], n_neighbors: int) -> NDArray[np.float32]:
-    """Return the log local radius of each placed row in the map itself, NaN where it has none."""
-    placed = np.isfinite(positions).all(axis=1)
-    neighbors = find_neighbors(positions[placed], min(n_neighbors, int(placed.sum())))
-    graph = fuzzy_simplicial_set(neighbors)
-    radii = np.full(len(positions), np.nan, dtype=np.float32)
-    radii[placed] = local_radii(graph, edge_distances(graph, neighbors) ** 2)
-    return radii
-
-
-def resolve_optimizer(optimizer: Any) -> OptimizerFactory:
-    """Return a function from parameters to an optimiser; Keras optimisers included."""
-    if is_keras_optimizer(optimizer):
-        return keras_optimizer_factory(optimizer)
-    return optimizer_factory(optimizer)
-
-
-def joined_histories(before: History, after: History) -> History:
-    """Return one history of two fits, the second of which went on from the first.
+def _continued(start: WarmStart | None, history: History) -> History:
+    """Return the history of a fit, after that of the earlier fit which it continues.
 
     A loss that one of them lacks is NaN there, so that all lists have the same length.
     """
-    names = [*before, *(name for name in after if name not in before)]
-    return {name: [*_curve(before, name), *_curve(after, name)] for name in names}
+    before = {} if start is None or not start.continues else start.history or {}
+    names = [*before, *(name for name in history if name not in before)]
+    return {name: [*_curve(before, name), *_curve(history, name)] for name in names}
 
 
 def _curve(history: History, name: str) -> list[float]:

@@ -1,4 +1,4 @@
-"""Landmarks: rows of an earlier fit whose positions a later fit should keep."""
+"""Positions that a fit keeps: landmarks, and the warm start from an earlier fit."""
 
 from __future__ import annotations
 
@@ -6,38 +6,36 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-import scipy.sparse
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
 from neumap._random import numpy_generator
 from neumap.data import Validated
+from neumap.estimators.containers import stack_rows
+from neumap.estimators.targets import UNLABELLED
+from neumap.training.loop import History
 
 __all__ = [
     "Landmarks",
-    "Memory",
+    "WarmStart",
     "check_landmark_positions",
     "choose_landmarks",
     "drift",
-    "remember",
-    "stack_rows",
 ]
 
 SampleMode = Literal["uniform", "predetermined", "predefined"]
-UNLABELLED = -1
 
 
 @dataclass(frozen=True)
 class Landmarks:
-    """Rows, where they were on the map, and how firmly they are held.
+    """Rows of an earlier fit, with their positions and the weight of keeping them.
 
     Attributes
     ----------
     rows : array or sparse matrix of shape (n_landmarks, ...)
         As checked by the estimator.
     positions : array of shape (n_landmarks, n_components), float32
-        Where the encoder put them when they were chosen.
+        From the encoder, when they were chosen.
     loss_weight : float
         Weight of the landmark loss in the next fit.
     """
@@ -47,7 +45,7 @@ class Landmarks:
     loss_weight: float
 
     def append_to(self, data: Validated) -> tuple[Validated, NDArray[np.float32]]:
-        """Return the data with the landmarks after them, and positions with NaN for the data."""
+        """Return the data followed by the landmarks, and positions with NaN for the data."""
         n_new = data.X.shape[0]
         free = np.full((n_new, self.positions.shape[1]), np.nan, dtype=np.float32)
         joined = stack_rows(data.X, self.rows)
@@ -58,48 +56,30 @@ class Landmarks:
         values = np.asarray(y)
         if len(values) != n_new:
             raise ValueError(
-                f"y must have one entry per row of X: expected {n_new}, got {len(values)}."
+                f"y must have one entry per row of X: expected {n_new}, got {len(values)}. Mark "
+                "rows without a label with -1."
             )
         unknown = np.full((len(self.positions), *values.shape[1:]), UNLABELLED, values.dtype)
         return np.concatenate([values, unknown])
 
 
-def stack_rows(above: Any, below: Any) -> Any:
-    """Return the rows of one data set with those of another after them.
-
-    Raises
-    ------
-    ValueError
-        For data that are not in memory.
-    """
-    if scipy.sparse.issparse(above):
-        blocks: Any = [above, below]
-        return scipy.sparse.vstack(blocks, format="csr")
-    if isinstance(above, torch.Tensor):
-        return torch.cat([above, torch.as_tensor(below, dtype=above.dtype, device=above.device)])
-    if isinstance(above, np.ndarray):
-        return np.concatenate([above, np.asarray(below, dtype=above.dtype)])
-    raise ValueError(
-        f"Landmarks can be joined with arrays, tensors and sparse matrices, got "
-        f"{type(above).__name__}. Load the data into memory first."
-    )
-
-
 @dataclass(frozen=True)
-class Memory:
-    """What an earlier fit learned and a later one should keep.
+class WarmStart:
+    """What a fit takes over from an earlier one, or from an embedding that exists.
 
     Attributes
     ----------
     positions : array of shape (n_rows, n_components), float32
-        Where rows should stay; NaN for rows that are free.
+        Positions that rows should keep; NaN for rows that are free.
     loss_weight : float or None
-        Weight of the landmark loss; None leaves it to the estimator.
+        Weight of the landmark loss; None takes the parameter's.
     encoder : nn.Module or None
-        Network to go on from.
+        Network to continue from.
     initial : array of shape (n_rows, n_components) or None
-        Where free positions start.
-    alone : bool
+        Initial positions for free positions.
+    history : dict of str to list of float
+        Losses so far, continued by the fit if it continues an earlier one.
+    only_landmarks : bool
         Whether keeping the positions is the whole objective.
     """
 
@@ -107,15 +87,29 @@ class Memory:
     loss_weight: float | None = None
     encoder: nn.Module | None = None
     initial: NDArray[np.float32] | None = None
-    alone: bool = False
+    history: History | None = None
+    only_landmarks: bool = False
 
+    @classmethod
+    def after(
+        cls,
+        old: NDArray[np.float32],
+        added: NDArray[np.float32],
+        encoder: nn.Module | None,
+        history: History | None,
+    ) -> WarmStart:
+        """Return the start of a fit on old rows, which stay, and added rows, which are free."""
+        return cls(
+            positions=np.concatenate([old, np.full_like(added, np.nan)]),
+            encoder=encoder,
+            initial=np.nan_to_num(np.concatenate([old, added])),
+            history=history,
+        )
 
-def remember(old: NDArray[np.float32], placed: NDArray[np.float32]) -> Memory:
-    """Return the memory of a fit on old rows and added ones: the old stay, the added are free."""
-    free = np.full_like(placed, np.nan)
-    return Memory(
-        positions=np.concatenate([old, free]), initial=np.nan_to_num(np.concatenate([old, placed]))
-    )
+    @property
+    def continues(self) -> bool:
+        """Whether training continues from what an earlier fit learned."""
+        return self.encoder is not None or self.initial is not None
 
 
 def choose_landmarks(
@@ -126,11 +120,11 @@ def choose_landmarks(
     Raises
     ------
     ValueError
-        If the mode is unknown, `idx` is missing or out of range, or `sample_pct` is not a share.
+        If the mode is unknown, `idx` is missing or out of range, or `sample_pct` is not in (0, 1].
     """
     if sample_mode == "uniform":
         if not 0.0 < sample_pct <= 1.0:
-            raise ValueError(f"sample_pct must lie in (0, 1], got {sample_pct!r}.")
+            raise ValueError(f"sample_pct must be in (0, 1], got {sample_pct!r}.")
         count = max(1, round(n_rows * float(sample_pct)))
         chosen = numpy_generator(seed, "landmarks").choice(n_rows, count, replace=False)
         return np.sort(chosen).astype(np.int64)
@@ -144,18 +138,14 @@ def choose_landmarks(
     raise ValueError(f"sample_mode must be 'uniform' or 'predetermined', got {sample_mode!r}.")
 
 
-def check_landmark_positions(
-    positions: Any, n_rows: int, n_components: int
-) -> NDArray[np.float32] | None:
-    """Return given positions as float32, or None.
+def check_landmark_positions(positions: Any, n_rows: int, n_components: int) -> NDArray[np.float32]:
+    """Return given positions as float32.
 
     Raises
     ------
     ValueError
-        If the shape is another, or no row is given.
+        If the shape is another, no row is given, or a row is given in part.
     """
-    if positions is None:
-        return None
     checked = np.asarray(positions, dtype=np.float32)
     if checked.shape != (n_rows, n_components):
         raise ValueError(
@@ -164,17 +154,17 @@ def check_landmark_positions(
         )
     if np.isnan(checked).all():
         raise ValueError(
-            "landmark_positions holds no position: all rows are NaN. Give at least one row, or "
-            "leave the argument out."
+            "landmark_positions must hold a position for at least one row, got NaN in all rows. "
+            "Give at least one row, or leave the argument out."
         )
     return checked
 
 
 def drift(positions: NDArray[np.float32], targets: NDArray[np.float32]) -> dict[str, float | int]:
-    """Return how far landmarks ended from where they should be.
+    """Return how far landmarks are from their given positions.
 
-    Distances are also given as a share of the map's extent, the root mean square distance of its
-    points from their centre.
+    Distances are also given relative to the extent of the embedding, the root mean square
+    distance of its points from their centre.
     """
     given = ~np.isnan(targets).any(axis=1)
     moved = np.linalg.norm(positions[given] - targets[given], axis=1)

@@ -2,70 +2,56 @@
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from sklearn.exceptions import NotFittedError
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from neumap._random import RandomState, numpy_generator, resolve_seed, torch_seeded
+from neumap._random import RandomState, resolve_seed
 from neumap.callbacks import Callback
-from neumap.data import RowStore, Validated, as_rows
-from neumap.estimators.checks import check_batch_size, check_switches
-from neumap.estimators.confidence import Confidence, Signs, compare, measure_signs, steepness
-from neumap.estimators.encoders import (
-    input_noise,
-    prepare_decoder,
-    prepare_encoder,
-    spare_dimensions,
+from neumap.data import Validated, as_rows
+from neumap.estimators.constraints import (
+    ANYTHING,
+    ARGUMENTS,
+    FUNCTION,
+    NAME,
+    NONE,
+    SHAPE,
+    SWITCH,
+    Constraints,
+    Number,
+    Whole,
+    check_parameter,
 )
-from neumap.estimators.fitting import (
-    Fit,
-    check_positions,
-    device_of,
-    encode_classes,
-    reached_correlation,
-    row_count,
-)
+from neumap.estimators.containers import row_count
+from neumap.estimators.fitted import Learned, check_rows, device_of
+from neumap.estimators.fitting import fit_map
 from neumap.estimators.landmarks import (
     Landmarks,
-    Memory,
     SampleMode,
+    WarmStart,
     check_landmark_positions,
     choose_landmarks,
 )
-from neumap.estimators.pipeline import export_part
-from neumap.estimators.presets import PRESETS, Preset, encoder_plan
-from neumap.estimators.queries import neighbors_of_sample
-from neumap.estimators.reconstruction import choose_loss
+from neumap.estimators.new_rows.confidence import Confidence, confidence_of
+from neumap.estimators.new_rows.transform import place
+from neumap.estimators.positions.presets import Preset
+from neumap.estimators.recipe import parametric_recipe
+from neumap.estimators.saving.onnx import export_part
 from neumap.estimators.umap import UMAP
 from neumap.fuzzy import FuzzyGraph
-from neumap.keras_bridge import split_fit_kwargs
-from neumap.losses.classifier import ClassifierTerm
-from neumap.losses.correlation import CorrelationTerm
-from neumap.losses.reconstruction import ReconstructionTerm, validation_loss
-from neumap.losses.terms import Term, UmapTerm
-from neumap.networks import MLP, ConvEncoder
-from neumap.propagation import spread_labels
-from neumap.training import Embedder, EncoderEmbedder, Muon, Plan, SpareDimensions
+from neumap.losses.reconstruction import ReconstructionLoss
 from neumap.training.embedders import encode_rows
-from neumap.training.loop import Validation
-from neumap.training.optimizers import OptimizerFactory
 
 __all__ = ["ParametricUMAP"]
-
-
-# Of the rows that few labels are spread to, the share nearest to other classes: the classifier does
-# not learn it. See "Few labels" in docs/decisions.md.
-UNSURE_SHARE = 0.3
 
 
 def _has_classifier(model: ParametricUMAP) -> bool:
@@ -74,7 +60,7 @@ def _has_classifier(model: ParametricUMAP) -> bool:
         return True
     raise AttributeError(
         "There is no classifier. Fit with classifier_loss_weight=1.0 and labels y to train one "
-        "with the map."
+        "with the embedding."
     )
 
 
@@ -240,6 +226,34 @@ class ParametricUMAP(UMAP):
     (3, 64)
     """
 
+    _constraints: ClassVar[Constraints] = {
+        **UMAP._constraints,
+        "dims": (SHAPE, NONE),
+        "encoder": (ANYTHING,),
+        "decoder": (ANYTHING,),
+        "parametric_embedding": (SWITCH,),
+        "parametric_reconstruction": (SWITCH,),
+        "parametric_reconstruction_loss_fcn": (NAME, FUNCTION, NONE),
+        "parametric_reconstruction_loss_weight": (Number(),),
+        "autoencoder_loss": (SWITCH,),
+        "reconstruction_validation": (ANYTHING,),
+        "global_correlation_loss_weight": (Number(),),
+        "landmark_loss_fn": (FUNCTION, NONE),
+        "landmark_loss_weight": (Number(),),
+        "classifier_loss_weight": (Number(),),
+        "keras_fit_kwargs": (ARGUMENTS, NONE),
+        "preset": (ANYTHING,),
+    }
+
+    _recipe_of = staticmethod(parametric_recipe)
+
+    encoder_ = Learned[nn.Module]("encoder")
+    decoder_ = Learned[nn.Module]("decoder")
+    reconstruction_loss_ = Learned[ReconstructionLoss]("reconstruction_loss")
+    classifier_ = Learned[nn.Module]("classifier")
+    classes_ = Learned[NDArray[Any]]("classes")
+    row_shape_ = Learned[tuple[int, ...]]("row_shape")
+
     def __init__(
         self,
         *,
@@ -369,8 +383,6 @@ class ParametricUMAP(UMAP):
         self.keras_fit_kwargs = keras_fit_kwargs
         self.preset = preset
 
-    # ---------------------------------------------------------------- fit
-
     def fit(
         self,
         X: Any,
@@ -383,8 +395,10 @@ class ParametricUMAP(UMAP):
         """Learn a network that maps X.
 
         A fit starts from fresh weights (or from a copy of `encoder` as it was passed), however
-        often it is called. It goes on from the fitted encoder only where landmarks are to be kept:
-        with `landmark_positions`, or after :meth:`add_landmarks`; ``history_`` goes on with it.
+        often it is called. It continues from the fitted encoder only to keep landmarks: with
+        `landmark_positions`, or after :meth:`add_landmarks`. ``history_`` is continued as well.
+
+        A fit that fails or is interrupted leaves the model as it was before.
 
         Parameters
         ----------
@@ -393,11 +407,11 @@ class ParametricUMAP(UMAP):
         y : array-like of shape (n_samples,) or (n_samples, n_targets), optional
             Labels (-1 for unlabelled rows) or values; see `target_metric`.
         precomputed_distances : array or sparse matrix (n_samples, n_samples), optional
-            Distances that decide the graph, with ``metric="precomputed"``; the network reads X.
+            Distances that determine the graph, with ``metric="precomputed"``; the network reads X.
         landmark_positions : array of shape (n_samples, n_components), optional
-            Positions some rows should keep; rows of NaN are free.
+            Positions that some rows should keep; rows of NaN are free.
         ensure_all_finite : bool or "allow-nan", default=True
-            Whether missing and infinite values are refused.
+            Whether missing and infinite values raise an error.
 
         Returns
         -------
@@ -410,223 +424,49 @@ class ParametricUMAP(UMAP):
         TrainingDivergedError
             If the loss is no longer finite.
         """
-        data = self._check_X(X, ensure_all_finite)
+        recipe = self._checked_recipe()
+        data = check_rows(X, ensure_all_finite, type(self).__name__)
         n_rows = row_count(data.X)
-        given = check_landmark_positions(landmark_positions, n_rows, self.n_components)
-        memory = None if given is None else Memory(given, encoder=self._fitted_encoder())
-        pending = self._pending_landmarks
-        if memory is None and pending is not None:
-            y = None if y is None else pending.extend_targets(y, n_rows)
-            data, positions = pending.append_to(data)
-            memory = Memory(positions, pending.loss_weight, self._fitted_encoder())
-        distances = self._distances(precomputed_distances, memory, n_rows)
-        self._fit(data, y, distances=distances, memory=memory)
-        self._cut_to(n_rows)
+        data, y, start = self._with_landmarks(data, y, landmark_positions)
+        if precomputed_distances is not None:
+            self._check_distances(row_count(data.X) - n_rows)
+        learned = fit_map(data, recipe, y=y, distances=precomputed_distances, warm_start=start)
+        self._fitted = replace(learned.head(n_rows), landmarks=self._landmarks)
         return self
 
-    def _fitted_encoder(self) -> nn.Module | None:
-        return getattr(self, "encoder_", None)
+    @property
+    def _landmarks(self) -> Landmarks | None:
+        fitted = vars(self).get("_fitted")
+        return None if fitted is None else fitted.landmarks
 
-    def _fit_joined(self, data: Validated, memory: Memory) -> None:
-        super()._fit_joined(data, replace(memory, encoder=self._fitted_encoder()))
+    def _with_landmarks(
+        self, data: Validated, y: Any, landmark_positions: Any
+    ) -> tuple[Validated, Any, WarmStart | None]:
+        """Return data and targets with the landmarks appended, and the start that keeps these."""
+        encoder, history = getattr(self, "encoder_", None), getattr(self, "history_", None)
+        n_rows = row_count(data.X)
+        if landmark_positions is not None:
+            given = check_landmark_positions(landmark_positions, n_rows, self.n_components)
+            return data, y, WarmStart(given, encoder=encoder, history=history)
+        landmarks = self._landmarks
+        if landmarks is None:
+            return data, y, None
+        joined, positions = landmarks.append_to(data)
+        targets = None if y is None else landmarks.extend_targets(y, n_rows)
+        start = WarmStart(positions, landmarks.loss_weight, encoder, history=history)
+        return joined, targets, start
 
-    def _distances(self, given: Any, memory: Memory | None, n_rows: int) -> Any:
-        """Return the distances that replace rows in the graph, or None."""
-        if given is None:
-            return None
+    def _check_distances(self, n_appended: int) -> None:
         if self.metric != "precomputed":
             raise ValueError(
                 f"precomputed_distances need metric='precomputed', got metric={self.metric!r}. "
                 "Set the metric, or leave the distances out."
             )
-        if memory is not None and len(memory.positions) != n_rows:
+        if n_appended:
             raise ValueError(
                 "add_landmarks appends rows, for which precomputed_distances has no entries. Pass "
                 "landmark_positions for rows of X instead."
             )
-        return given
-
-    def _cut_to(self, n_rows: int) -> None:
-        """Drop what belongs to landmark rows that were appended to X."""
-        if self.graph_.shape[0] > n_rows:
-            self.graph_ = self.graph_[:n_rows, :n_rows]
-            self._raw_data = self._raw_data[:n_rows]
-            if hasattr(self, "embedding_"):
-                self.embedding_ = self.embedding_[:n_rows]
-
-    @property
-    def _pending_landmarks(self) -> Landmarks | None:
-        return self.__dict__.get("_landmarks")
-
-    def _preset(self) -> Preset:
-        if isinstance(self.preset, Preset):
-            return self.preset
-        if self.preset not in PRESETS:
-            raise ValueError(
-                f"preset must be one of {list(PRESETS)} or a neumap.estimators.Preset, "
-                f"got {self.preset!r}."
-            )
-        return PRESETS[self.preset]
-
-    def _repulsion_factor(self) -> float:
-        return (
-            self._preset().repulsion if self.parametric_embedding else super()._repulsion_factor()
-        )
-
-    def _density_factor(self) -> float:
-        # A network cannot move rows one by one, and follows less.
-        return 0.5 if self.parametric_embedding else super()._density_factor()
-
-    def _dims(self) -> tuple[int, ...] | None:
-        return None if self.dims is None else tuple(self.dims)
-
-    def _trained_parts(self, fit: Fit) -> tuple[Embedder, list[Term]]:
-        check_switches(self.get_params(deep=False))
-        if self.parametric_embedding:
-            preset = self._preset()
-            network = self._network(fit)
-            noise = input_noise(network, preset.noise(fit.rows.n_rows), fit.seed)
-            spare = self._spare_dimensions(fit, network)
-            embedder: Embedder = EncoderEmbedder(network, fit.rows, noise, spare)
-            umap = UmapTerm(self._kernel(), preset.softening, preset.n_partners)
-            alone = fit.memory is not None and fit.memory.alone
-            terms: list[Term] = [] if alone else [umap]
-            terms += [*self._density_terms(fit), *self._landmark_terms(fit)]
-        else:
-            embedder, terms = super()._trained_parts(fit)
-        return embedder, [*terms, *self._extra_terms(fit, embedder)]
-
-    def _spare_dimensions(self, fit: Fit, network: nn.Module) -> SpareDimensions | None:
-        """Lend dimensions to a network that starts from scratch; others have found their map."""
-        starts_anew = self.encoder is None or isinstance(self.encoder, str)
-        if not starts_anew or fit.memory is not None:
-            return None
-        return spare_dimensions(network, self._preset().n_spare, fit.seed)
-
-    def _network(self, fit: Fit) -> nn.Module:
-        if fit.memory is not None and fit.memory.encoder is not None:
-            return copy.deepcopy(fit.memory.encoder).to(fit.device)
-        hidden = self._preset().hidden
-        return prepare_encoder(
-            self.encoder, fit.rows, self.n_components, hidden, fit.seed, metric=self.metric
-        )
-
-    def _extra_terms(self, fit: Fit, embedder: Embedder) -> list[Term]:
-        """Return the terms that stand beside UMAP's, those that are asked for."""
-        terms: list[Term] = []
-        if self.parametric_reconstruction:
-            terms.append(self._reconstruction_term(fit))
-        if self.global_correlation_loss_weight:
-            terms.append(CorrelationTerm(self.global_correlation_loss_weight, rows=fit.rows))
-        if self.classifier_loss_weight:
-            terms.append(self._classifier_term(fit, embedder))
-        return terms
-
-    def _reconstruction_term(self, fit: Fit) -> ReconstructionTerm:
-        hidden = self._preset().hidden
-        return ReconstructionTerm(
-            prepare_decoder(self.decoder, fit.rows, self.n_components, hidden, fit.seed),
-            choose_loss(self.parametric_reconstruction_loss_fcn, fit.rows),
-            weight=self.parametric_reconstruction_loss_weight,
-            joint=self.autoencoder_loss,
-            rows=fit.rows,
-        )
-
-    def _landmark_loss(self, memory: Memory) -> tuple[float, Any]:
-        weight = self.landmark_loss_weight if memory.loss_weight is None else memory.loss_weight
-        return weight, self.landmark_loss_fn
-
-    def _classifier_term(self, fit: Fit, embedder: Embedder) -> ClassifierTerm:
-        if fit.targets is None:
-            raise ValueError(
-                "classifier_loss_weight needs labels: call fit(X, y), with -1 for rows without one."
-            )
-        classes = encode_classes(fit.targets)
-        codes, anchors = classes.codes, None
-        if (codes < 0).any():
-            anchors = torch.from_numpy(np.flatnonzero(codes >= 0)).to(fit.device)
-            codes = spread_labels(fit.graph.fuzzy, codes, leave_out=UNSURE_SHARE)
-        with torch_seeded(fit.seed, "classifier"):
-            head = nn.Linear(self.n_components, len(classes.labels)).to(fit.device)
-        return ClassifierTerm(
-            head,
-            torch.from_numpy(codes).to(fit.device),
-            weight=self.classifier_loss_weight,
-            locate=None if anchors is None else embedder.locate,
-            anchors=anchors,
-        )
-
-    def _plan(self, fit: Fit) -> Plan:
-        if not self.parametric_embedding:
-            return super()._plan(fit)
-        return encoder_plan(
-            self._preset(),
-            self._budget(),
-            fit.rows.n_rows,
-            fit.graph.total_weight,
-            own_network=self._has_own_network(),
-            own_optimizer=self.optimizer is not None,
-        )
-
-    def _has_own_network(self) -> bool:
-        """Whether the encoder is one of the package's kinds, for which settings were measured."""
-        return self.encoder is None or isinstance(self.encoder, str | MLP | ConvEncoder)
-
-    def _optimizer_factory(self) -> OptimizerFactory:
-        if self.optimizer is None and self.parametric_embedding and self._has_own_network():
-            return Muon
-        return super()._optimizer_factory()
-
-    def _watchers(self) -> list[Callback]:
-        return [*super()._watchers(), *split_fit_kwargs(self.keras_fit_kwargs).callbacks]
-
-    def _shows_progress(self) -> bool:
-        wanted = split_fit_kwargs(self.keras_fit_kwargs).verbose
-        return super()._shows_progress() if wanted is None else wanted
-
-    def _validation(self, fit: Fit, embedder: Embedder, terms: Sequence[Term]) -> Validation | None:
-        """Return a function that gives the reconstruction loss of held-out rows."""
-        if self.reconstruction_validation is None:
-            return None
-        decoders = [term for term in terms if isinstance(term, ReconstructionTerm)]
-        if not decoders or embedder.encoder is None:
-            raise ValueError(
-                "reconstruction_validation needs an encoder and a decoder to validate. Set "
-                "parametric_reconstruction=True, with parametric_embedding=True."
-            )
-        held_out = self._validation_rows(fit)
-        encoder, term = embedder.encoder, decoders[0]
-
-        def validate() -> dict[str, float]:
-            value = validation_loss(encoder, term.decoder, term.loss, held_out)
-            return {"val_loss": term.weight * value, "val_reconstruction_loss": value}
-
-        return validate
-
-    def _validation_rows(self, fit: Fit) -> RowStore:
-        checked = self._check_X(self.reconstruction_validation, True, fitted=True)
-        return as_rows(checked.X, dims=fit.rows.row_shape, device=fit.device)
-
-    def _keep_positions(self, fit: Fit, embedder: Embedder, terms: Sequence[Term]) -> None:
-        super()._keep_positions(fit, embedder, terms)
-        self.row_shape_ = fit.rows.row_shape
-        if embedder.encoder is not None:
-            self.encoder_ = embedder.encoder
-        for term in terms:
-            if isinstance(term, ReconstructionTerm):
-                self.decoder_, self.reconstruction_loss_ = term.decoder, term.loss
-            elif isinstance(term, ClassifierTerm):
-                assert fit.targets is not None
-                self.classifier_ = term.head
-                self.classes_ = encode_classes(fit.targets).labels
-
-    def _report(self, fit: Fit, n_steps: int, began: float, trained: float) -> dict[str, Any]:
-        report = super()._report(fit, n_steps, began, trained)
-        if self.global_correlation_loss_weight:
-            report["distance_correlation"] = reached_correlation(fit.rows, self._placed, fit.seed)
-        return report
-
-    # ---------------------------------------------------------------- use
 
     def transform(
         self,
@@ -635,7 +475,7 @@ class ParametricUMAP(UMAP):
         *,
         ensure_all_finite: bool | Literal["allow-nan"] = True,
     ) -> Any:
-        """Place rows on the learned map, by the encoder alone.
+        """Place rows in the learned embedding, by the encoder alone.
 
         Parameters
         ----------
@@ -643,10 +483,10 @@ class ParametricUMAP(UMAP):
             Rows to place.
         batch_size : int, optional
             Rows encoded at once; by default 4,096, or fewer where these take more than 64 MB. Sets
-            the memory, not the result. Free positions (``parametric_embedding=False``) have no use
-            for it.
+            the memory, not the result. It has no effect on free positions
+            (``parametric_embedding=False``).
         ensure_all_finite : bool or "allow-nan", default=True
-            Whether missing and infinite values are refused.
+            Whether missing and infinite values raise an error.
 
         Returns
         -------
@@ -661,21 +501,18 @@ class ParametricUMAP(UMAP):
         ValueError
             If X has another width than the training rows.
         """
-        check_is_fitted(self, "graph_")
-        check_batch_size(batch_size)
-        checked = self._check_X(X, ensure_all_finite, fitted=True)
-        return self._place(checked, batch_size)
-
-    def _place(self, new: Validated, batch_rows: int | None = None) -> Any:
-        if not self.parametric_embedding or self.transform_mode == "graph":
-            return super()._place(new)
-        return encode_rows(self.encoder_, self._as_network_rows(new), batch_rows)
-
-    def _as_network_rows(self, new: Validated) -> RowStore:
-        return as_rows(new.X, dims=self.row_shape_, device=device_of(self.encoder_))
+        fitted = self._model()
+        check_parameter("batch_size", batch_size, Whole(1), NONE)
+        new = fitted.check_new(X, ensure_all_finite, type(self).__name__)
+        if fitted.encoder is not None and self.transform_mode == "embedding":
+            return fitted.encode(new, batch_size)
+        return place(new, fitted, self._recipe())
 
     def inverse_transform(self, X: ArrayLike) -> NDArray[np.float32]:
-        """Return rows of data for positions on the map.
+        """Return rows of data for positions, by the decoder.
+
+        Without a decoder each position becomes a mean of training rows; see
+        :meth:`UMAP.inverse_transform`.
 
         Parameters
         ----------
@@ -692,16 +529,9 @@ class ParametricUMAP(UMAP):
         NotFittedError
             Before :meth:`fit`.
         ValueError
-            If there is no decoder, or the positions have another width.
+            If there is neither a decoder nor training rows, or the positions have another width.
         """
-        check_is_fitted(self, "graph_")
-        if not hasattr(self, "decoder_"):
-            return super().inverse_transform(X)
-        positions = check_positions(X, self.n_components)
-        points = as_rows(positions, device=device_of(self.decoder_))
-        outputs = torch.from_numpy(encode_rows(self.decoder_, points))
-        rows = self.reconstruction_loss_.activation(outputs).numpy()
-        return np.asarray(rows.reshape(len(rows), *self.input_shape_))
+        return super().inverse_transform(X)
 
     @available_if(_has_classifier)  # type: ignore[untyped-decorator]
     def predict_proba(self, X: Any) -> NDArray[np.float32]:
@@ -724,9 +554,16 @@ class ParametricUMAP(UMAP):
         NotFittedError
             Before :meth:`fit`.
         """
-        check_is_fitted(self, "classifier_")
-        points = as_rows(self.transform(X), device=device_of(self.classifier_))
-        logits = torch.from_numpy(encode_rows(self.classifier_, points))
+        fitted = self._model()
+        if fitted.classifier is None:
+            raise NotFittedError(
+                "classifier_loss_weight must be positive during fit for a classifier, got 0. Fit "
+                "again with labels y."
+            )
+        new = fitted.check_new(X, True, type(self).__name__)
+        positions = place(new, fitted, replace(self._recipe(), stops_at_graph=False))
+        points = as_rows(positions, device=device_of(fitted.classifier))
+        logits = torch.from_numpy(encode_rows(fitted.classifier, points))
         return np.asarray(logits.softmax(1).numpy())
 
     @available_if(_has_classifier)  # type: ignore[untyped-decorator]
@@ -747,20 +584,20 @@ class ParametricUMAP(UMAP):
         return np.asarray(self.classes_[codes])
 
     def confidence(self, X: Any, *, n_calibration: int = 1000) -> Confidence:
-        """Say how far the positions of rows can be trusted.
+        """Return how far the positions of rows can be trusted.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
             Rows, usually new ones.
         n_calibration : int, default=1000
-            Training rows that the rows are compared with; more give a finer score.
+            Training rows that the rows are compared with. More give finer p-values.
 
         Returns
         -------
         Confidence
-            ``score`` is near 0 for rows unlike the training rows; ``signs`` and ``shares`` hold
-            what it is made of.
+            ``score`` is near 0 for rows unlike the training rows. ``measures`` and ``p_values``
+            hold what it is computed from.
 
         Raises
         ------
@@ -769,52 +606,36 @@ class ParametricUMAP(UMAP):
         ValueError
             If the training rows are not at hand, as after loading a model saved without them.
         """
-        check_is_fitted(self, "encoder_")
-        self._need_training_rows("confidence")
-        new = self._check_X(X, True, fitted=True)
-        n_train = row_count(self._raw_data)
-        generator = numpy_generator(self.transform_seed, "calibration")
-        sample = np.sort(generator.permutation(n_train)[:n_calibration])
-        known = replace(new, X=self._raw_data[sample])
-        settings = self._graph_settings(self.transform_seed)  # the seed of the sample, too
-        usual = neighbors_of_sample(self, known.X, settings)
-        # A training row is its own nearest neighbour; leave it out of the comparison.
-        return compare(
-            self._signs(new, self._neighbors_of(new), skip=0), self._signs(known, usual, skip=1)
-        )
-
-    def _signs(
-        self, data: Validated, found: tuple[NDArray[np.int64], NDArray[np.float32]], skip: int
-    ) -> Signs:
-        """Measure the signs of rows, without their `skip` nearest training rows."""
-        indices, distances = found
-        near = slice(skip, indices.shape[1] - 1 + skip)
-        positions = encode_rows(self.encoder_, self._as_network_rows(data))
-        slopes = steepness(self.encoder_, self._as_network_rows(data))
-        return measure_signs(distances[:, near], self._placed[indices[:, near]], positions, slopes)
-
-    # ---------------------------------------------------------------- existing maps
+        fitted = self._model()
+        if fitted.encoder is None:
+            raise NotFittedError(
+                "confidence needs an encoder, which this model does not have. Set "
+                "parametric_embedding=True and fit again."
+            )
+        check_parameter("n_calibration", n_calibration, Whole(1))
+        new = fitted.check_new(X, True, type(self).__name__)
+        return confidence_of(new, fitted, self._recipe(), n_calibration=n_calibration)
 
     @classmethod
     def from_embedding(cls, X: Any, embedding: Any, graph: Any = None, **parameters: Any) -> Self:
-        """Learn a network for a map that exists, of UMAP, t-SNE or any other method.
+        """Learn a network for an embedding that exists, of UMAP, t-SNE or any other method.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            The rows the map was made of.
+            The rows that were embedded.
         embedding : array-like of shape (n_samples, n_components)
             Their positions; rows of NaN are left to the network.
         graph : sparse matrix of shape (n_samples, n_samples), optional
-            The map's graph of neighbours, kept as ``graph_``; found anew where it is not given.
+            The neighbour graph of the embedding, kept as ``graph_``. By default it is computed.
         **parameters
-            Constructor parameters; ``n_components`` is that of the map.
+            Constructor parameters; ``n_components`` is that of the embedding.
 
         Returns
         -------
         ParametricUMAP
-            Fitted: ``transform`` places new rows on the map. ``embedding_`` is what the network
-            gives for X, and ``report_["landmark_drift"]`` how far that is from `embedding`.
+            Fitted: ``transform`` places new rows in the embedding. ``embedding_`` is the output of
+            the network for X, and ``report_["landmark_drift"]`` its distance from `embedding`.
 
         Raises
         ------
@@ -824,29 +645,23 @@ class ParametricUMAP(UMAP):
         Notes
         -----
         The network regresses on the positions; UMAP's objective plays no part. A network that is
-        trained with that objective places new rows better, so prefer :meth:`fit` where the map
-        need not be this one.
+        trained with that objective places new rows better, so prefer :meth:`fit` unless you need
+        this very embedding.
         """
         targets = np.asarray(embedding, dtype=np.float32)
         if targets.ndim != 2:
-            raise ValueError(f"embedding must have two axes, got shape {targets.shape}.")
+            raise ValueError(
+                f"embedding must have two axes, got shape {targets.shape}. Pass one row of "
+                "coordinates per row of X."
+            )
         model = cls(**{**parameters, "n_components": targets.shape[1]})
-        data = model._check_X(X, True)
+        recipe = model._checked_recipe()
+        data = check_rows(X, True, cls.__name__)
         positions = check_landmark_positions(targets, row_count(data.X), targets.shape[1])
-        assert positions is not None
-        memory = Memory(positions, loss_weight=1.0, alone=True)
-        fuzzy = None if graph is None else FuzzyGraph.from_matrix(graph)
-        model._fit(data, None, memory=memory, fuzzy=fuzzy)
+        start = WarmStart(positions, loss_weight=1.0, only_landmarks=True)
+        known = None if graph is None else FuzzyGraph.from_matrix(graph)
+        model._fitted = fit_map(data, recipe, graph=known, warm_start=start)
         return model
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Return what a pickle keeps: as in a saved file, not the training rows of a network."""
-        state = dict(super().__getstate__())
-        if "encoder_" in state:
-            state.pop("_raw_data", None)
-        return state
-
-    # ---------------------------------------------------------------- landmarks
 
     def add_landmarks(
         self,
@@ -885,31 +700,35 @@ class ParametricUMAP(UMAP):
         ValueError
             If an argument is out of range.
         """
-        check_is_fitted(self, "encoder_")
+        fitted = self._model()
+        if fitted.encoder is None:
+            raise NotFittedError(
+                "add_landmarks needs an encoder, which this model does not have. Set "
+                "parametric_embedding=True and fit again."
+            )
         if not reset_optimizer:
             raise ValueError(
-                "reset_optimizer must be True: an optimiser's memory belongs to the graph it was "
-                "trained on and is not kept. Leave the argument out."
+                "reset_optimizer must be True, got False: the state of an optimiser belongs to the "
+                "graph it was trained on and is not kept. Leave the argument out."
             )
-        data = self._check_X(X, True, fitted=True)
+        data = fitted.check_new(X, True, type(self).__name__)
         seed = resolve_seed(self.random_state)
         rows = choose_landmarks(row_count(data.X), sample_pct, sample_mode, idx, seed)
         chosen = replace(data, X=data.X[rows])
-        positions = encode_rows(self.encoder_, self._as_network_rows(chosen))
-        self._landmarks = Landmarks(chosen.X, positions, landmark_loss_weight)
+        landmarks = Landmarks(chosen.X, fitted.encode(chosen), landmark_loss_weight)
+        self._fitted = replace(fitted, landmarks=landmarks)
         return self
 
     def remove_landmarks(self) -> Self:
-        """Forget the landmarks; the next fit starts afresh.
+        """Forget the landmarks; the next fit starts from fresh weights.
 
         Returns
         -------
         self
         """
-        self.__dict__.pop("_landmarks", None)
+        if self._landmarks is not None:
+            self._fitted = replace(self._fitted, landmarks=None)
         return self
-
-    # ---------------------------------------------------------------- other runtimes
 
     def to_onnx(
         self,
@@ -920,7 +739,7 @@ class ParametricUMAP(UMAP):
     ) -> Path:
         """Write the network as an ONNX file that takes rows as :meth:`transform` takes them.
 
-        Reshaping and standardisation are inside, and the activation behind a decoder.
+        Reshaping and standardisation are part of it, as is the activation after a decoder.
 
         Parameters
         ----------
@@ -946,6 +765,6 @@ class ParametricUMAP(UMAP):
         ValueError
             If there is no such network, it cannot be exported, or the file gives other numbers.
         """
-        return export_part(self, path, part=part, check=check)
+        return export_part(self._model(), path, part=part, check=check)
 
     to_ONNX = to_onnx  # the name in umap-learn

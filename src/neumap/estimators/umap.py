@@ -1,14 +1,12 @@
-"""``UMAP``: free positions, and the path of a fit that ``ParametricUMAP`` shares."""
+"""``UMAP``: free positions, learned from the fuzzy graph of nearest neighbours."""
 
 from __future__ import annotations
 
-import logging
 import os
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -22,63 +20,44 @@ from sklearn.base import (
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
-from neumap._device import resolve_device
-from neumap._random import RandomState, resolve_seed
-from neumap.callbacks import Callback, ProgressBar
-from neumap.data import Validated, as_rows, check_input
-from neumap.estimators import reference_names
-from neumap.estimators.checks import check_parameters
-from neumap.estimators.copies import cloned, deeply_copied
-from neumap.estimators.fitting import (
-    DistinctRows,
-    Fit,
-    StepCounter,
-    check_positions,
-    check_targets,
-    distinct_rows,
-    embedded_radii,
-    joined_histories,
-    resolve_optimizer,
-    row_count,
-    same_rows,
+from neumap._random import RandomState
+from neumap.callbacks import Callback
+from neumap.estimators.constraints import (
+    ANYTHING,
+    ARGUMENTS,
+    ARRAY,
+    EUCLIDEAN,
+    FUNCTION,
+    GENERATOR,
+    NAME,
+    NO_ARGUMENTS,
+    NONE,
+    N_JOBS,
+    SWITCH,
+    Constraints,
+    Number,
+    Whole,
+    Word,
+    check_parameters,
 )
-from neumap.estimators.graphs import (
-    Graph,
-    GraphSettings,
-    Targets,
-    build_graph,
-)
-from neumap.estimators.landmarks import Memory, drift, remember, stack_rows
-from neumap.estimators.persistence import save_estimator
-from neumap.estimators.placement import average_neighbors, place_rows
-from neumap.estimators.presets import Budget, table_plan
-from neumap.estimators.queries import neighbors_among_training_rows
-from neumap.fuzzy import FuzzyGraph, difference, intersection, membership_to_train, union
-from neumap.keras_bridge import wrap_callbacks
-from neumap.layout import initial_positions
-from neumap.losses import Kernel
-from neumap.losses.density import DensityTerm
-from neumap.losses.landmarks import LandmarkTerm
-from neumap.losses.terms import Softening, Term, UmapTerm
-from neumap.sampling import EdgeSampler
-from neumap.similarity import find_ab
-from neumap.training import Embedder, Plan, TableEmbedder, train
-from neumap.training.loop import History, Validation
-from neumap.training.optimizers import OptimizerFactory
+from neumap.estimators.containers import stack_rows
+from neumap.estimators.fitted import Fitted, Learned, check_rows
+from neumap.estimators.fitting import fit_map
+from neumap.estimators.landmarks import WarmStart
+from neumap.estimators.new_rows.transform import invert, place
+from neumap.estimators.recipe import Recipe, free_recipe
+from neumap.estimators.saving.copies import cloned, deeply_copied
+from neumap.estimators.saving.files import SavedModel, save_model
+from neumap.estimators.umap_learn_names import UmapLearnNames
+from neumap.fuzzy import FuzzyGraph, difference, intersection, union
+from neumap.training.loop import History
 
 __all__ = ["UMAP"]
 
-logger = logging.getLogger(__name__)
-
-# Free positions move one by one, so the exact kernel is safe from the start.
-TABLE_SOFTENING = Softening(start=0.01, end=0.001, hold=0.0)
-TABLE_PARTNERS = 10
-
-# Learned from the data before training; everything else a fit learned is replaced by the next.
-OF_THE_DATA = ("n_features_in_", "feature_names_in_", "input_shape_")
+INIT_WORDS = ("auto", "spectral", "tswspectral", "pca", "random")
 
 
-class UMAP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     r"""UMAP: one free position per row, learned from the fuzzy graph of nearest neighbours.
 
     Names, meanings and defaults are those of ``umap.UMAP``. For a network that gives the
@@ -259,6 +238,73 @@ class UMAP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     (5, 2)
     """
 
+    # What each parameter may be. The recipe of a fit checks what depends on several parameters,
+    # and the room that uses it checks what may be ANYTHING.
+    _constraints: ClassVar[Constraints] = {
+        "n_neighbors": (Whole(2),),
+        "n_components": (Whole(1),),
+        "metric": (ANYTHING,),
+        "metric_kwds": (ARGUMENTS, NONE),
+        "output_metric": (EUCLIDEAN,),
+        "output_metric_kwds": (NO_ARGUMENTS, NONE),
+        "n_epochs": (Whole(0), NONE),
+        "learning_rate": (Number(),),
+        "init": (Word(INIT_WORDS), ARRAY),
+        "min_dist": (Number(),),
+        "spread": (Number(),),
+        "low_memory": (SWITCH,),
+        "n_jobs": (N_JOBS, NONE),
+        "set_op_mix_ratio": (Number(high=1.0),),
+        "local_connectivity": (Number(),),
+        "repulsion_strength": (Number(),),
+        "negative_sample_rate": (Number(),),
+        "transform_queue_size": (Number(),),
+        "a": (Number(above=True), NONE),
+        "b": (Number(above=True), NONE),
+        "random_state": (Whole(0), GENERATOR, NONE),
+        "angular_rp_forest": (SWITCH,),
+        "target_n_neighbors": (Whole(2, others=(-1,)),),
+        "target_metric": (NAME, FUNCTION),
+        "target_metric_kwds": (ARGUMENTS, NONE),
+        "target_weight": (Number(high=1.0),),
+        "transform_seed": (Whole(0),),
+        "transform_mode": (Word(("embedding", "graph")),),
+        "force_approximation_algorithm": (SWITCH,),
+        "verbose": (SWITCH, Whole(0)),
+        "tqdm_kwds": (ARGUMENTS, NONE),
+        "unique": (SWITCH,),
+        "densmap": (SWITCH,),
+        "dens_lambda": (Number(),),
+        "dens_frac": (Number(high=1.0),),
+        "dens_var_shift": (Number(),),
+        "output_dens": (SWITCH,),
+        "disconnection_distance": (Number(), NONE),
+        "precomputed_knn": (ANYTHING,),
+        "batch_size": (Whole(1), NONE),
+        "n_training_epochs": (Whole(1),),
+        "loss_report_frequency": (Whole(1),),
+        "optimizer": (ANYTHING,),
+        "callbacks": (ANYTHING,),
+        "max_time": (Number(above=True), NONE),
+        "device": (ANYTHING,),
+    }
+
+    # From parameters to the settings of a fit, which include what gives positions.
+    _recipe_of = staticmethod(free_recipe)
+
+    _fitted: Fitted
+
+    embedding_ = Learned[NDArray[np.float32]]("embedding")
+    graph_ = Learned[Any]("graph")
+    history_ = Learned[History]("history")
+    report_ = Learned[dict[str, Any]]("report")
+    rad_orig_ = Learned[NDArray[np.float32]]("rad_orig")
+    rad_emb_ = Learned[NDArray[np.float32]]("rad_emb")
+    n_features_in_ = Learned[int]("n_features")
+    feature_names_in_ = Learned[NDArray[Any]]("feature_names")
+    input_shape_ = Learned[tuple[int, ...]]("input_shape")
+    _n_features_out = Learned[int]("n_components")
+
     def __init__(  # noqa: PLR0915 - a constructor stores, one statement per parameter
         self,
         n_neighbors: int = 15,
@@ -356,6 +402,26 @@ class UMAP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         self.max_time = max_time
         self.device = device
 
+    def _recipe(self) -> Recipe:
+        """Return all settings of a fit as values."""
+        return self._recipe_of(self._parameters())
+
+    def _checked_recipe(self) -> Recipe:
+        check_parameters(self._parameters(), self._constraints)
+        return self._recipe()
+
+    def _parameters(self) -> dict[str, Any]:
+        # By the table, not by the constructor: a subclass may have a shorter one.
+        return {name: getattr(self, name) for name in self._constraints}
+
+    def _model(self) -> Fitted:
+        """Return what was learned; all of it belongs to one fit, whatever other threads do."""
+        check_is_fitted(self)
+        return self._fitted
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return "_fitted" in vars(self)
+
     def fit(
         self,
         X: Any,
@@ -363,7 +429,9 @@ class UMAP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         *,
         ensure_all_finite: bool | Literal["allow-nan"] = True,
     ) -> Self:
-        """Learn the map of X.
+        """Learn the embedding of X.
+
+        A fit that fails or is interrupted leaves the model as it was before.
 
         Parameters
         ----------
@@ -372,7 +440,7 @@ class UMAP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         y : array-like of shape (n_samples,) or (n_samples, n_targets), optional
             Labels (-1 for unlabelled rows) or values; see `target_metric`.
         ensure_all_finite : bool or "allow-nan", default=True
-            Whether missing and infinite values are refused.
+            Whether missing and infinite values raise an error.
 
         Returns
         -------
@@ -385,11 +453,13 @@ class UMAP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         TrainingDivergedError
             If the loss is no longer finite.
         """
-        self._fit(self._check_X(X, ensure_all_finite), y)
+        recipe = self._checked_recipe()
+        data = check_rows(X, ensure_all_finite, type(self).__name__)
+        self._fitted = fit_map(data, recipe, y=y)
         return self
 
     def fit_transform(self, X: Any, y: Any = None, **fit_params: Any) -> Any:
-        """Learn the map of X and return the positions of its rows.
+        """Learn the embedding of X and return the positions of its rows.
 
         Parameters
         ----------
@@ -410,17 +480,17 @@ class UMAP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         return self.embedding_
 
     def transform(self, X: Any, *, ensure_all_finite: bool | Literal["allow-nan"] = True) -> Any:
-        """Place rows on the learned map.
+        """Place rows in the learned embedding.
 
         Each row is placed on its own: near its neighbours among the training rows, then moved by
-        the forces of UMAP while the training rows stay. A training row goes to its own position.
+        the forces of UMAP while the training rows stay. A training row gets its own position.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
             Rows to place; distances (n_samples, n_training) if ``metric="precomputed"``.
         ensure_all_finite : bool or "allow-nan", default=True
-            Whether missing and infinite values are refused.
+            Whether missing and infinite values raise an error.
 
         Returns
         -------
@@ -435,18 +505,44 @@ class UMAP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         ValueError
             If X has another width than the training rows.
         """
-        check_is_fitted(self, "graph_")
-        return self._place(self._check_X(X, ensure_all_finite, fitted=True))
+        fitted = self._model()
+        new = fitted.check_new(X, ensure_all_finite, type(self).__name__)
+        return place(new, fitted, self._recipe())
+
+    def inverse_transform(self, X: ArrayLike) -> NDArray[np.float32]:
+        """Return rows of data for positions.
+
+        Each position becomes the mean of the training rows nearest to it in the embedding,
+        weighted by the similarity ``1 / (1 + a d^(2b))``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_components)
+            Positions.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features), float32
+            Rows in data space, shaped like the rows passed to :meth:`fit`.
+
+        Raises
+        ------
+        NotFittedError
+            Before :meth:`fit`.
+        ValueError
+            If the positions have another width, or the model was saved without its training rows.
+        """
+        return invert(X, self._model(), self._recipe())
 
     def update(self, X: Any, *, ensure_all_finite: bool | Literal["allow-nan"] = True) -> Self:
-        """Add rows to the map and train on, holding the old rows where they are.
+        """Add rows to the embedding and continue training, keeping the old rows in place.
 
         Parameters
         ----------
         X : array-like of shape (n_new, n_features)
             Rows to add after the training rows so far.
         ensure_all_finite : bool or "allow-nan", default=True
-            Whether missing and infinite values are refused.
+            Whether missing and infinite values raise an error.
 
         Returns
         -------
@@ -459,34 +555,31 @@ class UMAP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         NotFittedError
             Before :meth:`fit`.
         ValueError
-            After a supervised or precomputed fit, or where the training rows are not at hand.
+            After a supervised or precomputed fit, or if the model was saved without its training
+            rows.
         """
-        check_is_fitted(self, "embedding_")
-        added = self._check_X(X, ensure_all_finite, fitted=True)
-        self._fit_joined(*self._joined_with(added))
-        return self
-
-    def _joined_with(self, added: Validated) -> tuple[Validated, Memory]:
-        """Return old rows with new ones after them, and the positions of the old."""
-        if self.metric == "precomputed" or self._is_supervised:
+        fitted, recipe = self._model(), self._checked_recipe()
+        added = fitted.check_new(X, ensure_all_finite, type(self).__name__)
+        if self.metric == "precomputed" or fitted.is_supervised:
             kind = "precomputed" if self.metric == "precomputed" else "supervised"
             raise ValueError(
                 f"update cannot extend a {kind} fit: it has no distances or labels for the new "
                 "rows. Fit on all rows instead."
             )
-        if not hasattr(self, "_raw_data") or self.unique:
+        if fitted.training is None or self.unique:
             raise ValueError(
                 "update needs the training rows of a fit with unique=False, which this model does "
-                "not have at hand. Use add_landmarks(old rows) and fit(new rows)."
+                "not have. Use add_landmarks(old rows) and fit(new rows)."
             )
-        memory = remember(self.embedding_, self._place(added))
-        return replace(added, X=stack_rows(self._raw_data, added.X)), memory
-
-    def _fit_joined(self, data: Validated, memory: Memory) -> None:
-        self._fit(data, None, memory=memory)
+        placed = place(added, fitted, replace(recipe, stops_at_graph=False))
+        start = WarmStart.after(fitted.positions, placed, fitted.encoder, fitted.history)
+        joined = replace(added, X=stack_rows(fitted.training.rows, added.X))
+        learned = fit_map(joined, recipe, warm_start=start)
+        self._fitted = replace(learned, landmarks=fitted.landmarks)
+        return self
 
     def partial_fit(self, X: Any, y: Any = None) -> Self:
-        """Fit the first rows, or add rows to a fitted map; see :meth:`update`.
+        """Fit the first rows, or add rows to a fitted embedding; see :meth:`update`.
 
         Parameters
         ----------
@@ -502,7 +595,7 @@ class UMAP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         if not hasattr(self, "embedding_"):
             return self.fit(X, y)
         if y is not None:
-            self._check_X(X, True, fitted=True)
+            self._model().check_new(X, True, type(self).__name__)
             raise ValueError("partial_fit takes labels in the first call only. Leave y out.")
         return self.update(X)
 
@@ -518,372 +611,26 @@ class UMAP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """Return a model of this graph without the structure of another one."""
         return self._combined(other, difference)
 
-    def _combined(self, other: Any, operation: Any) -> Any:
-        """Train a model with these parameters and rows on a combination of two graphs."""
+    def _combined(
+        self, other: Any, operation: Callable[[FuzzyGraph, FuzzyGraph], FuzzyGraph]
+    ) -> Any:
+        """Return a model with these parameters and rows, fitted to a combination of two graphs."""
         if not isinstance(other, UMAP):
             return NotImplemented
-        check_is_fitted(self, "graph_")
-        check_is_fitted(other, "graph_")
-        if self.graph_.shape != other.graph_.shape:
+        fitted, theirs = self._model(), other._model()
+        if fitted.graph.shape != theirs.graph.shape:
             raise ValueError(
                 "Both models must be fitted on the same samples: expected graphs of one size, got "
-                f"{self.graph_.shape[0]} and {other.graph_.shape[0]} rows."
+                f"{fitted.graph.shape[0]} and {theirs.graph.shape[0]} rows. Fit both on the same "
+                "rows."
             )
-        if not hasattr(self, "_raw_data"):
-            raise ValueError("Combining models needs the training rows, which were not saved.")
-        began = time.perf_counter()
+        graph = operation(
+            FuzzyGraph.from_matrix(fitted.graph), FuzzyGraph.from_matrix(theirs.graph)
+        )
         model = clone(self)
-        for name in ("n_features_in_", "feature_names_in_", "input_shape_"):
-            if hasattr(self, name):
-                setattr(model, name, getattr(self, name))
-        fuzzy = operation(FuzzyGraph.from_matrix(self.graph_), FuzzyGraph.from_matrix(other.graph_))
-        device = resolve_device(self.device)
-        rows = as_rows(self._raw_data, dims=self._dims(), device=device)
-        seed = resolve_seed(self.random_state)
-        model._learn(Fit(rows, Graph(None, fuzzy, 0.0, 0.0), seed, device), self._raw_data, began)
+        data = fitted.data("Combining models")
+        model._fitted = fit_map(data, self._checked_recipe(), graph=graph)
         return model
-
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        tags.input_tags.pairwise = self.metric == "precomputed"
-        tags.transformer_tags.preserves_dtype = ["float32"]  # positions are always float32
-        return tags
-
-    n_features_in_: int
-
-    def _check_X(
-        self, X: Any, ensure_all_finite: bool | Literal["allow-nan"], *, fitted: bool = False
-    ) -> Validated:
-        """Check data; while fitting, remember their width and column names."""
-        checked = check_input(
-            X,
-            ensure_all_finite=ensure_all_finite,
-            n_features=self.n_features_in_ if fitted else None,
-            feature_names=getattr(self, "feature_names_in_", None) if fitted else None,
-            min_rows=1 if fitted else 2,
-            estimator_name=type(self).__name__,
-        )
-        if not fitted:
-            self.n_features_in_ = checked.n_features
-            if checked.feature_names is not None:
-                self.feature_names_in_ = checked.feature_names
-            elif hasattr(self, "feature_names_in_"):
-                del self.feature_names_in_
-        return checked
-
-    def _fit(
-        self,
-        data: Validated,
-        y: Any,
-        *,
-        distances: Any = None,
-        memory: Memory | None = None,
-        fuzzy: FuzzyGraph | None = None,
-    ) -> None:
-        """Run the path of a fit on checked data.
-
-        `distances` replace rows in the search for neighbours, `fuzzy` the whole graph.
-        """
-        check_parameters(self.get_params(deep=False))
-        began = time.perf_counter()
-        device, seed = resolve_device(self.device), resolve_seed(self.random_state)
-        distinct = distinct_rows(data.X) if self.unique else None
-        X = data.X if distinct is None else data.X[distinct.first]
-        rows = as_rows(X, dims=self._dims(), device=device)
-        targets = None if y is None else self._targets(y, data, distinct)
-        matrix = rows.to_matrix() if distances is None else distances
-        # Without a seed the approximate search may build its index with all threads.
-        settings = self._graph_settings(None if self.random_state is None else seed)
-        if fuzzy is None:
-            graph = build_graph(matrix, settings, targets, device=device)
-        else:
-            graph = Graph(None, fuzzy, 0.0, 0.0)
-        self.input_shape_ = data.row_shape
-        values = None if targets is None else targets.values
-        self._learn(Fit(rows, graph, seed, device, distinct, values, memory), X, began)
-
-    def _learn(self, fit: Fit, X: Any, began: float) -> None:
-        """Train on a graph and keep what was learned."""
-        if self.transform_mode == "graph":
-            self._keep_graph(fit, X)
-            return
-        embedder, terms = self._trained_parts(fit)
-        trained = time.perf_counter()
-        before: History = getattr(self, "history_", {}) if fit.goes_on else {}
-        history, n_steps = ({}, 0) if self.n_epochs == 0 else self._train(fit, embedder, terms)
-        self._keep_graph(fit, X)
-        self.history_ = joined_histories(before, history)
-        self._keep_positions(fit, embedder, terms)
-        self.report_ = self._report(fit, n_steps, began, trained)
-        logger.info("fitted %d rows in %.1f s", fit.rows.n_rows, self.report_["total_seconds"])
-
-    # Read by programs for umap-learn, such as umap.plot.
-    _history = property(reference_names.history)
-    _n_neighbors = property(reference_names.n_neighbors)
-    _a = property(reference_names.a)
-    _b = property(reference_names.b)
-    _metric_kwds = property(reference_names.metric_kwds)
-    _small_data = property(reference_names.small_data)
-    _knn_indices = property(reference_names.knn_indices)
-    _knn_dists = property(reference_names.knn_dists)
-    _knn_search_index = property(reference_names.knn_search_index)
-
-    def _keep_graph(self, fit: Fit, X: Any) -> None:
-        """Forget an earlier fit and keep the graph of this one."""
-        for name in [name for name in vars(self) if name.endswith("_")]:
-            if name not in OF_THE_DATA:
-                delattr(self, name)
-        self._n_features_out = self.n_components
-        self.graph_ = fit.graph.fuzzy.to_csr()
-        self._is_supervised = fit.targets is not None
-        # By reference. Placing rows without an encoder needs them, and so do updates.
-        self._raw_data = X
-
-    def _report(self, fit: Fit, n_steps: int, began: float, trained: float) -> dict[str, Any]:
-        now = time.perf_counter()
-        neighbors = fit.graph.neighbors
-        report: dict[str, Any] = {
-            "neighbors": None if neighbors is None else neighbors.backend,
-            "neighbor_recall": None if neighbors is None else neighbors.recall,
-            "neighbor_seconds": fit.graph.neighbor_seconds,
-            "graph_seconds": fit.graph.fuzzy_seconds,
-            "training_seconds": now - trained,
-            "total_seconds": now - began,
-            "n_steps": n_steps,
-            "n_edges": len(fit.graph.fuzzy.weights),
-            "device": str(fit.device),
-        }
-        if fit.memory is not None:
-            report["landmark_drift"] = drift(self.embedding_, fit.memory.positions)
-        return report
-
-    def _dims(self) -> tuple[int, ...] | None:
-        return None
-
-    def _graph_settings(self, seed: int | None) -> GraphSettings:
-        return GraphSettings(
-            n_neighbors=self.n_neighbors,
-            metric=self.metric,
-            metric_kwds=self.metric_kwds,
-            set_op_mix_ratio=self.set_op_mix_ratio,
-            local_connectivity=self.local_connectivity,
-            disconnection_distance=self.disconnection_distance,
-            precomputed_knn=self.precomputed_knn,
-            force_approximation_algorithm=self.force_approximation_algorithm,
-            angular_rp_forest=self.angular_rp_forest,
-            low_memory=self.low_memory,
-            n_jobs=self.n_jobs,
-            transform_queue_size=self.transform_queue_size,
-            seed=seed,
-            verbose=bool(self.verbose),
-        )
-
-    def _targets(self, y: Any, data: Validated, distinct: DistinctRows | None) -> Targets:
-        values = check_targets(y, row_count(data.X))
-        n_neighbors = self.target_n_neighbors
-        return Targets(
-            values=values if distinct is None else values[distinct.first],
-            metric=self.target_metric,
-            metric_kwds=self.target_metric_kwds,
-            weight=self.target_weight,
-            n_neighbors=self.n_neighbors if n_neighbors == -1 else n_neighbors,
-        )
-
-    def _kernel(self) -> Kernel:
-        a, b = (self.a, self.b) if self.a is not None else find_ab(self.spread, self.min_dist)
-        assert b is not None
-        weight = self.negative_sample_rate * self.repulsion_strength * self._repulsion_factor()
-        return Kernel(float(a), float(b), weight)
-
-    def _repulsion_factor(self) -> float:
-        """Return what a negative weighs: umap-learn pushes one end of it, here both ends move."""
-        return 0.5
-
-    def _density_factor(self) -> float:
-        """Return what `dens_lambda` is multiplied by.
-
-        The gradient of umap-learn has the balance of 2, but it clips what each edge adds. At a
-        quarter maps keep as much as its own do; see "densMAP" in docs/decisions.md.
-        """
-        return 0.25
-
-    def _budget(self) -> Budget:
-        return Budget(
-            n_epochs=self.n_epochs,
-            n_training_epochs=self.n_training_epochs,
-            batch_size=self.batch_size,
-            n_reports=self.loss_report_frequency * self.n_training_epochs,
-            learning_rate=self.learning_rate,
-            max_time=self.max_time,
-        )
-
-    def _trained_parts(self, fit: Fit) -> tuple[Embedder, list[Term]]:
-        """Return what gives positions and the terms it is trained on."""
-        initial = self._initial_positions(fit)
-        terms: list[Term] = [UmapTerm(self._kernel(), TABLE_SOFTENING, TABLE_PARTNERS)]
-        terms += [*self._density_terms(fit), *self._landmark_terms(fit)]
-        return TableEmbedder(initial).to(fit.device), terms
-
-    def _initial_positions(self, fit: Fit) -> NDArray[np.float32]:
-        if fit.memory is not None and fit.memory.initial is not None:
-            return fit.memory.initial
-        init = self.init
-        return initial_positions(
-            "spectral" if isinstance(init, str) and init == "auto" else init,
-            graph=fit.graph.fuzzy,
-            X_matrix=fit.rows.to_matrix(),
-            n_components=self.n_components,
-            seed=fit.seed,
-        )
-
-    def _landmark_terms(self, fit: Fit) -> list[Term]:
-        """Return the term that holds remembered positions, where there are any."""
-        if fit.memory is None:
-            return []
-        targets = fit.memory.positions
-        distinct = targets if fit.distinct is None else targets[fit.distinct.first]
-        weight, loss_fn = self._landmark_loss(fit.memory)
-        return [LandmarkTerm(torch.from_numpy(distinct).to(fit.device), weight, loss_fn)]
-
-    def _landmark_loss(self, memory: Memory) -> tuple[float, Any]:
-        return 1.0 if memory.loss_weight is None else memory.loss_weight, None
-
-    def _density_terms(self, fit: Fit) -> list[Term]:
-        if not self.densmap:
-            return []
-        kernel = self._kernel()
-        return [
-            DensityTerm(
-                radii=torch.from_numpy(fit.graph.radii()).to(fit.device),
-                a=kernel.a,
-                b=kernel.b,
-                weight=self._density_factor() * self.dens_lambda,
-                var_shift=self.dens_var_shift,
-                start=1.0 - self.dens_frac,
-            )
-        ]
-
-    def _plan(self, fit: Fit) -> Plan:
-        return table_plan(
-            self._budget(),
-            fit.rows.n_rows,
-            fit.graph.total_weight,
-            own_optimizer=self.optimizer is not None,
-        )
-
-    def _optimizer_factory(self) -> OptimizerFactory:
-        return resolve_optimizer(self.optimizer)
-
-    def _train(self, fit: Fit, embedder: Embedder, terms: Sequence[Term]) -> tuple[History, int]:
-        """Train, and return the history and the number of steps taken."""
-        counter = StepCounter()
-        history = train(
-            embedder,
-            terms,
-            EdgeSampler(fit.graph.fuzzy, seed=fit.seed, device=fit.device),
-            self._plan(fit),
-            seed=fit.seed,
-            optimizer=self._optimizer_factory(),
-            callbacks=[*self._watchers(), counter],
-            validate=self._validation(fit, embedder, terms),
-        )
-        return history, counter.n_steps
-
-    def _validation(self, fit: Fit, embedder: Embedder, terms: Sequence[Term]) -> Validation | None:
-        return None
-
-    def _watchers(self) -> list[Callback]:
-        """Return the user's callbacks, and a progress bar where one is wanted."""
-        chosen = list(wrap_callbacks(self.callbacks))
-        if self._shows_progress():
-            chosen.append(ProgressBar(tqdm_kwds=self.tqdm_kwds))
-        return chosen
-
-    def _shows_progress(self) -> bool:
-        return bool(self.verbose)
-
-    def _keep_positions(self, fit: Fit, embedder: Embedder, terms: Sequence[Term]) -> None:
-        """Set the learned attributes."""
-        positions = embedder.embed()
-        if embedder.encoder is None:
-            positions[fit.graph.fuzzy.isolated()] = np.nan  # nothing says where they belong
-        if self.output_dens:
-            self.rad_orig_ = fit.expand(fit.graph.radii())
-            self.rad_emb_ = fit.expand(embedded_radii(positions, self.n_neighbors))
-        self.embedding_ = fit.expand(positions)
-        self._placed = positions
-
-    def _place(self, new: Validated) -> Any:
-        """Place checked rows among the training rows."""
-        self._need_training_rows("Placing rows without an encoder")
-        if self.transform_mode == "embedding" and same_rows(new.X, self._raw_data):
-            return self._placed.copy()  # equal training rows may have positions of their own
-        indices, distances = self._neighbors_of(new)
-        if self.transform_mode == "graph":
-            return membership_to_train(
-                indices,
-                distances,
-                row_count(self._raw_data),
-                local_connectivity=self.local_connectivity,
-                disconnection_distance=self._graph_settings(None).farthest,
-            )
-        return place_rows(
-            indices,
-            distances,
-            self._placed,
-            self._kernel(),
-            local_connectivity=self.local_connectivity,
-            seed=self.transform_seed,
-        )
-
-    def _neighbors_of(self, new: Validated) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Return numbers and distances of the training rows nearest to checked rows."""
-        settings = self._graph_settings(self.transform_seed)
-        return neighbors_among_training_rows(self, new.X, settings)
-
-    def _need_training_rows(self, what: str) -> None:
-        if not hasattr(self, "_raw_data"):
-            raise ValueError(
-                f"{what} needs the training rows, which were not saved with this model. Save it "
-                "with keep_data=True."
-            )
-
-    def inverse_transform(self, X: ArrayLike) -> NDArray[np.float32]:
-        """Return rows of data for positions on the map.
-
-        Each position becomes the mean of the training rows nearest to it on the map, weighted by
-        the similarity ``1 / (1 + a d^(2b))``.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_components)
-            Positions.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_features), float32
-            Rows in data space, shaped like the rows passed to :meth:`fit`.
-
-        Raises
-        ------
-        ValueError
-            If the positions have another width, or the training rows are not at hand.
-        """
-        check_is_fitted(self, "graph_")
-        positions = check_positions(X, self.n_components)
-        if not hasattr(self, "_raw_data") or self.metric == "precomputed":
-            raise ValueError(
-                "inverse_transform needs a decoder: fit with parametric_reconstruction=True. "
-                "Without one it averages training rows, which this model does not keep."
-            )
-        training = as_rows(self._raw_data).to_matrix()
-        rows = average_neighbors(
-            positions, self._placed, training, self._kernel(), self.n_neighbors
-        )
-        return rows.reshape(len(rows), *self.input_shape_)
-
-    # ---------------------------------------------------------------- keep
 
     def save(self, path: str | os.PathLike[str], *, keep_data: bool | None = None) -> Path:
         """Write the model, fitted or not, as one safe file; :func:`neumap.load` reads it.
@@ -917,7 +664,10 @@ class UMAP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         UserWarning
             Naming what is left out.
         """
-        return save_estimator(self, path, keep_data=keep_data)
+        parameters = self.get_params(deep=False)
+        fitted = vars(self).get("_fitted")
+        saved = SavedModel(type(self).__name__, parameters, fitted)
+        return save_model(saved, path, keep_data=keep_data)
 
     def __sklearn_clone__(self) -> Self:
         copied: Self = cloned(self)
@@ -926,3 +676,17 @@ class UMAP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         copied: Self = deeply_copied(self, memo)
         return copied
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a pickle keeps: as in a saved file, no training rows with an encoder."""
+        state = dict(super().__getstate__())
+        if "_fitted" in state:
+            state["_fitted"] = state["_fitted"].for_pickle()
+        return state
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.input_tags.pairwise = self.metric == "precomputed"
+        tags.transformer_tags.preserves_dtype = ["float32"]  # positions are always float32
+        return tags

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
+from neumap._warnings import warn_user
 from neumap.data import RowStore
 from neumap.keras_bridge import is_keras_loss, loss_function
 from neumap.losses.reconstruction import ReconstructionLoss, reconstruction_loss
@@ -32,9 +32,8 @@ def choose_loss(given: Any, rows: RowStore) -> ReconstructionLoss:
         return reconstruction_loss(given, span)
     loss = reconstruction_loss(loss_function(given), span)
     if "crossentropy" in type(given).__name__.lower() and (span[0] < 0.0 or span[1] > 1.0):
-        warnings.warn(
+        warn_user(
             f"{type(given).__name__} needs data in [0, 1], but X spans [{span[0]:.4g}, "
             f"{span[1]:.4g}]. Scale X, or leave the loss at None to have the squared error chosen.",
-            stacklevel=4,
         )
     return loss

@@ -10,7 +10,7 @@ import torch
 
 from neumap.archive import ArchiveError
 from neumap.estimators.parametric import ParametricUMAP
-from neumap.estimators.persistence import read_estimator
+from neumap.estimators.saving.files import read_model
 from neumap.estimators.umap import UMAP
 
 __all__ = ["load", "load_ParametricUMAP"]
@@ -65,13 +65,18 @@ def load(
     UMAP(n_neighbors=7)
     """
     own = [kind for kind in classes if isinstance(kind, type) and issubclass(kind, UMAP)]
-    return read_estimator(
+    kinds: dict[str, Any] = {kind.__name__: kind for kind in [ParametricUMAP, UMAP, *own[::-1]]}
+    saved = read_model(
         path,
-        [*own, UMAP, ParametricUMAP],
+        {name: kind._get_param_names() for name, kind in kinds.items()},
         networks={"encoder": encoder, "decoder": decoder},
         classes=classes,
         device=device,
     )
+    model: UMAP = kinds[saved.class_name](**saved.parameters)
+    if saved.fitted is not None:
+        model._fitted = saved.fitted
+    return model
 
 
 def load_ParametricUMAP(

@@ -1,7 +1,7 @@
-"""The whole way of a row as one network, for a file that other runtimes read.
+"""``transform`` and ``inverse_transform`` as one network each, for the ONNX file.
 
-Rows as ``transform`` takes them are shaped for the encoder and encoded; positions as
-``inverse_transform`` takes them are decoded, activated and shaped as the training rows were.
+Rows are reshaped for the encoder and encoded. Positions are decoded, passed through the activation
+and reshaped like the training rows.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
-from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from neumap._random import torch_generator
+from neumap.estimators.fitted import Fitted
 from neumap.export import to_onnx
 from neumap.networks import Standardize
 
@@ -26,7 +26,7 @@ EXAMPLE_ROWS = 64
 
 
 class Pipeline(nn.Module):
-    """A network between two reshapes, with an activation behind it.
+    """A network between two reshapes, followed by an activation.
 
     Parameters
     ----------
@@ -59,40 +59,42 @@ class Pipeline(nn.Module):
         return outputs.reshape(rows.shape[0], *self.out_shape)
 
 
-def encoding_pipeline(estimator: Any) -> Pipeline:
+def encoding_pipeline(fitted: Fitted) -> Pipeline:
     """Return the network behind ``transform``."""
-    return Pipeline(estimator.encoder_, estimator.row_shape_, (estimator.n_components,))
+    assert fitted.encoder is not None
+    return Pipeline(fitted.encoder, fitted.row_shape, (fitted.n_components,))
 
 
-def decoding_pipeline(estimator: Any) -> Pipeline:
+def decoding_pipeline(fitted: Fitted) -> Pipeline:
     """Return the network behind ``inverse_transform``."""
+    assert fitted.decoder is not None
+    assert fitted.reconstruction_loss is not None
     return Pipeline(
-        estimator.decoder_,
-        (estimator.n_components,),
-        estimator.input_shape_,
-        estimator.reconstruction_loss_.activation,
+        fitted.decoder,
+        (fitted.n_components,),
+        fitted.input_shape,
+        fitted.reconstruction_loss.activation,
     )
 
 
 def export_part(
-    estimator: Any,
+    fitted: Fitted,
     path: str | os.PathLike[str],
     *,
     part: Literal["encoder", "decoder"],
     check: bool,
 ) -> Path:
     """Write a part of a fitted estimator; see :meth:`neumap.ParametricUMAP.to_onnx`."""
-    check_is_fitted(estimator, "graph_")
     if part not in ("encoder", "decoder"):
-        raise ValueError(f"part must be 'encoder' or 'decoder', got {part!r}.")
-    if not hasattr(estimator, f"{part}_"):
+        raise ValueError(f"part must be 'encoder' or 'decoder', got {part!r}. Change part.")
+    if getattr(fitted, part) is None:
         setting = "parametric_embedding" if part == "encoder" else "parametric_reconstruction"
         raise ValueError(f"This model has no {part} to export. Fit with {setting}=True.")
     if part == "encoder":
-        pipeline, rows = encoding_pipeline(estimator), _rows_like_training(estimator)
+        pipeline, rows = encoding_pipeline(fitted), _rows_like_training(fitted)
         names = ("X", "embedding")
     else:
-        pipeline, rows = decoding_pipeline(estimator), _positions(estimator)
+        pipeline, rows = decoding_pipeline(fitted), _positions(fitted)
         names = ("embedding", "X")
     return to_onnx(
         pipeline,
@@ -104,18 +106,16 @@ def export_part(
     )
 
 
-def _rows_like_training(estimator: Any) -> Tensor:
+def _rows_like_training(fitted: Fitted) -> Tensor:
     """Rows of both signs, of the training rows' mean and scale where the encoder knows them."""
-    noise = torch.randn(
-        EXAMPLE_ROWS, estimator.n_features_in_, generator=torch_generator(0, "onnx")
-    )
-    front = getattr(estimator.encoder_, "standardize", None)
+    noise = torch.randn(EXAMPLE_ROWS, fitted.n_features, generator=torch_generator(0, "onnx"))
+    front = getattr(fitted.encoder, "standardize", None)
     if isinstance(front, Standardize):
         noise = noise * front.scale.cpu() + front.mean.cpu()
-    return noise.reshape(EXAMPLE_ROWS, *estimator.input_shape_)
+    return noise.reshape(EXAMPLE_ROWS, *fitted.input_shape)
 
 
-def _positions(estimator: Any) -> Tensor:
-    """Places on the map where there are training rows."""
-    placed = estimator.embedding_[np.isfinite(estimator.embedding_).all(axis=1)]
+def _positions(fitted: Fitted) -> Tensor:
+    """Positions of training rows."""
+    placed = fitted.positions[np.isfinite(fitted.positions).all(axis=1)]
     return torch.from_numpy(placed[:EXAMPLE_ROWS])

@@ -12,7 +12,7 @@ from torch import nn
 from neumap._random import torch_seeded
 from neumap.data import DenseRows, RowMoments, RowStore
 from neumap.data.moments import sample_rows
-from neumap.estimators.checks import short_text
+from neumap.estimators.constraints import short_text
 from neumap.keras_bridge import as_module, is_keras_model
 from neumap.networks import MLP, ConvDecoder, ConvEncoder, RowForm, Standardize
 from neumap.training import InputNoise, SpareDimensions

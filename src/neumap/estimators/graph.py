@@ -1,4 +1,4 @@
-"""From checked data to the fuzzy graph that is trained on: neighbours, memberships, targets."""
+"""From rows to the fuzzy graph of a fit: neighbours, membership strengths, targets."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 import torch
+from numpy.typing import NDArray
 
 from neumap.fuzzy import FuzzyGraph, edge_distances, fuzzy_simplicial_set, local_radii
+from neumap.label_distances import DISCRETE_METRICS
 from neumap.neighbors import (
     DescentBackend,
     HnswBackend,
@@ -25,7 +27,14 @@ from neumap.neighbors.metrics import EuclideanMetric, resolve_metric
 from neumap.neighbors.search import BackendName
 from neumap.supervision import supervise
 
-__all__ = ["Graph", "GraphSettings", "Targets", "build_graph", "training_neighbors"]
+__all__ = [
+    "Graph",
+    "GraphSettings",
+    "TargetSettings",
+    "build_graph",
+    "check_supervision",
+    "training_neighbors",
+]
 
 
 @dataclass(frozen=True)
@@ -49,7 +58,7 @@ class GraphSettings:
 
     @property
     def farthest(self) -> float | None:
-        """Distance from which rows count as unrelated."""
+        """Distance from which two rows are not neighbours."""
         if self.disconnection_distance is not None:
             return self.disconnection_distance
         return disconnection_distance_of(self.metric)
@@ -87,10 +96,9 @@ class GraphSettings:
 
 
 @dataclass(frozen=True)
-class Targets:
-    """Labels or values of the rows and how they reshape the graph."""
+class TargetSettings:
+    """How targets reshape the graph, as the estimator's constructor names it."""
 
-    values: Any
     metric: Any
     metric_kwds: dict[str, Any] | None
     weight: float
@@ -103,26 +111,37 @@ class Graph:
 
     neighbors: NeighborGraph | None
     fuzzy: FuzzyGraph
-    neighbor_seconds: float
-    fuzzy_seconds: float
+    neighbor_seconds: float = 0.0
+    fuzzy_seconds: float = 0.0
 
     @property
     def total_weight(self) -> float:
         """Sum of the weights of all undirected edges."""
         return float(self.fuzzy.weights.sum(dtype=np.float64))
 
-    def radii(self) -> np.ndarray:
-        """Return the log local radius of each row, for densMAP."""
+    def radii(self) -> NDArray[np.float32]:
+        """Return the log local radius of each row, for densMAP.
+
+        Raises
+        ------
+        ValueError
+            If the graph was given without distances.
+        """
         if self.neighbors is None:
             raise ValueError(
-                "densMAP needs distances, which a combination of two models does not have. "
-                "Set densmap=False."
+                "densmap and output_dens must be False for a graph without distances, such as "
+                "that of two combined models. Set densmap=False, output_dens=False."
             )
         return local_radii(self.fuzzy, edge_distances(self.fuzzy, self.neighbors) ** 2)
 
 
 def build_graph(
-    matrix: Any, settings: GraphSettings, targets: Targets | None, *, device: torch.device
+    matrix: Any,
+    settings: GraphSettings,
+    targets: NDArray[Any] | None,
+    target_settings: TargetSettings,
+    *,
+    device: torch.device,
 ) -> Graph:
     """Find neighbours, turn them into membership strengths, and let targets reshape those.
 
@@ -132,8 +151,10 @@ def build_graph(
         Rows, or distances where the metric is ``"precomputed"``.
     settings : GraphSettings
         Parameters of the graph.
-    targets : Targets or None
-        Labels or values, one per row.
+    targets : ndarray of shape (n_samples,) or (n_samples, n_targets), or None
+        Labels or values.
+    target_settings : TargetSettings
+        How they act.
     device : torch.device
         Where exact searches run.
     """
@@ -149,14 +170,30 @@ def build_graph(
     if targets is not None:
         fuzzy = supervise(
             fuzzy,
-            targets.values,
-            target_metric=targets.metric,
-            target_metric_kwds=targets.metric_kwds,
-            target_weight=targets.weight,
-            target_n_neighbors=targets.n_neighbors,
+            targets,
+            target_metric=target_settings.metric,
+            target_metric_kwds=target_settings.metric_kwds,
+            target_weight=target_settings.weight,
+            target_n_neighbors=target_settings.n_neighbors,
             seed=0 if settings.seed is None else settings.seed % 2**31,
         )
     return Graph(neighbors, fuzzy, found - began, time.perf_counter() - found)
+
+
+def check_supervision(targets: NDArray[Any], settings: TargetSettings) -> None:
+    """Raise ValueError if the targets cannot act with these settings, without a graph."""
+    metric = settings.metric
+    if not isinstance(metric, str) or metric not in ("categorical", *DISCRETE_METRICS):
+        resolve_metric(metric, settings.metric_kwds)
+        return
+    nothing = np.empty(0, dtype=np.int64)
+    supervise(
+        FuzzyGraph(nothing, nothing, np.empty(0, dtype=np.float32), len(targets)),
+        targets,
+        target_metric=metric,
+        target_metric_kwds=settings.metric_kwds,
+        target_weight=settings.weight,
+    )
 
 
 def training_neighbors(matrix: Any, settings: GraphSettings, device: torch.device) -> NeighborGraph:

@@ -27,8 +27,8 @@ from neumap.archive import (
     unpack_csr,
     unpack_module,
 )
-from neumap.estimators import keras_packing
 from neumap.estimators.landmarks import Landmarks
+from neumap.estimators.saving import keras_nodes
 from neumap.keras_bridge import KerasModule, is_keras_loss, is_keras_model, is_keras_optimizer
 from neumap.losses.reconstruction import ReconstructionLoss, reconstruction_loss
 from neumap.training.optimizers import optimizer_settings
@@ -150,7 +150,7 @@ class Packer:
         return {"module": spec, "name": name}
 
     def _keras(self, value: Any, name: str) -> Node:
-        packed = keras_packing.pack_network(value, self.row_shapes.get(role_of(name)))
+        packed = keras_nodes.pack_network(value, self.row_shapes.get(role_of(name)))
         if packed is None:
             raise NotStorableError("Keras cannot write this model before it has been built")
         if packed.content is not None:
@@ -159,7 +159,7 @@ class Packer:
         return {"keras": packed.facts, "name": name}
 
     def _keras_object(self, value: Any, name: str) -> Node:
-        config = keras_packing.config_of(value)
+        config = keras_nodes.config_of(value)
         if config is None:
             raise NotStorableError("Keras cannot rebuild it from its config")
         return {"keras_object": config}
@@ -222,6 +222,7 @@ class Unpacker:
             "device": lambda node, name: torch.device(node["device"]),
             "landmarks": lambda node, name: Landmarks(**self.unpack(node["landmarks"], name)),
             "reconstruction_loss": self._reconstruction_loss,
+            "first_equal": self._first_equal,
             "list": lambda node, name: [self.unpack(item, name) for item in node["list"]],
             "tuple": lambda node, name: tuple(self.unpack(item, name) for item in node["tuple"]),
             "dict": lambda node, name: {k: self.unpack(v, name) for k, v in node["dict"].items()},
@@ -239,6 +240,13 @@ class Unpacker:
         for index, item in enumerate(node["items"]):
             array[index] = item
         return array.reshape(node["shape"])
+
+    def _first_equal(self, node: Node, name: str) -> np.ndarray:
+        """Return where each row of one array is first found in another (files of version 1)."""
+        wanted = self.archive.tensors[node["first_equal"]]
+        keys = [row.tobytes() for row in self.archive.tensors[node["among"]]]
+        where = {key: index for index, key in reversed(list(enumerate(keys)))}
+        return np.array([where[row.tobytes()] for row in wanted], dtype=np.int64)
 
     def _module(self, node: Node, name: str) -> nn.Module:
         role, prefix = role_of(name), f"{node['name']}."
@@ -261,7 +269,7 @@ class Unpacker:
 
     def _keras(self, node: Node, name: str) -> Any:
         prefix = f"{node['name']}."
-        packed = keras_packing.PackedNetwork(
+        packed = keras_nodes.PackedNetwork(
             facts=node["keras"],
             content=self.archive.blobs.get(node["name"]),
             state={
@@ -271,10 +279,10 @@ class Unpacker:
             },
         )
         role = role_of(name)
-        return keras_packing.unpack_network(packed, self._named(), self.given.get(role), role)
+        return keras_nodes.unpack_network(packed, self._named(), self.given.get(role), role)
 
     def _keras_object(self, node: Node, name: str) -> Any:
-        return keras_packing.from_config(node["keras_object"], self._named())
+        return keras_nodes.from_config(node["keras_object"], self._named())
 
     def _named(self) -> dict[str, Any]:
         return {kind.__name__: kind for kind in self.classes}

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from neumap.losses.terms import Softening
 from neumap.training import Plan
 
-__all__ = ["PRESETS", "Preset", "encoder_plan", "table_epochs", "table_plan"]
+__all__ = ["PRESETS", "Budget", "Preset", "encoder_plan", "free_plan", "resolve_preset"]
 
 
 # Mostly bounded forces for the first half, then towards the exact kernel.
@@ -89,21 +89,39 @@ SMALLEST_BATCH = 64
 # A network the package did not build gets the step size that suits most of them. umap-learn's
 # 1e-3 is too small for this number of steps: at 3e-3 and 6e-3 each of seven networks (MLPs with and
 # without BatchNorm, convolutions, a transformer) placed held-out digits better, by up to .15.
-FOREIGN_LEARNING_RATE = 5e-3
+USER_LEARNING_RATE = 5e-3
 
 # It is trained with Adam, which takes more steps than the package's own networks with Muon.
-FOREIGN_STEPS = 1.5
+USER_STEPS = 1.5
 
 # Free positions: share of umap-learn's edge draws that are taken, and how far a point can go in
 # one training, in units of the layout (which starts 20 wide): Adam's step times their number.
-TABLE_DRAWS = 0.25
-TABLE_TRAVEL = 225.0
-LARGEST_TABLE_LEARNING_RATE = 1.0
+FREE_DRAWS = 0.25
+FREE_TRAVEL = 225.0
+LARGEST_FREE_LEARNING_RATE = 1.0
+
+
+def resolve_preset(preset: str | Preset) -> Preset:
+    """Return a preset by its name.
+
+    Raises
+    ------
+    ValueError
+        If there is no preset of this name.
+    """
+    if isinstance(preset, Preset):
+        return preset
+    if not isinstance(preset, str) or preset not in PRESETS:
+        raise ValueError(
+            f"preset must be one of {list(PRESETS)} or a neumap.estimators.Preset, got {preset!r}. "
+            "Change preset."
+        )
+    return PRESETS[preset]
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What the user said about the length of training; None where nothing was said."""
+    """The length of training as the user set it; None where nothing was set."""
 
     n_epochs: int | None
     n_training_epochs: int
@@ -124,8 +142,8 @@ def encoder_plan(
     n_rows: int,
     total_weight: float,
     *,
-    own_network: bool,
-    own_optimizer: bool,
+    is_builtin_network: bool,
+    has_user_optimizer: bool,
 ) -> Plan:
     """Return the plan for a network.
 
@@ -134,40 +152,42 @@ def encoder_plan(
     """
     batch = budget.batch_size or min(preset.batch_edges, max(SMALLEST_BATCH, n_rows // 4))
     if budget.n_epochs is None:
-        n_steps = round(preset.steps(n_rows) * (1.0 if own_network else FOREIGN_STEPS))
+        n_steps = round(preset.steps(n_rows) * (1.0 if is_builtin_network else USER_STEPS))
     else:
         n_steps = math.ceil(edge_visits(budget.n_epochs, total_weight) / batch)
-    peak = preset.peak_learning_rate if own_network else FOREIGN_LEARNING_RATE
+    peak = preset.peak_learning_rate if is_builtin_network else USER_LEARNING_RATE
     return Plan(
         n_steps=max(1, n_steps * budget.n_training_epochs),
         n_epochs=budget.n_reports,
         batch_edges=batch,
-        peak_learning_rate=None if own_optimizer else peak * budget.learning_rate,
+        peak_learning_rate=None if has_user_optimizer else peak * budget.learning_rate,
         max_time=budget.max_time,
     )
 
 
-def table_epochs(n_rows: int) -> int:
+def free_epochs(n_rows: int) -> int:
     """Return umap-learn's default number of epochs: 500 up to 10,000 rows, 200 beyond."""
     return 500 if n_rows <= 10_000 else 200
 
 
-def table_plan(budget: Budget, n_rows: int, total_weight: float, *, own_optimizer: bool) -> Plan:
+def free_plan(
+    budget: Budget, n_rows: int, total_weight: float, *, has_user_optimizer: bool
+) -> Plan:
     """Return the plan for free positions: one step per epoch, in which every row moves.
 
     A step draws a quarter of the edges that an epoch of umap-learn draws. Adam needs no more: with
     momentum, and with every row moving at once, 200 to 500 steps settle a layout.
     """
-    n_epochs = budget.n_epochs if budget.n_epochs is not None else table_epochs(n_rows)
-    draws = edge_visits(n_epochs, total_weight) * TABLE_DRAWS
+    n_epochs = budget.n_epochs if budget.n_epochs is not None else free_epochs(n_rows)
+    draws = edge_visits(n_epochs, total_weight) * FREE_DRAWS
     batch = budget.batch_size or math.ceil(draws / max(n_epochs, 1))
     n_steps = max(1, round(draws / max(batch, 1)))
-    peak = min(TABLE_TRAVEL / n_steps, LARGEST_TABLE_LEARNING_RATE)
+    peak = min(FREE_TRAVEL / n_steps, LARGEST_FREE_LEARNING_RATE)
     return Plan(
         n_steps=n_steps * budget.n_training_epochs,
         n_epochs=budget.n_reports,
         batch_edges=max(batch, 1),
-        peak_learning_rate=None if own_optimizer else peak * budget.learning_rate,
+        peak_learning_rate=None if has_user_optimizer else peak * budget.learning_rate,
         warm_up=0.0,
         max_time=budget.max_time,
     )

@@ -1,0 +1,1 @@
+"""Rows that come after the fit: their neighbours, their positions, and how novel they are."""

@@ -1,0 +1,146 @@
+"""Positions given by a network: the encoder of :class:`neumap.ParametricUMAP`."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from neumap.estimators.constraints import short_text
+from neumap.estimators.graph import Graph
+from neumap.estimators.positions.forces import Forces
+from neumap.estimators.positions.networks import (
+    ENCODER_NAMES,
+    input_noise,
+    prepare_encoder,
+    spare_dimensions,
+)
+from neumap.estimators.positions.optimizers import resolve_optimizer
+from neumap.estimators.positions.presets import Budget, Preset, encoder_plan, resolve_preset
+from neumap.estimators.task import Task
+from neumap.networks import MLP, ConvEncoder
+from neumap.training import EncoderEmbedder, Muon, Plan
+from neumap.training.optimizers import OptimizerFactory
+
+__all__ = ["NetworkPositions"]
+
+# A network cannot move rows one by one and follows the density term less.
+DENSITY = 0.5
+
+
+@dataclass(frozen=True)
+class NetworkPositions:
+    """Settings of an encoder.
+
+    Attributes
+    ----------
+    encoder : None, str, nn.Module or Keras model
+        See the parameter `encoder` of :class:`neumap.ParametricUMAP`.
+    n_components : int
+        Dimensions of the embedding.
+    named_preset : str or Preset
+        See the parameter `preset`.
+    metric : str or callable
+        Of the graph; built-in networks do not see what it ignores.
+    init : str
+        Must be ``"auto"``: an encoder starts from its weights.
+    budget : Budget
+        Length of the training.
+    optimizer : object
+        See the parameter `optimizer`.
+    """
+
+    encoder: Any
+    n_components: int
+    named_preset: str | Preset
+    metric: Any
+    init: Any
+    budget: Budget
+    optimizer: Any
+
+    @property
+    def preset(self) -> Preset:
+        """The preset itself."""
+        return resolve_preset(self.named_preset)
+
+    @property
+    def forces(self) -> Forces:
+        """Balance of the objective."""
+        preset = self.preset
+        return Forces(preset.softening, preset.n_partners, preset.repulsion, DENSITY)
+
+    @property
+    def is_builtin_network(self) -> bool:
+        """Whether the encoder is one of the package's kinds, for which settings were measured."""
+        return self.encoder is None or isinstance(self.encoder, str | MLP | ConvEncoder)
+
+    def check(self) -> None:
+        """Raise for settings that cannot act.
+
+        Raises
+        ------
+        ValueError
+            If `init` is given, or there is no such preset or encoder.
+        """
+        if not (isinstance(self.init, str) and self.init == "auto"):
+            raise ValueError(
+                f"init must be 'auto' for an encoder, which starts from its weights; got "
+                f"{short_text(self.init)}. Leave init out, pass an encoder with weights of your "
+                "choice, or set parametric_embedding=False."
+            )
+        resolve_preset(self.named_preset)
+        if isinstance(self.encoder, str) and self.encoder not in ENCODER_NAMES:
+            raise ValueError(
+                f"encoder must be one of {list(ENCODER_NAMES)}, a torch.nn.Module, a Keras model "
+                f"or None, got {short_text(self.encoder)}. Change encoder."
+            )
+
+    def network(self, task: Task) -> nn.Module:
+        """Return the encoder to train: built, copied, or continued from an earlier fit.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a network of the user does not fit the rows or the embedding.
+        """
+        start = task.warm_start
+        if start is not None and start.encoder is not None:
+            return copy.deepcopy(start.encoder).to(task.device)
+        return prepare_encoder(
+            self.encoder,
+            task.rows,
+            self.n_components,
+            self.preset.hidden,
+            task.seed,
+            metric=self.metric,
+        )
+
+    def build(self, task: Task, network: nn.Module | None, graph: Graph) -> EncoderEmbedder:
+        """Return the encoder on its rows, with what acts while it trains."""
+        assert network is not None
+        noise = input_noise(network, self.preset.noise(task.rows.n_rows), task.seed)
+        # A user's network, or one that continues from an earlier fit, gets no other dimensions.
+        is_from_scratch = self.encoder is None or isinstance(self.encoder, str)
+        spare = None
+        if is_from_scratch and task.warm_start is None:
+            spare = spare_dimensions(network, self.preset.n_spare, task.seed)
+        return EncoderEmbedder(network, task.rows, noise, spare)
+
+    def plan(self, n_rows: int, total_weight: float) -> Plan:
+        """Return the course of the training."""
+        return encoder_plan(
+            self.preset,
+            self.budget,
+            n_rows,
+            total_weight,
+            is_builtin_network=self.is_builtin_network,
+            has_user_optimizer=self.optimizer is not None,
+        )
+
+    def optimizer_factory(self) -> OptimizerFactory:
+        """Return a function from parameters to an optimiser."""
+        if self.optimizer is None and self.is_builtin_network:
+            return Muon
+        return resolve_optimizer(self.optimizer)

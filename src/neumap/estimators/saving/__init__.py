@@ -1,0 +1,1 @@
+"""Models as files: the archive of an estimator, and ONNX."""

@@ -1,0 +1,283 @@
+"""A model as one archive, and back: what is kept, what is not, and what is said about it.
+
+The archive's metadata hold the class, the parameters and the fields of
+:class:`~neumap.estimators.fitted.Fitted` as nodes of :mod:`neumap.estimators.saving.nodes`.
+Arrays and weights are tensors of the archive under the names of their fields.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from neumap._device import resolve_device
+from neumap._warnings import warn_user
+from neumap.archive import Archive, ArchiveError, read_archive, write_archive
+from neumap.estimators.fitted import FIELDS, Fitted
+from neumap.estimators.new_rows.training_rows import TrainingRows
+from neumap.estimators.saving.nodes import Node, NotStorableError, Packer, Unpacker
+from neumap.estimators.saving.version_1 import fields_of_version_1
+
+__all__ = ["SavedModel", "read_model", "save_model"]
+
+logger = logging.getLogger(__name__)
+
+# Of the estimator in the archive; the archive has a version of its own. Version 1 (neumap 0.1) held
+# the attributes of the estimator instead of the fields of Fitted.
+FORMAT = 2
+
+# Parameters that hold rows of the user's data, which a file for others should not.
+DATA_PARAMETERS = ("reconstruction_validation",)
+# Without them new rows could not be searched for among training rows as before.
+SEARCH_PARAMETERS = ("metric", "metric_kwds")
+
+REQUIRED = {field.name for field in fields(Fitted) if field.default is MISSING}
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """A model by its values: the name of its class, its parameters, and what a fit learned."""
+
+    class_name: str
+    parameters: dict[str, Any]
+    fitted: Fitted | None
+
+
+# ---- save ---------------------------------------------------------------------------------------
+
+
+def save_model(model: SavedModel, path: str | os.PathLike[str], *, keep_data: bool | None) -> Path:
+    """Write a model, fitted or not; see :meth:`neumap.estimators.UMAP.save`."""
+    parameters, fitted = dict(model.parameters), model.fitted
+    keeps_rows = _keeps_rows(model, keep_data)
+    if fitted is not None and not keeps_rows:
+        fitted = replace(fitted, training=None)
+    lost: dict[str, str] = {}
+    if not keep_data:
+        for name in [n for n in DATA_PARAMETERS if parameters.get(n) is not None]:
+            del parameters[name]
+            lost[name] = "it holds rows of data, which keep_data=True would keep"
+    packer = Packer(_row_shapes(model))
+    nodes: dict[str, Any] = {
+        "format": FORMAT,
+        "class": model.class_name,
+        "parameters": _pack_all(packer, parameters, "parameters.", lost),
+        "fitted": None if fitted is None else _pack_fitted(packer, fitted, lost),
+    }
+    if keeps_rows:
+        _check_searchable(lost)
+    if lost:
+        listed = "; ".join(f"{name}: {reason}" for name, reason in lost.items())
+        warn_user(
+            f"Left out of the saved model, defaults take their place when it is loaded: {listed}."
+        )
+    metadata = {"estimator": nodes}
+    return write_archive(path, tensors=packer.tensors, metadata=metadata, blobs=packer.blobs)
+
+
+def _keeps_rows(model: SavedModel, keep_data: bool | None) -> bool:
+    """Whether the training rows go into the file: by default if placing new rows needs them."""
+    has_rows = model.fitted is not None and model.fitted.training is not None
+    if keep_data and not has_rows:
+        if any(model.parameters.get(name) is not None for name in DATA_PARAMETERS):
+            return False
+        raise ValueError(
+            f"keep_data=True, but this {model.class_name} holds no rows of data: a model "
+            "with an encoder keeps none. Leave keep_data out, and keep the data yourself."
+        )
+    needed = model.fitted is not None and model.fitted.encoder is None
+    return has_rows and (needed if keep_data is None else keep_data)
+
+
+def _row_shapes(model: SavedModel) -> dict[str, tuple[int, ...] | None]:
+    """Shapes of a row for the networks, as far as they are known."""
+    dims = model.parameters.get("dims")
+    known = None if dims is None else tuple(dims)
+    return {
+        "encoder": known if model.fitted is None else model.fitted.row_shape,
+        "decoder": (model.parameters["n_components"],),
+    }
+
+
+def _pack_all(
+    packer: Packer, values: Mapping[str, Any], prefix: str, lost: dict[str, str]
+) -> dict[str, Node]:
+    nodes: dict[str, Node] = {}
+    for name, value in values.items():
+        try:
+            nodes[name] = packer.pack(value, prefix + name)
+        except NotStorableError as reason:
+            lost[name] = str(reason)
+    return nodes
+
+
+def _pack_fitted(packer: Packer, fitted: Fitted, lost: dict[str, str]) -> dict[str, Node]:
+    """Return the nodes of all fields that are known."""
+    values = {name: getattr(fitted, name) for name in FIELDS if name != "training"}
+    known = {name: value for name, value in values.items() if value is not None}
+    nodes = _pack_all(packer, known, "", lost)
+    if fitted.training is not None:
+        nodes["training"] = _pack_rows(packer, fitted.training.rows)
+    return nodes
+
+
+def _pack_rows(packer: Packer, rows: Any) -> Node:
+    try:
+        return packer.pack(rows, "training")
+    except NotStorableError as reason:
+        raise ArchiveError(
+            f"Training rows must be in memory to be saved, which transform of this model needs; "
+            f"got a {type(rows).__name__}, and {reason}. Fit on an array, or save with "
+            "keep_data=False and without transform."
+        ) from None
+
+
+def _check_searchable(lost: Mapping[str, str]) -> None:
+    for name in [name for name in SEARCH_PARAMETERS if name in lost]:
+        raise ArchiveError(
+            f"{name} must be one that a file can hold, since transform of this model searches with "
+            f"it; {lost[name]}. Use a metric by its name, or save with keep_data=False and without "
+            "transform."
+        )
+
+
+# ---- load ---------------------------------------------------------------------------------------
+
+
+def read_model(
+    path: str | os.PathLike[str],
+    parameter_names: Mapping[str, Sequence[str]],
+    *,
+    networks: Mapping[str, Any],
+    classes: Sequence[Any],
+    device: str | torch.device,
+) -> SavedModel:
+    """Read a model; see :func:`neumap.load`.
+
+    Parameters
+    ----------
+    path : path-like
+    parameter_names : mapping of str to sequence of str
+        Of every class that the file may name.
+    networks : mapping of str to network or None
+        ``encoder`` and ``decoder`` as passed by the user.
+    classes, device
+        As in :func:`neumap.load`.
+    """
+    archive = read_archive(path)
+    nodes = _nodes_of(archive, path)
+    name = nodes["class"]
+    if name not in parameter_names:
+        raise ArchiveError(
+            f"The file at {os.fspath(path)!r} must hold a UMAP or ParametricUMAP, got the class "
+            f"{name!r}. Pass classes=[{name}]."
+        )
+    known = parameter_names[name]
+    learned = nodes["fitted"]
+    given = {role: network for role, network in networks.items() if network is not None}
+    _check_given(nodes["parameters"], learned or {}, given, known, path)
+    unpacker = Unpacker(archive, classes, given)
+    parameters = _parameters(nodes["parameters"], unpacker, name, known)
+    parameters["device"] = _device(parameters.get("device", "auto"), device)
+    fitted = None if learned is None else _fitted(learned, unpacker)
+    return SavedModel(name, parameters, None if fitted is None else _on(fitted, parameters))
+
+
+def _nodes_of(archive: Archive, path: str | os.PathLike[str]) -> dict[str, Any]:
+    nodes = archive.metadata.get("estimator")
+    if not isinstance(nodes, dict):
+        raise ArchiveError(
+            f"The file at {os.fspath(path)!r} must hold a saved estimator, got "
+            f"{', '.join(archive.metadata) or 'nothing'} instead. Read it with "
+            "neumap.archive.read_archive, or give the file that save() wrote."
+        )
+    version = nodes.get("format", 1)
+    if version == 1:
+        return {**nodes, "fitted": fields_of_version_1(nodes["attributes"], nodes["parameters"])}
+    if version != FORMAT:
+        raise ArchiveError(
+            f"The model at {os.fspath(path)!r} must have format {FORMAT} or lower, got "
+            f'{version!r}. Update with: pip install -U "neumap"'
+        )
+    return nodes
+
+
+def _check_given(
+    parameters: Mapping[str, Node],
+    learned: Mapping[str, Node],
+    given: Mapping[str, Any],
+    known: Sequence[str],
+    path: str | os.PathLike[str],
+) -> None:
+    """Raise for a network that the model has no place for."""
+    for name in given:
+        left_out = name in known and name not in parameters
+        places = (parameters.get(name, {}), learned.get(name, {}))
+        if not left_out and not any({"module", "keras"} & place.keys() for place in places):
+            raise ValueError(
+                f"{name} was passed, but the model at {os.fspath(path)!r} has no {name} to fill. "
+                f"Leave {name} out."
+            )
+
+
+def _parameters(
+    nodes: Mapping[str, Node], unpacker: Unpacker, class_name: str, known: Sequence[str]
+) -> dict[str, Any]:
+    _check_names(nodes, known, f"Parameters of {class_name}")
+    values = {name: unpacker.unpack(node, f"parameters.{name}") for name, node in nodes.items()}
+    for name, network in unpacker.given.items():
+        values.setdefault(name, network)  # in the place of one that could not be stored
+    return values
+
+
+def _fitted(nodes: Mapping[str, Node], unpacker: Unpacker) -> Fitted:
+    _check_names(nodes, FIELDS, "Fields of a fitted model")
+    missing = REQUIRED - nodes.keys()
+    if missing:
+        raise ArchiveError(
+            f"A fitted model must have the fields {', '.join(sorted(REQUIRED))}, got none of "
+            f"{', '.join(sorted(missing))}. Take the file from its source again."
+        )
+    values = {name: unpacker.unpack(node, name) for name, node in nodes.items()}
+    if "training" in values:
+        values["training"] = TrainingRows(values["training"])
+    return Fitted(**values)
+
+
+def _check_names(nodes: Mapping[str, Node], known: Sequence[str], what: str) -> None:
+    unknown = nodes.keys() - set(known)
+    if unknown:
+        raise ArchiveError(
+            f"{what} must be known to this neumap, got {', '.join(sorted(unknown))} as well. "
+            'Update with: pip install -U "neumap"'
+        )
+
+
+def _on(fitted: Fitted, parameters: Mapping[str, Any]) -> Fitted:
+    """Return the model with its networks on the device of the parameters."""
+    target = resolve_device(parameters["device"])
+    for name in FIELDS:
+        value = getattr(fitted, name)
+        if isinstance(value, nn.Module):
+            value.to(target)
+    return fitted
+
+
+def _device(saved: str | torch.device, wanted: str | torch.device) -> str | torch.device:
+    """Return the parameter ``device``: the wanted one, else the saved one where it exists here."""
+    if wanted != "auto":
+        resolve_device(wanted)
+        return wanted
+    try:
+        torch.empty(0, device=resolve_device(saved))
+    except (ValueError, RuntimeError, AssertionError):  # torch raises each of them for some device
+        logger.info("the model was made for the device %s, which this machine does not have", saved)
+        return "auto"
+    return saved

@@ -1,0 +1,103 @@
+"""What one fit works on: rows, targets, device and seed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from neumap._device import resolve_device
+from neumap._random import RandomState, resolve_seed
+from neumap.data import RowStore, Validated, as_rows
+from neumap.estimators.containers import DistinctRows, distinct_rows, row_count
+from neumap.estimators.landmarks import WarmStart
+from neumap.estimators.targets import check_targets
+
+__all__ = ["Task", "prepare"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """Data and seed of one fit, handed from step to step.
+
+    Attributes
+    ----------
+    data : Validated
+        As passed to ``fit``.
+    X : array, sparse matrix or other checked container
+        The rows to train on; only distinct rows where ``unique=True``.
+    rows : RowStore
+        These rows in the shape for the network, on the device.
+    targets : ndarray or None
+        Labels or values of these rows.
+    distinct : DistinctRows or None
+        How to get from distinct rows back to all rows.
+    warm_start : WarmStart or None
+        What the fit takes over from an earlier one.
+    seed : int
+        Resolved from ``random_state``.
+    search_seed : int or None
+        Of the neighbour search. Without a seed it may build its index with all threads.
+    device : torch.device
+        Where training runs.
+    """
+
+    data: Validated
+    X: Any
+    rows: RowStore
+    targets: NDArray[Any] | None
+    distinct: DistinctRows | None
+    warm_start: WarmStart | None
+    seed: int
+    search_seed: int | None
+    device: torch.device
+
+    def expand(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return one value per row passed to ``fit`` from one per distinct row."""
+        return values if self.distinct is None else values[self.distinct.inverse]
+
+    def warm_positions(self) -> NDArray[np.float32] | None:
+        """Return the positions that rows should keep, one per row to train on."""
+        if self.warm_start is None:
+            return None
+        positions = self.warm_start.positions
+        return positions if self.distinct is None else positions[self.distinct.first]
+
+
+def prepare(
+    data: Validated,
+    y: Any,
+    *,
+    dims: tuple[int, ...] | None,
+    unique: bool,
+    device: str | torch.device,
+    random_state: RandomState,
+    warm_start: WarmStart | None = None,
+) -> Task:
+    """Return the task of a fit on checked data.
+
+    Raises
+    ------
+    ValueError
+        If the device, the seed, `dims` or the length of y is wrong.
+    """
+    resolved, seed = resolve_device(device), resolve_seed(random_state)
+    targets = None if y is None else check_targets(y, row_count(data.X))
+    distinct = distinct_rows(data.X) if unique else None
+    X = data.X if distinct is None else data.X[distinct.first]
+    if targets is not None and distinct is not None:
+        targets = targets[distinct.first]
+    return Task(
+        data=data,
+        X=X,
+        rows=as_rows(X, dims=dims, device=resolved),
+        targets=targets,
+        distinct=distinct,
+        warm_start=warm_start,
+        seed=seed,
+        search_seed=None if random_state is None else seed,
+        device=resolved,
+    )

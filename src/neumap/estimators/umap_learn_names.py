@@ -1,0 +1,116 @@
+"""Attributes of a fitted model under umap-learn's private names.
+
+``umap.plot`` and similar programs read attributes that are neither parameters nor documented. Here
+they are computed when asked for, so a model stores nothing for them. An attribute that a model
+cannot give does not exist for ``hasattr``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neumap._device import resolve_device
+from neumap.estimators.fitted import Fitted
+from neumap.estimators.new_rows.training_rows import TrainingRows
+from neumap.estimators.recipe import Recipe
+from neumap.neighbors import NeighborGraph, NeighborIndex
+from neumap.training.loop import History
+
+__all__ = ["UmapLearnNames"]
+
+SMALL_ROWS = 4096  # up to here umap-learn compares all pairs of rows, and so do its plots
+
+
+class UmapLearnNames:
+    """Mixin with umap-learn's private names, for an estimator with `_model` and `_recipe`."""
+
+    def _model(self) -> Fitted:
+        raise NotImplementedError
+
+    def _recipe(self) -> Recipe:
+        raise NotImplementedError
+
+    @property
+    def _history(self) -> History:
+        """The losses themselves, one per report."""
+        history = self._model().history
+        if history is None:
+            raise AttributeError("This model was not trained.")
+        return history
+
+    @property
+    def _raw_data(self) -> Any:
+        """The training rows."""
+        return _training(self._model()).rows
+
+    @property
+    def _n_neighbors(self) -> int:
+        """Neighbours that were found, no more than there are rows."""
+        return int(min(self._recipe().graph.n_neighbors, self._model().graph.shape[0]))
+
+    @property
+    def _metric_kwds(self) -> dict[str, Any]:
+        return dict(self._recipe().graph.metric_kwds or {})
+
+    @property
+    def _a(self) -> float:
+        """The parameter of the similarity ``1 / (1 + a d^(2b))``."""
+        self._model()
+        return self._recipe().kernel.a
+
+    @property
+    def _b(self) -> float:
+        """The exponent of the similarity ``1 / (1 + a d^(2b))``."""
+        self._model()
+        return self._recipe().kernel.b
+
+    @property
+    def _small_data(self) -> bool:
+        """Whether umap-learn would compare all pairs of rows."""
+        is_forced = self._recipe().graph.force_approximation_algorithm
+        return bool(self._model().graph.shape[0] < SMALL_ROWS and not is_forced)
+
+    @property
+    def _knn_indices(self) -> NDArray[np.int64]:
+        """Of shape (n_samples, k), each row its own first neighbour."""
+        return self._neighbors().indices
+
+    @property
+    def _knn_dists(self) -> NDArray[np.float32]:
+        """Of shape (n_samples, k)."""
+        return self._neighbors().distances
+
+    @property
+    def _knn_search_index(self) -> NeighborIndex:
+        """Answers ``query(rows, k)``."""
+        recipe = self._recipe()
+        training = _searchable(self._model(), recipe)
+        return training.index(recipe.graph, resolve_device(recipe.device))
+
+    def _neighbors(self) -> NeighborGraph:
+        recipe = self._recipe()
+        training = _searchable(self._model(), recipe)
+        settings = recipe.graph_settings_of_the_fit()
+        return training.neighbors(settings, resolve_device(recipe.device))
+
+
+def _training(fitted: Fitted) -> TrainingRows:
+    if fitted.training is None:
+        raise AttributeError(
+            "The neighbours need the training rows, which were not saved with this model. Save it "
+            "with keep_data=True."
+        )
+    return fitted.training
+
+
+def _searchable(fitted: Fitted, recipe: Recipe) -> TrainingRows:
+    training = _training(fitted)
+    shape = getattr(training.rows, "shape", (0, 0))
+    if recipe.graph.metric == "precomputed" and shape[0] != shape[1]:
+        raise AttributeError(
+            "The distances of this fit were passed as precomputed_distances and are not kept."
+        )
+    return training
