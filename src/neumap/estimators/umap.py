@@ -29,10 +29,10 @@ from neumap.estimators.constraints import (
     EUCLIDEAN,
     FUNCTION,
     GENERATOR,
+    N_JOBS,
     NAME,
     NO_ARGUMENTS,
     NONE,
-    N_JOBS,
     SWITCH,
     Constraints,
     Number,
@@ -46,7 +46,7 @@ from neumap.estimators.fitting import fit_map
 from neumap.estimators.landmarks import WarmStart
 from neumap.estimators.new_rows.transform import invert, place
 from neumap.estimators.recipe import Recipe, free_recipe
-from neumap.estimators.saving.copies import cloned, deeply_copied
+from neumap.estimators.saving.copies import SETTINGS, cloned, deeply_copied
 from neumap.estimators.saving.files import SavedModel, save_model
 from neumap.estimators.umap_learn_names import UmapLearnNames
 from neumap.fuzzy import FuzzyGraph, difference, intersection, union
@@ -664,9 +664,12 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         UserWarning
             Naming what is left out.
         """
-        parameters = self.get_params(deep=False)
-        fitted = vars(self).get("_fitted")
-        saved = SavedModel(type(self).__name__, parameters, fitted)
+        saved = SavedModel(
+            type(self).__name__,
+            self.get_params(deep=False),
+            vars(self).get("_fitted"),
+            {name: vars(self)[name] for name in SETTINGS if name in vars(self)},
+        )
         return save_model(saved, path, keep_data=keep_data)
 
     def __sklearn_clone__(self) -> Self:

@@ -13,7 +13,7 @@ from sklearn.base import clone
 
 from neumap.keras_bridge import copy_keras, is_keras_loss, is_keras_model, is_keras_optimizer
 
-__all__ = ["cloned", "deeply_copied"]
+__all__ = ["SETTINGS", "cloned", "deeply_copied"]
 
 # What else scikit-learn's own clone takes along.
 SETTINGS = ("_metadata_request", "_sklearn_output_config")

@@ -22,6 +22,7 @@ from neumap._warnings import warn_user
 from neumap.archive import Archive, ArchiveError, read_archive, write_archive
 from neumap.estimators.fitted import FIELDS, Fitted
 from neumap.estimators.new_rows.training_rows import TrainingRows
+from neumap.estimators.saving.copies import SETTINGS
 from neumap.estimators.saving.nodes import Node, NotStorableError, Packer, Unpacker
 from neumap.estimators.saving.version_1 import fields_of_version_1
 
@@ -43,11 +44,24 @@ REQUIRED = {field.name for field in fields(Fitted) if field.default is MISSING}
 
 @dataclass(frozen=True)
 class SavedModel:
-    """A model by its values: the name of its class, its parameters, and what a fit learned."""
+    """A model by its values.
+
+    Attributes
+    ----------
+    class_name : str
+    parameters : dict
+        As ``get_params`` gives them.
+    fitted : Fitted or None
+        What a fit learned.
+    settings : dict
+        Of scikit-learn, by the names in :data:`SETTINGS`: what ``set_output`` and metadata
+        requests chose.
+    """
 
     class_name: str
     parameters: dict[str, Any]
     fitted: Fitted | None
+    settings: dict[str, Any]
 
 
 # ---- save ---------------------------------------------------------------------------------------
@@ -69,6 +83,7 @@ def save_model(model: SavedModel, path: str | os.PathLike[str], *, keep_data: bo
         "format": FORMAT,
         "class": model.class_name,
         "parameters": _pack_all(packer, parameters, "parameters.", lost),
+        "settings": _pack_all(packer, model.settings, "settings.", lost),
         "fitted": None if fitted is None else _pack_fitted(packer, fitted, lost),
     }
     if keeps_rows:
@@ -186,21 +201,30 @@ def read_model(
     unpacker = Unpacker(archive, classes, given)
     parameters = _parameters(nodes["parameters"], unpacker, name, known)
     parameters["device"] = _device(parameters.get("device", "auto"), device)
+    settings = {n: unpacker.unpack(nodes["settings"][n], n) for n in nodes["settings"]}
+    _check_names(settings, SETTINGS, "Settings of scikit-learn")
     fitted = None if learned is None else _fitted(learned, unpacker)
-    return SavedModel(name, parameters, None if fitted is None else _on(fitted, parameters))
+    if fitted is not None:
+        _move_networks(fitted, resolve_device(parameters["device"]))
+    return SavedModel(name, parameters, fitted, settings)
 
 
 def _nodes_of(archive: Archive, path: str | os.PathLike[str]) -> dict[str, Any]:
     nodes = archive.metadata.get("estimator")
     if not isinstance(nodes, dict):
         raise ArchiveError(
-            f"The file at {os.fspath(path)!r} must hold a saved estimator, got "
+            f"The file at {os.fspath(path)!r} must be a saved estimator, but it holds "
             f"{', '.join(archive.metadata) or 'nothing'} instead. Read it with "
             "neumap.archive.read_archive, or give the file that save() wrote."
         )
     version = nodes.get("format", 1)
     if version == 1:
-        return {**nodes, "fitted": fields_of_version_1(nodes["attributes"], nodes["parameters"])}
+        attributes = nodes["attributes"]
+        return {
+            **nodes,
+            "settings": {name: attributes[name] for name in SETTINGS if name in attributes},
+            "fitted": fields_of_version_1(attributes, nodes["parameters"]),
+        }
     if version != FORMAT:
         raise ArchiveError(
             f"The model at {os.fspath(path)!r} must have format {FORMAT} or lower, got "
@@ -260,14 +284,11 @@ def _check_names(nodes: Mapping[str, Node], known: Sequence[str], what: str) -> 
         )
 
 
-def _on(fitted: Fitted, parameters: Mapping[str, Any]) -> Fitted:
-    """Return the model with its networks on the device of the parameters."""
-    target = resolve_device(parameters["device"])
+def _move_networks(fitted: Fitted, device: torch.device) -> None:
     for name in FIELDS:
         value = getattr(fitted, name)
         if isinstance(value, nn.Module):
-            value.to(target)
-    return fitted
+            value.to(device)
 
 
 def _device(saved: str | torch.device, wanted: str | torch.device) -> str | torch.device:
