@@ -184,7 +184,8 @@ def test_everything_learned_and_every_parameter_returns(tmp_path: Path) -> None:
     assert again.encoder_.training == model.encoder_.training
     assert same_state(again.encoder_, model.encoder_)
     assert same(again.embedding_, model.embedding_)
-    stored = [n for n, t in read_archive(tmp_path / "m.neumap").tensors.items() if len(t) == N_ROWS]
+    tensors = read_archive(tmp_path / "m.neumap").tensors
+    stored = [name for name, tensor in tensors.items() if tensor.shape == (N_ROWS, 3)]
     assert stored == ["embedding"]  # once
 
 
@@ -355,7 +356,7 @@ def test_table_with_a_metric_of_its_own_is_refused(tmp_path: Path) -> None:
     """With the default metric in its place, transform would be silently wrong."""
     model = copy.deepcopy(table_model()).set_params(metric=math.dist)
     with pytest.raises(
-        ArchiveError, match=r"metric must be one that a file can hold.* searches with"
+        ArchiveError, match="metric must be one that a file can hold"
     ):
         model.save(tmp_path)
     with pytest.warns(UserWarning, match="metric: "):

@@ -1,4 +1,4 @@
-"""The search for training rows near new ones is built once per fit and kept with the training rows."""
+"""The search among the training rows is built once per fit and kept with them."""
 
 from __future__ import annotations
 

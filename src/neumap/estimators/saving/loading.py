@@ -74,7 +74,7 @@ def load(
         device=device,
     )
     model: UMAP = kinds[saved.class_name](**saved.parameters)
-    vars(model).update(saved.settings)
+    model.__dict__.update(saved.settings)
     if saved.fitted is not None:
         model._fitted = saved.fitted
     return model
