@@ -65,9 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n", 1)[0])
     add = parser.add_argument
-    add(
-        "--methods", nargs="+", choices=OURS, default=["neumap"], help="of neumap (default neumap)"
-    )
+    add("--methods", nargs="+", choices=OURS, default=["neumap"], help="of neumap (default neumap)")
     add("--peers", type=Path, metavar="PYTHON", help="interpreter with benchmarks/peers.txt")
     add("--peer-methods", nargs="+", choices=PEERS, default=PEERS, help="of umap-learn")
     add("--rows", type=int, default=1000)

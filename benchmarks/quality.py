@@ -151,9 +151,7 @@ def named_split(name: str, seed: int, mnist_path: Path | None, held_out: HeldOut
     if kind != "mnist":
         raise SystemExit(f"--data must be digits, mixture-N or mnist-N, got {name}.")
     if mnist_path is None:
-        raise SystemExit(
-            f"--mnist must be an .npz file for {name}, got none. Pass it."
-        )
+        raise SystemExit(f"--mnist must be an .npz file for {name}, got none. Pass it.")
     return mnist(Path(mnist_path), int(size), seed, held_out)
 
 

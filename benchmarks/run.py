@@ -70,9 +70,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n", 1)[0])
     environment = os.environ.get("NEUMAP_MNIST")
     add = parser.add_argument
-    add(
-        "--methods", nargs="+", choices=OURS, default=["neumap"], help="of neumap (default neumap)"
-    )
+    add("--methods", nargs="+", choices=OURS, default=["neumap"], help="of neumap (default neumap)")
     add("--peers", action="store_true", help="run umap-learn too")
     add("--peer-methods", nargs="+", choices=PEERS, default=PEERS, help="of umap-learn")
     add("--peer-python", type=Path, default=Path(".venv-peers/bin/python"), metavar="PATH")
