@@ -21,8 +21,8 @@ images, options = begin(__doc__)
 plan = {"n_training_epochs": 20, "loss_report_frequency": 4, "preset": "fast", "random_state": 0}
 n_planned = plan["n_training_epochs"] * plan["loss_report_frequency"]
 
-# neumap's callbacks. An optimiser that you pass keeps its step size, which suits early stopping; the
-# default optimiser lowers it over the whole training.
+# neumap's callbacks. An optimiser that you pass keeps its step size, which suits early stopping;
+# the default optimiser lowers it over the whole training.
 snapshots = Snapshots()
 embedder = ParametricUMAP(
     callbacks=[EarlyStopping(monitor="loss", min_delta=0.01, patience=3), snapshots],
