@@ -27,7 +27,7 @@ def main(name: str, folder: Path, options: dict[str, Any]) -> None:
     method.load()
     import_seconds = time.perf_counter() - began
 
-    import numpy as np  # only here: earlier, its import would not count as part of the method's
+    import numpy as np  # not earlier: its import belongs to that of the method
 
     X, X_test = np.load(folder / "train.npy"), np.load(folder / "test.npy")
     bytes_before = peak_bytes()

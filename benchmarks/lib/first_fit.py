@@ -19,7 +19,7 @@ def main(name: str, file: str) -> None:
     began = time.perf_counter()
     method.load()
     loaded = time.perf_counter()
-    import numpy as np  # only here: earlier, its import would not count as part of the method's
+    import numpy as np  # not earlier: its import belongs to that of the method
 
     X = np.load(file)
     ready = time.perf_counter()

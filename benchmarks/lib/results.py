@@ -12,7 +12,7 @@ RESULTS = BENCHMARKS / "results"
 
 
 def command(script: str, arguments: list[str] | None) -> str:
-    """Return the command line that produces a result; None stands for that of this process."""
+    """Return the command line of a result; None means the arguments of this process."""
     return " ".join([f"benchmarks/{script}", *(arguments or sys.argv[1:])])
 
 
