@@ -166,7 +166,7 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def rates(seconds: dict[str, list[float]], flop: int, peak_flop: int) -> dict[str, Any]:
-    """Return milliseconds, operations per second and shares, each as a spread over the rounds."""
+    """Return milliseconds, operations per second and ratios, as spreads over the rounds."""
     step, products = seconds["step"], seconds["products"]
     # How long the operations of a step would take at the rate of the square product.
     at_peak, at_machine = (
