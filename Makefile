@@ -1,5 +1,5 @@
-# One word per job. `make demo` and `make test` need nothing but Python 3.11 or newer and make:
-# each builds the environment it needs, from the tested versions in constraints.txt.
+# `make demo` and `make test` need only Python 3.11 or newer and make. Each builds its environment
+# from the tested versions in constraints.txt.
 
 VENV ?= .venv
 # Markers of the tests to run; empty runs all of them (as `make test-all` does).
@@ -20,10 +20,10 @@ help:
 
 setup: $(VENV)/.installed-dev ## create the environment for development
 
-demo: $(VENV)/.installed-demo ## fit the digits, place held-out rows, write map and model to demo-output/
+demo: $(VENV)/.installed-demo ## embed the digits and held-out rows; write plot and model to demo-output/
 	$(BIN)/neumap demo --output demo-output
 
-test: $(VENV)/.installed-dev ## run the tests, without the slow ones
+test: $(VENV)/.installed-dev ## run the tests except the slow ones
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "$(MARKERS)" $(PYTEST_ARGS)
 
 test-all: ## run every test
@@ -35,14 +35,14 @@ check: $(VENV)/.installed-dev ## format, lint, types and import graph
 	$(BIN)/mypy --strict src
 	$(BIN)/python -m pytest -q tests/test_architecture.py
 
-format: $(VENV)/.installed-dev ## rewrite the code in the project's format
+format: $(VENV)/.installed-dev ## format the code
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
 bench: $(VENV)/.installed-dev ## run the benchmarks and write their results
 	$(BIN)/python benchmarks/run.py
 
-bench-speed: $(VENV)/.installed-dev ## measure the step, transform, the cold start and growth
+bench-speed: $(VENV)/.installed-dev ## measure the training step, transform, start-up and growth
 	$(BIN)/python benchmarks/step_rate.py
 	$(BIN)/python benchmarks/transform_rate.py
 	$(BIN)/python benchmarks/cold_start.py
@@ -52,10 +52,10 @@ bench-peers-env: ## create .venv-peers with umap-learn and TensorFlow, for bench
 	$(PYTHON) -m venv .venv-peers
 	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/peers.txt
 
-docs: $(VENV)/.installed-dev ## run the documentation's code
+docs: $(VENV)/.installed-dev ## run the code of the documentation
 	$(BIN)/python -m pytest -q tests/test_readme.py tests/test_tour.py tests/test_page_blocks.py
 
-clean: ## remove what the other words made
+clean: ## remove everything that these commands created
 	rm -rf .venv demo-output dist build .pytest_cache .mypy_cache .ruff_cache
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 

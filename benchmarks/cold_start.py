@@ -1,34 +1,32 @@
-"""What a user waits for first: the import and a first small fit, each in fresh processes.
+"""Start-up time: the import and a first small fit, each in fresh processes.
 
     python benchmarks/cold_start.py                                     # half a minute
     python benchmarks/cold_start.py --peers .venv-peers/bin/python      # some minutes
 
-`bare import` is the statement ``import neumap`` alone. Of a first fit, `import` is the import of
-the class with all it needs, `fit` the fit of 1,000 rows of 50 numbers under default settings, and
-`process` the whole life of the process, the interpreter's start and end included. Methods take
-turns, so that a machine that slows down slows all of them.
+`bare import` is the statement ``import neumap`` alone. For a first fit, `import` is the import of
+the class and everything it needs, `fit` is a fit of 1,000 rows with 50 columns and default
+settings, and `process` is the wall time of the whole process. Methods alternate, so a change in
+the machine's speed affects all of them.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
-import machine
 import numpy as np
-from data import mixture
-from methods import METHODS
-from processes import HERE
-from run import write
-from timing import spread
+from lib import machine
+from lib.data import mixture
+from lib.methods import METHODS
+from lib.processes import run_module
+from lib.results import RESULTS, command, write
+from lib.timing import spread
 
 OURS = [name for name, method in METHODS.items() if not method.is_peer]
 PEERS = [name for name, method in METHODS.items() if method.is_peer]
@@ -41,7 +39,7 @@ TIMED_IMPORT = (
 def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
     result: dict[str, Any] = {
-        "command": " ".join(["benchmarks/cold_start.py", *(arguments or sys.argv[1:])]),
+        "command": command("cold_start.py", arguments),
         "machine": machine.describe(),
         "rows": options.rows,
         "columns": options.columns,
@@ -56,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
             for name in options.methods + (options.peer_methods if options.peers else []):
                 result["runs"].append({"repeat": repeat, **first_fit(name, file, options)})
             result["summary"] = summarise(result["runs"], options.methods[0])
-            write(result, options.output)  # after each round: what is stopped keeps its figures
+            write(result, options.output)  # after each round, so an interrupted run keeps results
     print("\n".join(line(entry) for entry in result["summary"]))
     failures = [run for run in result["runs"] if run["error"] is not None]
     for run in failures:
@@ -67,19 +65,19 @@ def main(arguments: list[str] | None = None) -> int:
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n", 1)[0])
     add = parser.add_argument
-    add("--methods", nargs="+", choices=OURS, default=["neumap"], help="ours (default: neumap)")
-    add("--peers", type=Path, metavar="PYTHON", help="interpreter that has benchmarks/peers.txt")
-    add("--peer-methods", nargs="+", choices=PEERS, default=PEERS, help="which of umap-learn's")
+    add("--methods", nargs="+", choices=OURS, default=["neumap"], help="of neumap (default neumap)")
+    add("--peers", type=Path, metavar="PYTHON", help="interpreter with benchmarks/peers.txt")
+    add("--peer-methods", nargs="+", choices=PEERS, default=PEERS, help="of umap-learn")
     add("--rows", type=int, default=1000)
     add("--columns", type=int, default=50)
-    add("--repeats", type=int, default=5, help="fresh processes of each")
-    add("--timeout", type=float, default=600, help="seconds given to each process")
-    add("--output", type=Path, default=HERE / "results" / "cold_start.json", metavar="FILE")
+    add("--repeats", type=int, default=5, help="fresh processes per method")
+    add("--timeout", type=float, default=600, help="time limit of each process, in seconds")
+    add("--output", type=Path, default=RESULTS / "cold_start.json", metavar="FILE")
     options = parser.parse_args(arguments)
     if options.peers is not None and not options.peers.is_file():
         parser.error(
-            f"--peers must name an interpreter with the packages of benchmarks/peers.txt; "
-            f"{options.peers} is not there. Make it with: make bench-peers-env"
+            "--peers must be an interpreter with the packages of benchmarks/peers.txt, got "
+            f"{options.peers}, which does not exist. Create it with: make bench-peers-env"
         )
     return options
 
@@ -91,32 +89,19 @@ def bare_import() -> float:
 
 
 def first_fit(name: str, file: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """Import and fit in a fresh process; seconds of both and of the process, or what went wrong."""
+    """Import and fit in a fresh process; return the seconds of each part, or the error."""
     method = METHODS[name]
     python = options.peers if method.is_peer else Path(sys.executable)
-    command = [str(python), "-W", "ignore", str(HERE / "first_fit.py"), name, str(file)]
-    began = time.perf_counter()
-    try:
-        done = subprocess.run(
-            command,
-            env=os.environ | method.environment,
-            capture_output=True,
-            text=True,
-            timeout=options.timeout,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return {"method": name, "error": f"stopped after {options.timeout:.0f} s"}
-    process = time.perf_counter() - began
-    if done.returncode != 0:
-        return {"method": name, "error": done.stderr.strip()[-2000:]}
-    report = json.loads(done.stdout.splitlines()[-1])  # libraries may speak before it
-    report["seconds"]["process"] = process
+    done = run_module("first_fit", python, name, [str(file)], options.timeout)
+    if done.error is not None:
+        return {"method": name, "error": done.error}
+    report = json.loads(done.output.splitlines()[-1])  # libraries may print before it
+    report["seconds"]["process"] = done.seconds
     return {"method": name, "error": None, **report}
 
 
 def summarise(runs: list[dict[str, Any]], ours: str) -> list[dict[str, Any]]:
-    """Spread of each figure over the processes, and how many times our process's time it takes."""
+    """Return the spread of each figure over processes, and each process time relative to ours."""
     seconds: dict[str, dict[str, list[float]]] = {}
     for run in runs:
         if run["error"] is None:

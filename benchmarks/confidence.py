@@ -1,11 +1,11 @@
-"""Doubt about new points: does `confidence` tell a class that was left out of the fit?
+"""Novelty detection: does `confidence` recognise a class that was left out of the fit?
 
     python benchmarks/confidence.py                                    # digits, minutes
     python benchmarks/confidence.py --mnist mnist.npz --mnist-rows 10000
 
-Each class in turn is taken out of the training rows. The held-out rows of that class are then to
-be told from those of all others; the area under the ROC curve (1 perfect, .5 a guess) is reported
-for the score and for each sign it could be made of.
+Each class in turn is removed from the training rows. The held-out rows of that class are then
+compared with those of all other classes. The area under the ROC curve (1 is perfect, .5 is chance)
+is reported for the score and for each of the three measures.
 """
 
 from __future__ import annotations
@@ -17,23 +17,22 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import machine
 import numpy as np
-from data import Split, mnist_or_digits
-from processes import HERE
-from run import write
+from lib import machine
+from lib.data import Split, mnist_or_digits
+from lib.results import RESULTS, command, write
 from sklearn.metrics import roc_auc_score
 
 from neumap import ParametricUMAP
 from neumap.estimators import PRESETS
 
-SIGNS = ("score", "distance", "disagreement", "steepness")
+MEASURES = ("distance", "neighbor_spread", "jacobian_norm")
 
 
 def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
     result: dict[str, Any] = {
-        "command": " ".join(["benchmarks/confidence.py", *(arguments or sys.argv[1:])]),
+        "command": command("confidence.py", arguments),
         "machine": machine.describe(),
         "runs": [],
     }
@@ -56,26 +55,28 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--mnist", type=Path, default=os.environ.get("NEUMAP_MNIST"), metavar="PATH")
     add("--mnist-rows", type=int, default=10_000, metavar="N")
-    add("--classes", type=int, nargs="+", default=None, help="to leave out (default: each)")
+    add("--classes", type=int, nargs="+", default=None, help="to leave out (default: each in turn)")
     add("--seeds", type=int, nargs="+", default=[0])
     add("--preset", choices=list(PRESETS), default="default")
-    add("--output", type=Path, default=HERE / "results" / "confidence.json", metavar="FILE")
+    add("--output", type=Path, default=RESULTS / "confidence.json", metavar="FILE")
     return parser.parse_args(arguments)
 
 
 def measure(split: Split, label: int, seed: int, preset: str) -> dict[str, float]:
-    """Area under the ROC curve of each sign for one class left out."""
+    """Return the area under the ROC curve of score and measures with one class left out."""
     model = ParametricUMAP(preset=preset, random_state=seed)
     model.fit(split.X_train[split.y_train != label])
     found = model.confidence(split.X_test)
-    strange = split.y_test == label
-    values = {"score": -found.score, **{name: getattr(found.signs, name) for name in SIGNS[1:]}}
-    return {name: float(roc_auc_score(strange, value)) for name, value in values.items()}
+    is_novel = split.y_test == label
+    values = {"score": -found.score}
+    values |= {name: getattr(found.measures, name) for name in MEASURES}
+    return {name: float(roc_auc_score(is_novel, value)) for name, value in values.items()}
 
 
 def summarise(runs: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """Mean and smallest area over classes and seeds."""
-    areas = {name: [run["auroc"][name] for run in runs] for name in SIGNS}
+    """Return the mean and the smallest area over classes and seeds."""
+    names = ("score", *MEASURES)
+    areas = {name: [run["auroc"][name] for run in runs] for name in names}
     return {
         "mean": {name: statistics.fmean(values) for name, values in areas.items()},
         "worst": {name: min(values) for name, values in areas.items()},

@@ -1,12 +1,13 @@
 """How time and memory grow with the number of rows.
 
     python benchmarks/growth.py                                   # 10,000 and 100,000 x 50
-    python benchmarks/growth.py --sizes 10000 100000 1000000      # the last takes many minutes
+    python benchmarks/growth.py --sizes 10000 100000 1000000      # the last takes some minutes
 
-Each size of the mixture in `data.py` is fitted in processes of its own, which report the seconds
-of each stage and the peak of memory. The exponent of n in the growth of a stage is the slope of a
-line through the logarithms of the medians; 1 is proportional growth. *Fit memory* is what the
-peak adds to the imports and the data; at small sizes much of it does not depend on the rows.
+Each size of the mixture in `lib/data.py` is fitted in fresh processes, which report the seconds of
+each stage and the peak memory. The growth exponent of a stage is the slope of a line fitted to the
+logarithms of the medians; 1 means linear growth. *Fit memory* is the peak minus the memory of
+imports and data; at small sizes most of it does not depend on the number of rows. On a machine with
+a CUDA device the fits run on it.
 """
 
 from __future__ import annotations
@@ -16,22 +17,22 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import machine
 import numpy as np
-from data import mixture
-from methods import METHODS
-from processes import HERE, run_method
-from run import write
-from timing import spread
+from lib import machine
+from lib.data import mixture
+from lib.methods import METHODS
+from lib.processes import run_method
+from lib.results import RESULTS, command, write
+from lib.timing import spread
 
 STAGES = ("neighbors", "graph", "training", "fit")
-SMALLEST = 1e-3  # seconds; keeps the logarithm of a stage that takes no time
+SMALLEST = 1e-3  # seconds; keeps the logarithm of very short stages finite
 
 
 def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
     result: dict[str, Any] = {
-        "command": " ".join(["benchmarks/growth.py", *(arguments or sys.argv[1:])]),
+        "command": command("growth.py", arguments),
         "machine": machine.describe(),
         "runs": [],
         "summary": [],
@@ -45,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
             result["summary"].append(summarise(size, done))
             result["exponents"] = exponents(result["summary"])
             print(line(result["summary"][-1]), flush=True)
-        write(result, options.output)  # after each size: a run that is stopped keeps its figures
+        write(result, options.output)  # after each size, so an interrupted run keeps results
     for stage, exponent in result["exponents"].items():
         print(f"{stage} grows as n^{exponent:.2f}")
     failures = [run for run in result["runs"] if run["error"] is not None]
@@ -61,15 +62,15 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--sizes", type=int, nargs="+", default=[10_000, 100_000], metavar="N")
     add("--features", type=int, default=50)
     add("--method", choices=ours, default="neumap")
-    add("--seed", type=int, default=0, help="of the rows; fits are unseeded, as by default")
-    add("--repeats", type=int, default=1, help="processes for each size")
-    add("--timeout", type=float, default=7200, help="seconds given to each process")
-    add("--output", type=Path, default=HERE / "results" / "growth.json", metavar="FILE")
+    add("--seed", type=int, default=0, help="of the data; the fits themselves are unseeded")
+    add("--repeats", type=int, default=1, help="processes per size")
+    add("--timeout", type=float, default=7200, help="time limit of each process, in seconds")
+    add("--output", type=Path, default=RESULTS / "growth.json", metavar="FILE")
     return parser.parse_args(arguments)
 
 
 def measure(size: int, options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Fit so many rows, each time in a fresh process."""
+    """Fit this many rows, each time in a fresh process."""
     split = mixture(size, options.seed, options.features)
     settings = {"random_state": None, "warm": False}
     outcomes = [
@@ -81,7 +82,7 @@ def measure(size: int, options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def summarise(size: int, runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """Spread of seconds and bytes over the processes of one size."""
+    """Return the spread of seconds and bytes over the processes of one size."""
     sizes = [run["bytes"] for run in runs]
     return {
         "rows": size,
@@ -96,7 +97,7 @@ def summarise(size: int, runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def exponents(summary: list[dict[str, Any]]) -> dict[str, float]:
-    """Slope of log seconds, and of log bytes, over log rows; nothing from a single size."""
+    """Return the slopes of log seconds and log bytes over log rows; empty for a single size."""
     if len({entry["rows"] for entry in summary}) < 2:
         return {}
     grown = {stage: [entry["seconds"][stage]["median"] for entry in summary] for stage in STAGES}

@@ -1,18 +1,18 @@
-"""Which setting is worth its seconds: presets varied one field at a time, over data sets and seeds.
+"""Quality against training time: presets, varied one field at a time, over data sets and seeds.
 
     python benchmarks/quality.py                              # the presets on digits and mixture
     python benchmarks/quality.py --mnist mnist.npz --data mnist-10000 --seeds 0 1 2 \
         --vary input_noise=0,0.05,0.1 repulsion=1,2,4
     python benchmarks/quality.py --base best --set n_steps=1000 --vary "hidden=[512]*6,[256]*8"
-    python benchmarks/quality.py --rows validation --vary n_steps=800,1600     # to choose by
+    python benchmarks/quality.py --rows validation --vary n_steps=800,1600     # to tune by
 
-Every row of the table is the mean over seeds; scores are those of ``neumap.metrics`` on training
-rows and on rows the network never saw. These are the test rows, which are reported; whoever
-chooses among settings does so with ``--rows validation``, on rows that are in no report. The
-neighbour graph of a data set and seed is made once, so seconds are those of training alone.
+Every row of the table is the mean over seeds. Scores are those of ``neumap.metrics`` on training
+rows and on held-out rows. By default the held-out rows are the test rows, which are reported. Use
+``--rows validation`` to choose among settings: these rows are in no report. The neighbour graph of
+a data set and seed is built once, so the seconds are those of training alone.
 
-Data sets are ``digits``, ``mnist-N`` and ``mixture-N``: not images, but a hierarchy of curved
-clusters in 50 dimensions (see ``data.py``).
+Data sets are ``digits``, ``mnist-N`` and ``mixture-N``. The mixture is a hierarchy of curved
+clusters in 50 dimensions (see ``lib/data.py``).
 """
 
 from __future__ import annotations
@@ -22,18 +22,17 @@ import ast
 import os
 import re
 import statistics
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
-import machine
-from child import versions
-from data import HeldOut, Split, digits, mixture, mnist
-from methods import METHODS
-from run import write
+from lib import machine
+from lib.child import versions
+from lib.data import HeldOut, Split, digits, mixture, mnist
+from lib.methods import METHODS
+from lib.results import RESULTS, command, write
 
 from neumap import metrics
 from neumap.estimators import PRESETS, ParametricUMAP, Preset
@@ -57,7 +56,7 @@ SHOWN = (
 
 @dataclass(frozen=True)
 class Task:
-    """A data set of one seed with what all settings share: its neighbours and its graph."""
+    """A data set of one seed, with the neighbours and the graph that all settings share."""
 
     seed: int
     split: Split
@@ -68,7 +67,7 @@ class Task:
 def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
     result: dict[str, Any] = {
-        "command": " ".join(["benchmarks/quality.py", *(arguments or sys.argv[1:])]),
+        "command": command("quality.py", arguments),
         "machine": machine.describe(),
         "versions": versions(METHODS["neumap"].packages),
         "held_out": options.rows,
@@ -87,21 +86,21 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Vary a preset and score the maps.")
+    parser = argparse.ArgumentParser(description="Vary a preset and score the embeddings.")
     add = parser.add_argument
     add("--data", nargs="+", default=["digits", "mixture-5000"], help="digits, mixture-N, mnist-N")
     add("--mnist", type=Path, default=os.environ.get("NEUMAP_MNIST"), metavar="PATH")
     add("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    add("--base", choices=list(PRESETS), default=None, help="preset to vary (default: show all)")
+    add("--base", choices=list(PRESETS), default=None, help="preset to vary (default: score all)")
     add("--set", nargs="*", default=[], metavar="FIELD=VALUE", help="change the base first")
     add("--vary", nargs="*", default=[], metavar="FIELD=V1,V2", help="one at a time")
     add(
         "--rows",
         choices=get_args(HeldOut),
         default="test",
-        help="held-out rows to score: those reported, or those to choose settings by",
+        help="held-out rows to score: test (reported) or validation (for choosing settings)",
     )
-    add("--output", type=Path, default=Path("results/quality.json"))
+    add("--output", type=Path, default=RESULTS / "quality.json")
     return parser.parse_args(arguments)
 
 
@@ -128,7 +127,7 @@ def split_values(text: str) -> list[str]:
 
 def changed(preset: Preset, name: str, text: str) -> Preset:
     """Return the preset with one field, or one field of its softening, replaced."""
-    value = eval(text) if "*" in text else ast.literal_eval(text)  # "[256]*6" on one's own machine
+    value = eval(text) if "*" in text else ast.literal_eval(text)  # "[256]*6", typed by the user
     if name.startswith("softening."):
         parts = {**asdict(preset.softening), name.partition(".")[2]: value}
         return replace(preset, softening=Softening(**parts))
@@ -136,28 +135,28 @@ def changed(preset: Preset, name: str, text: str) -> Preset:
 
 
 def load(name: str, seed: int, options: argparse.Namespace) -> Task:
-    """Return a data set, with the neighbours of its training rows and their graph."""
+    """Return a data set with the neighbours of its training rows and their graph."""
     split = named_split(name, seed, options.mnist, options.rows)
     neighbors = find_neighbors(split.X_train, 15, seed=None)
     return Task(seed, split, neighbors, fuzzy_simplicial_set(neighbors))
 
 
 def named_split(name: str, seed: int, mnist_path: Path | None, held_out: HeldOut) -> Split:
-    """Return the data set that a name such as mixture-5000 stands for."""
+    """Return the data set of a name such as mixture-5000."""
     kind, _, size = name.partition("-")
     if kind == "digits":
         return digits(seed, held_out)
     if kind == "mixture":
         return mixture(int(size), seed, held_out=held_out)
     if kind != "mnist":
-        raise SystemExit(f"--data must be digits, mixture-N or mnist-N; got {name}. Pass one.")
+        raise SystemExit(f"--data must be digits, mixture-N or mnist-N, got {name}.")
     if mnist_path is None:
-        raise SystemExit(f"{name} needs --mnist PATH, or NEUMAP_MNIST in the environment.")
+        raise SystemExit(f"--mnist must be an .npz file for {name}, got none. Pass it.")
     return mnist(Path(mnist_path), int(size), seed, held_out)
 
 
 def measure(task: Task, preset: Preset) -> dict[str, float]:
-    """Fit once and score training and held-out rows; the latter under names with ``test_``."""
+    """Fit once; score training rows and held-out rows (names with ``test_``)."""
     split, knn = task.split, (task.neighbors.indices, task.neighbors.distances)
     model = ParametricUMAP(preset=preset, random_state=task.seed, precomputed_knn=knn)
     model.fit(split.X_train)
@@ -183,7 +182,7 @@ def measure(task: Task, preset: Preset) -> dict[str, float]:
 
 
 def summarise(runs: list[dict[str, float]]) -> dict[str, dict[str, float]]:
-    """Mean, smallest and largest value of each figure over the seeds."""
+    """Return mean, smallest and largest value of each figure over the seeds."""
     values = {name: [run[name] for run in runs] for name in SHOWN}
     return {
         "mean": {name: statistics.fmean(found) for name, found in values.items()},
@@ -198,7 +197,7 @@ def line(row: dict[str, Any]) -> str:
 
 
 def short(name: str) -> str:
-    """Return a heading of at most eight characters."""
+    """Return a column heading of at most eight characters."""
     return {
         "seconds": "train s",
         "trustworthiness": "trust",

@@ -1,25 +1,25 @@
-"""Reconstruction of unseen images from two numbers, beside the paper's figures.
+"""Reconstruction of unseen images from two dimensions, compared with the paper's figures.
 
     python benchmarks/reconstruction.py --mnist mnist.npz --rows 60000
 
-Fits MNIST with a convolutional encoder and decoder, once with the decoder on a map that does not
-know of it and once jointly (``autoencoder_loss=True``), both with squared error, and reports the
-mean squared error per pixel on test images and the 5-NN accuracy of their positions. Sainburg,
-McInnes & Gentner (2021) give .0374 and .0360 for two dimensions (50,000 training images).
+Fits a convolutional encoder and decoder on MNIST with squared error, once with a decoder that does
+not affect the encoder and once jointly (``autoencoder_loss=True``). Reports the mean squared error
+per pixel on test images and the 5-NN accuracy of their positions. Sainburg, McInnes & Gentner
+(2021) give .0374 and .0360 for two dimensions (50,000 training images).
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import time
 from pathlib import Path
 from typing import Any
 
-import machine
 import numpy as np
-from data import mnist
+from lib import machine
+from lib.data import mnist
+from lib.results import RESULTS, command, write
 
 from neumap import ParametricUMAP, metrics
 
@@ -33,11 +33,15 @@ def main(arguments: list[str] | None = None) -> int:
     add("--rows", type=int, default=60_000)
     add("--seeds", type=int, nargs="+", default=[0])
     add("--preset", default="default")
-    add("--output", type=Path, default=Path("results/reconstruction.json"))
+    add("--output", type=Path, default=RESULTS / "reconstruction.json")
     options = parser.parse_args(arguments)
     if options.mnist is None:
-        parser.error("--mnist PATH is needed, or NEUMAP_MNIST in the environment")
-    result: dict[str, Any] = {"machine": machine.describe(), "runs": []}
+        parser.error("--mnist must be an .npz file, got none. Pass it or set NEUMAP_MNIST.")
+    result: dict[str, Any] = {
+        "command": command("reconstruction.py", arguments),
+        "machine": machine.describe(),
+        "runs": [],
+    }
     for seed in options.seeds:
         split = mnist(Path(options.mnist), options.rows, seed)
         for joint in (False, True):
@@ -52,8 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
                 f"held-out 5-NN {run['test_knn_accuracy']:.3f}  {run['seconds']:.0f} s",
                 flush=True,
             )
-            options.output.parent.mkdir(parents=True, exist_ok=True)
-            options.output.write_text(json.dumps(result, indent=1))
+            write(result, options.output)
     return 0
 
 

@@ -1,18 +1,18 @@
-"""Measure neumap, and with --peers umap-learn beside it in the same run.
+"""Time, memory and quality of neumap's methods and, with --peers, of umap-learn's in the same run.
 
-    python benchmarks/run.py                                     # digits, one minute
+    python benchmarks/run.py                                     # digits, about a minute
     python benchmarks/run.py --mnist mnist.npz --mnist-rows 10000 60000 --seeds 0 1 2
     python benchmarks/run.py --peers --peer-python .venv-peers/bin/python
 
-Every fit runs in a fresh process that reports its stages; all embeddings are scored here, alike, by
-``neumap.metrics``. Seeds choose the rows; methods run under their default settings, that is
-unseeded, unless --seeded is given. A table goes to the terminal, everything to a JSON file.
+Every fit runs in a fresh process, which reports the seconds of its stages. All embeddings are
+scored here with ``neumap.metrics``. The seeds choose the rows. Methods run with their default
+settings and therefore unseeded, unless --seeded is given. On a machine with a CUDA device neumap
+runs on it. The table is printed, and everything is written to a JSON file.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Iterator
@@ -20,12 +20,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import machine
 import numpy as np
-import report
-from data import Split, digits, mnist
-from methods import METHODS
-from processes import HERE, Outcome, import_seconds, run_method
+from lib import machine, report
+from lib.data import Split, digits, mnist
+from lib.methods import METHODS
+from lib.processes import Outcome, import_seconds, run_method
+from lib.results import RESULTS, command, write
 
 from neumap import metrics
 from neumap.fuzzy import FuzzyGraph, fuzzy_simplicial_set
@@ -35,7 +35,7 @@ from neumap.similarity import find_ab
 OURS = [name for name, method in METHODS.items() if not method.is_peer]
 PEERS = [name for name, method in METHODS.items() if method.is_peer]
 
-# What may not get worse; checked with --check.
+# Lower bounds; checked with --check.
 LOWEST_SCORES = {"scores.trustworthiness": 0.97, "scores.test_knn_accuracy": 0.95}
 LONGEST_IMPORT = 0.2
 
@@ -44,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
     result: dict[str, Any] = {
         "began": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": " ".join(["benchmarks/run.py", *(arguments or sys.argv[1:])]),
+        "command": command("run.py", arguments),
         "machine": machine.describe(),
         "imports": measure_imports(options),
         "runs": [],
@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
         result["runs"].append(run)
         result["summary"] = report.summarise(result["runs"])
         result["ratios"] = report.ratios(result["runs"], options.methods[0])
-        write(result, options.output)  # after each: a long run that is stopped keeps its figures
+        write(result, options.output)  # after each fit, so an interrupted run keeps results
     print(report.table(result["summary"]))
     print("\n".join(report.ratio_lines(result["ratios"])))
     print(f"written to {options.output}")
@@ -67,37 +67,37 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Measure neumap, and umap-learn beside it.")
+    parser = argparse.ArgumentParser(description=str(__doc__).split("\n", 1)[0])
     environment = os.environ.get("NEUMAP_MNIST")
     add = parser.add_argument
-    add("--methods", nargs="+", choices=OURS, default=["neumap"], help="ours (default: neumap)")
-    add("--peers", action="store_true", help="run umap-learn's classes too")
-    add("--peer-methods", nargs="+", choices=PEERS, default=PEERS, help="which of them")
+    add("--methods", nargs="+", choices=OURS, default=["neumap"], help="of neumap (default neumap)")
+    add("--peers", action="store_true", help="run umap-learn too")
+    add("--peer-methods", nargs="+", choices=PEERS, default=PEERS, help="of umap-learn")
     add("--peer-python", type=Path, default=Path(".venv-peers/bin/python"), metavar="PATH")
     add("--seeds", nargs="+", type=int, default=[0], help="one run each (default: 0)")
-    add("--seeded", action="store_true", help="pass the seed to the estimators as well")
+    add("--seeded", action="store_true", help="pass the seed to the estimators too")
     add("--warm", action="store_true", help="fit a second time in each process")
     add("--mnist", type=Path, default=environment, metavar="PATH", help="or set NEUMAP_MNIST")
     add("--mnist-rows", nargs="+", type=int, default=[10_000], metavar="N")
     add("--no-digits", action="store_true", help="MNIST only")
-    add("--timeout", type=float, default=7200, help="seconds given to each process")
-    add("--maps", type=Path, metavar="FOLDER", help="keep each map there, for side_by_side.py")
+    add("--timeout", type=float, default=7200, help="time limit of each process, in seconds")
+    add("--maps", type=Path, metavar="FOLDER", help="save embeddings here, for side_by_side.py")
     add("--check", action="store_true", help="fail if the digits or the import get worse")
     stamp = datetime.now(UTC).strftime("%Y-%m-%d-%H%M%S")
-    add("--output", type=Path, default=HERE / "results" / f"{stamp}.json", metavar="FILE")
+    add("--output", type=Path, default=RESULTS / f"{stamp}.json", metavar="FILE")
     options = parser.parse_args(arguments)
     if options.mnist is not None and not Path(options.mnist).is_file():
-        parser.error(f"--mnist must name an .npz file; {options.mnist} is not there")
+        parser.error(f"--mnist must be an .npz file, got {options.mnist}, which does not exist.")
     if options.peers and not options.peer_python.is_file():
         parser.error(
-            f"--peer-python must name an interpreter with the packages of benchmarks/peers.txt; "
-            f"{options.peer_python} is not there. Make it with: make bench-peers-env"
+            "--peer-python must be an interpreter with the packages of benchmarks/peers.txt, got "
+            f"{options.peer_python}, which does not exist. Create it with: make bench-peers-env"
         )
     return options
 
 
 def measure_imports(options: argparse.Namespace) -> dict[str, float | None]:
-    """Median seconds of imports in fresh processes."""
+    """Return the median seconds of imports in fresh processes."""
     here, there = Path(sys.executable), options.peer_python
     statements = {
         "neumap": ("import neumap", here),
@@ -122,7 +122,7 @@ def splits(options: argparse.Namespace, seed: int) -> Iterator[Split]:
 
 
 def measure_fits(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Yield one run per seed, data set and method; methods take turns, so a drift hits all."""
+    """Yield one run per seed, data set and method; methods alternate, so a drift affects all."""
     names = [*options.methods, *(options.peer_methods if options.peers else [])]
     for seed in options.seeds:
         for split in splits(options, seed):
@@ -158,7 +158,7 @@ def measure_fit(
 
 
 def common_graph(split: Split) -> FuzzyGraph:
-    """The graph whose cross entropy every embedding of these rows is scored by."""
+    """Return the graph with which the cross entropy of every embedding is computed."""
     return fuzzy_simplicial_set(find_neighbors(split.X_train, 15))
 
 
@@ -182,28 +182,20 @@ def show_imports(seconds: dict[str, float | None]) -> None:
 
 
 def broken_bounds(result: dict[str, Any]) -> list[str]:
-    """Return a sentence for each bound that the run breaks."""
+    """Return one message per violated bound."""
     seconds = result["imports"]["neumap"]
     broken = []
     if seconds is None or seconds > LONGEST_IMPORT:
-        broken.append(f"import neumap must take at most {LONGEST_IMPORT} s; took {seconds} s")
+        broken.append(f"import neumap must take at most {LONGEST_IMPORT} s, got {seconds} s.")
     for entry in result["summary"]:
         if (entry["dataset"], entry["method"]) != ("digits", "neumap"):
             continue
         broken += [
-            f"{name} of the digits must be at least {bound}; got {entry['median'][name]:.4f}"
+            f"{name} of the digits must be at least {bound}, got {entry['median'][name]:.4f}."
             for name, bound in LOWEST_SCORES.items()
             if entry["median"][name] < bound
         ]
     return broken
-
-
-def write(result: dict[str, Any], path: Path) -> None:
-    """Write the file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(path.name + ".part")
-    draft.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    draft.replace(path)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
-"""Few labels: accuracy of `predict` on held-out rows against a network that has the labels only.
+"""Few labels: accuracy of `predict` against a network trained on the labelled rows alone.
 
     python benchmarks/semisupervised.py                                   # digits, minutes
     python benchmarks/semisupervised.py --mnist mnist.npz --mnist-rows 60000 --seeds 0 1 2
 
 For 4, 16 and 64 labels per class, `ParametricUMAP(classifier_loss_weight=1)` is fitted on all
-training rows, most of them without a label, and an MLP of the same layers on the labelled rows
-alone. Sainburg, McInnes and Gentner (2021) give, for four labels per class of MNIST and a
-convolutional network, .814 without and .979 with UMAP; `--encoder conv` is nearest to theirs.
+training rows, most of them unlabelled. The baseline is a network with the same hidden layers,
+trained on the labelled rows alone. Sainburg, McInnes and Gentner (2021) report .814 without and
+.979 with UMAP, for four labels per class of MNIST and a convolutional network; `--encoder conv` is
+closest to theirs.
 """
 
 from __future__ import annotations
@@ -20,13 +21,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import machine
 import numpy as np
 import numpy.typing as npt
 import torch
-from data import Split, mnist_or_digits
-from processes import HERE
-from run import write
+from lib import machine
+from lib.data import Split, mnist_or_digits
+from lib.results import RESULTS, command, write
 from torch import nn
 
 from neumap import ParametricUMAP
@@ -41,7 +41,7 @@ SIDES = {64: (8, 8), 784: (28, 28)}
 def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
     result: dict[str, Any] = {
-        "command": " ".join(["benchmarks/semisupervised.py", *(arguments or sys.argv[1:])]),
+        "command": command("semisupervised.py", arguments),
         "machine": machine.describe(),
         "runs": [],
     }
@@ -65,12 +65,12 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--preset", choices=list(PRESETS), default="default")
     add("--encoder", choices=["mlp", "conv"], default="mlp")
     add("--components", type=int, default=2)
-    add("--output", type=Path, default=HERE / "results" / "semisupervised.json", metavar="FILE")
+    add("--output", type=Path, default=RESULTS / "semisupervised.json", metavar="FILE")
     return parser.parse_args(arguments)
 
 
 def measure(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Yield one run per seed and number of labels; the seed chooses rows, labels and weights."""
+    """Yield one run per seed and number of labels; the seed sets rows, labels and weights."""
     for seed in options.seeds:
         split = mnist_or_digits(options.mnist, options.mnist_rows, seed)
         for per_class in options.labels:
@@ -89,7 +89,7 @@ def measure(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 
 def few_labels(y: npt.NDArray[np.int64], per_class: int, seed: int) -> npt.NDArray[np.int64]:
-    """Keep the labels of so many random rows of each class; -1 for all others."""
+    """Keep the labels of `per_class` random rows of each class; the others become -1."""
     rng = np.random.default_rng([seed, per_class])
     few = np.full(len(y), -1)
     for label in np.unique(y):
@@ -118,7 +118,7 @@ def sides(split: Split) -> tuple[int, int]:
 def baseline(
     split: Split, y: npt.NDArray[np.int64], seed: int, options: argparse.Namespace
 ) -> npt.NDArray[np.int64]:
-    """Predictions of a network of the same hidden layers, trained on the labelled rows alone."""
+    """Return predictions of a network with the same layers, trained on labelled rows alone."""
     labelled = y >= 0
     rows, classes = torch.from_numpy(split.X_train[labelled]), torch.from_numpy(y[labelled])
     n_classes = int(classes.max()) + 1
@@ -142,7 +142,7 @@ def baseline(
 
 
 def summarise(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Means over seeds, with the smallest and the largest accuracy."""
+    """Return means over seeds, with the smallest and the largest accuracy."""
     groups: dict[tuple[str, int], list[dict[str, Any]]] = {}
     for run in runs:
         groups.setdefault((run["dataset"], run["labels_per_class"]), []).append(run)
@@ -165,7 +165,7 @@ def summarise(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def line(entry: dict[str, Any]) -> str:
     return (
         f"{entry['dataset']}, {entry['labels_per_class']:>2} labels per class: "
-        f"{entry['accuracy']:.3f}, labels alone {entry['baseline']:.3f} "
+        f"{entry['accuracy']:.3f}, labelled rows alone {entry['baseline']:.3f} "
         f"({entry['seconds']:.0f} s)"
     )
 

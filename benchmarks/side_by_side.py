@@ -1,7 +1,8 @@
-"""Draw the maps that run.py kept, one beside the other.
+"""Draw the embeddings saved by ``run.py --maps`` next to each other.
 
 python benchmarks/run.py --peers --mnist mnist.npz --no-digits --maps maps
 python benchmarks/side_by_side.py maps mnist-10000-0 docs/figures/side_by_side.png
+
 """
 
 from __future__ import annotations
@@ -35,13 +36,16 @@ def main(arguments: list[str] | None = None) -> int:
     files = {name: options.maps / f"{options.run}-{name}.npz" for name in TITLES}
     found = {name: file for name, file in files.items() if file.is_file()}
     if not found:
-        parser.error(f"{options.maps} holds no map named {options.run}-METHOD.npz")
+        parser.error(
+            f"maps must contain files named {options.run}-METHOD.npz, got {options.maps} without "
+            "any. Run benchmarks/run.py with --maps first."
+        )
     draw(found, options.output)
     return 0
 
 
 def draw(files: dict[str, Path], output: Path) -> None:
-    """Write one picture with a map per method, colours by class."""
+    """Write one picture with a panel per method, coloured by class."""
     mpl.use("Agg")
     from matplotlib.figure import Figure
 

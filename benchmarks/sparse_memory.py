@@ -1,12 +1,12 @@
-"""Memory and time of a fit on a wide sparse matrix that would not fit into memory when dense.
+"""Memory and time of a fit on a wide sparse matrix that would not fit in memory if dense.
 
     python benchmarks/sparse_memory.py                              # 100,000 x 20,000, 0.5 % full
     python benchmarks/sparse_memory.py --rows 5000 --columns 2000   # a minute
 
-The matrix (8 GB if it were dense) holds word counts of documents on 100 topics. A process of its
-own loads it, fits `ParametricUMAP` for a few steps and transforms all rows; after every stage it
-notes the peak of its resident memory, which is to stay below 2 GB at the end. How well the map
-separates the topics is reported beside it. Steps are few, since each costs the same memory.
+The matrix (8 GB if dense) holds word counts of documents on 100 topics. A fresh process loads it,
+fits `ParametricUMAP` for a few steps and transforms all rows. After every stage it records the peak
+of its resident memory, which must stay below 2 GB. The 5-NN accuracy of the topics is reported as
+well. A few steps are enough, because every step needs the same memory.
 """
 
 from __future__ import annotations
@@ -21,12 +21,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import machine
 import numpy as np
 import scipy.sparse
-from child import peak_bytes
-from processes import HERE
-from run import write
+from lib import machine
+from lib.child import peak_bytes
+from lib.results import RESULTS, command, write
 
 LARGEST_PEAK = 2e9
 N_TOPICS = 100
@@ -41,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     matrix, topics = documents(options)
     run = in_a_process(matrix, topics, options, sys.argv[1:] if arguments is None else arguments)
     result = {
-        "command": " ".join(["benchmarks/sparse_memory.py", *(arguments or sys.argv[1:])]),
+        "command": command("sparse_memory.py", arguments),
         "machine": machine.describe(),
         "runs": [run],
     }
@@ -53,7 +52,8 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"5-NN accuracy of topics on the map: {run['topic_knn_accuracy']:.3f}")
     within = run["peak_bytes"]["transform"] < options.limit
     if not within:
-        print(f"the peak must stay below {options.limit / 1e9:.1f} GB", file=sys.stderr)
+        peak = run["peak_bytes"]["transform"] / 1e9
+        print(f"peak must be below {options.limit / 1e9:.1f} GB, got {peak:.2f}.", file=sys.stderr)
     return 0 if within else 1
 
 
@@ -62,22 +62,22 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--rows", type=int, default=100_000)
     add("--columns", type=int, default=20_000)
-    add("--filled", type=float, default=0.005, help="share of entries that are not zero")
-    add("--topic-words", type=float, default=0.01, help="share of all words a topic prefers")
+    add("--filled", type=float, default=0.005, help="fraction of nonzero entries")
+    add("--topic-words", type=float, default=0.01, help="fraction of words a topic prefers")
     add("--metric", default="cosine")
-    add("--steps", type=int, default=100, help="of the training")
+    add("--steps", type=int, default=100, help="of training")
     add("--preset", default="fast")
     add("--seed", type=int, default=0)
-    add("--limit", type=float, default=LARGEST_PEAK, help="bytes; more is a failure")
-    add("--output", type=Path, default=HERE / "results" / "sparse_memory.json", metavar="FILE")
+    add("--limit", type=float, default=LARGEST_PEAK, help="largest peak in bytes")
+    add("--output", type=Path, default=RESULTS / "sparse_memory.json", metavar="FILE")
     add("--folder", type=Path, default=None, help=argparse.SUPPRESS)  # of the child's matrix
     return parser.parse_args(arguments)
 
 
 def documents(options: argparse.Namespace) -> tuple[scipy.sparse.csr_matrix, np.ndarray]:
-    """Word counts of documents, each on one topic, and the topics.
+    """Return word counts of documents, each on one topic, and the topics.
 
-    A word's frequency falls with its rank, as 1/(rank + 50); half of a document's words come
+    The frequency of a word is proportional to 1/(rank + 50). Half of a document's words are drawn
     from all words and half from those that its topic prefers.
     """
     n_rows, n_columns, filled = options.rows, options.columns, options.filled
@@ -87,7 +87,7 @@ def documents(options: argparse.Namespace) -> tuple[scipy.sparse.csr_matrix, np.
     common = np.cumsum(common / common.sum())
     n_preferred = max(1, round(options.topic_words * n_columns))
     preferred = [rng.choice(n_columns, n_preferred, replace=False) for _ in range(N_TOPICS)]
-    n_words = rng.poisson(1.1 * filled * n_columns, size=n_rows)  # some words come twice
+    n_words = rng.poisson(1.1 * filled * n_columns, size=n_rows)  # some words repeat
     blocks = []
     for start in range(0, n_rows, 10_000):
         words = n_words[start : start + 10_000]
@@ -108,7 +108,7 @@ def in_a_process(
     options: argparse.Namespace,
     arguments: list[str],
 ) -> dict[str, Any]:
-    """Fit in a fresh process, whose memory is then its own."""
+    """Fit in a fresh process, so that its memory is counted alone."""
     with tempfile.TemporaryDirectory(prefix="neumap-bench-") as place:
         folder = Path(place)
         for part in PARTS:
@@ -120,7 +120,7 @@ def in_a_process(
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Fit and transform here, noting seconds and the peak of memory."""
+    """Fit and transform in this process; return seconds and peak memory."""
     from neumap import ParametricUMAP
     from neumap.estimators import PRESETS
     from neumap.metrics import knn_accuracy

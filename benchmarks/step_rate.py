@@ -1,19 +1,20 @@
-"""Which share of the machine's own matrix rate a training step reaches.
+"""Fraction of the machine's GEMM throughput reached by a training step.
 
     python benchmarks/step_rate.py                                # the presets at 784 columns
     python benchmarks/step_rate.py --presets default --columns 50
 
-A step is what ``training/loop.py`` does: draw edges, losses and gradients, one move of Muon. Its
-floating-point operations are those of the matrix products alone, forward and for both gradients,
-so that whatever else a step does shows as time without operations. They are compared with
+A step is what ``training/loop.py`` does: draw edges, compute losses and gradients, and take one
+Muon step. Only the floating-point operations of the matrix products count, those of the forward
+pass and of both gradients. Everything else in a step appears as time without operations. The rate
+is compared with
 
-* the *peak*: the rate of one square product, 2,048 wide, and
-* the *bare products* of the step, one after the other, into memory that is there already,
+* the *peak*: the rate of one square product of width 2,048, and
+* the *bare products* of the step, one after another, written to preallocated memory.
 
-in the dtype in which the hidden layers train on this machine and on the threads on which a step
-runs; the *machine* is the peak on all of torch's threads, of which a step takes only some. All
-are timed in turn, and every share is one of times of the same round. Small products can run from
-the cache and beat the peak, so that shares near 1 need not be the limit.
+Both use the dtype in which the hidden layers train on this machine and the threads that a step
+uses. The *machine* rate is the peak on all threads of torch, of which a step uses only some. The
+measurements alternate, and every ratio compares times of the same round. Small products can run
+from the cache and exceed the peak, so a ratio near 1 is not necessarily the limit.
 """
 
 from __future__ import annotations
@@ -26,14 +27,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import machine
 import numpy as np
 import torch
-from child import versions
-from methods import METHODS
-from processes import HERE
-from run import write
-from timing import in_turn, ratio, spread
+from lib import machine
+from lib.child import versions
+from lib.methods import METHODS
+from lib.results import RESULTS, command, write
+from lib.timing import in_turn, ratio, spread
 from torch import Tensor
 
 from neumap._device import fast_dtype, torch_threads
@@ -50,9 +50,9 @@ from neumap.training import EncoderEmbedder, Muon, Step, choose_step
 N_COMPONENTS = 2
 N_NEIGHBORS = 15
 CPU = torch.device("cpu")
-# Halfway through the first half of a training; the time of a step depends on it in no way.
+# A quarter of the training; the time of a step does not depend on it.
 PROGRESS = 0.25
-STEPS_PER_PEAK = 4  # timed for each product of the peak, which takes several times as long
+STEPS_PER_PEAK = 4  # timed per square product, which takes several times as long as a step
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Product:
-    """One matrix product of a step: (n, m) times (m, k) into memory that is there already."""
+    """One matrix product of a step: (n, m) times (m, k), written to preallocated memory."""
 
     left: Tensor
     right: Tensor
@@ -94,7 +94,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     result: dict[str, Any] = {
-        "command": " ".join(["benchmarks/step_rate.py", *(arguments or sys.argv[1:])]),
+        "command": command("step_rate.py", arguments),
         "machine": machine.describe(),
         "versions": versions(METHODS["neumap"].packages),
         "torch_threads": torch.get_num_threads(),
@@ -113,17 +113,17 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--presets", nargs="+", choices=list(PRESETS), default=list(PRESETS))
     add("--rows", type=int, default=4000)
     add("--columns", type=int, default=784)
-    # The sampler draws the edges of 128 steps at once; so many have one such draw among them.
+    # The sampler draws the edges of 128 steps at once, so 128 steps contain one such draw.
     add("--steps", type=int, default=128, help="timed together in one round")
     add("--repeats", type=int, default=11, help="rounds; medians are reported")
-    add("--peak", type=int, default=2048, metavar="N", help="width of the product of the peak")
-    add("--threads", type=int, help="of torch, of which a step takes its part (default: torch's)")
-    add("--output", type=Path, default=HERE / "results" / "step_rate.json", metavar="FILE")
+    add("--peak", type=int, default=2048, metavar="N", help="width of the square product")
+    add("--threads", type=int, help="of torch; a step uses some of them (default: torch's)")
+    add("--output", type=Path, default=RESULTS / "step_rate.json", metavar="FILE")
     return parser.parse_args(arguments)
 
 
 def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Time steps of one preset, their bare products and the peak, in turn."""
+    """Time steps of one preset, their bare products and the peak alternately."""
     preset, dtype = PRESETS[name], fast_dtype(CPU)
     training = make_training(preset, options.rows, options.columns)
     products = bare_products(preset, options.columns, dtype)
@@ -166,7 +166,7 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def rates(seconds: dict[str, list[float]], flop: int, peak_flop: int) -> dict[str, Any]:
-    """Return milliseconds, operations per second and shares, each as a spread over the rounds."""
+    """Return milliseconds, operations per second and ratios, as spreads over the rounds."""
     step, products = seconds["step"], seconds["products"]
     # How long the operations of a step would take at the rate of the square product.
     at_peak, at_machine = (
@@ -192,7 +192,7 @@ def rates(seconds: dict[str, list[float]], flop: int, peak_flop: int) -> dict[st
 
 
 def make_training(preset: Preset, n_rows: int, n_columns: int) -> Training:
-    """Return what `ParametricUMAP` would train with on random rows and a random graph."""
+    """Return the training parts of a `ParametricUMAP` for random rows and a random graph."""
     generator = np.random.default_rng(0)
     rows = DenseRows(generator.random((n_rows, n_columns), dtype=np.float32))
     network = prepare_encoder(None, rows, N_COMPONENTS, preset.hidden, seed=0).train()
@@ -205,7 +205,7 @@ def make_training(preset: Preset, n_rows: int, n_columns: int) -> Training:
 
 
 def random_graph(generator: np.random.Generator, n_rows: int) -> FuzzyGraph:
-    """Return a graph with edges and weights at random, 15 for each row."""
+    """Return a graph with 15 random edges per row and random weights."""
     heads = np.repeat(np.arange(n_rows - 1), N_NEIGHBORS)
     tails = generator.integers(heads + 1, n_rows)
     weights = generator.uniform(0.1, 1.0, size=len(heads)).astype(np.float32)
@@ -213,9 +213,9 @@ def random_graph(generator: np.random.Generator, n_rows: int) -> FuzzyGraph:
 
 
 def bare_products(preset: Preset, n_columns: int, dtype: torch.dtype) -> list[Product]:
-    """Return the products of a step: forward, of weight gradients and of input gradients.
+    """Return the products of a step: forward pass, weight gradients and input gradients.
 
-    The last layer is float32, as it is in the step. The first needs no input gradient.
+    The last layer is float32, as in the step. The first needs no input gradient.
     """
     n_rows = 2 * preset.batch_edges
     widths = [n_columns, *preset.hidden, N_COMPONENTS]
@@ -230,7 +230,7 @@ def bare_products(preset: Preset, n_columns: int, dtype: torch.dtype) -> list[Pr
 
 
 def product(n: int, m: int, k: int, dtype: torch.dtype, transposed: str = "") -> Product:
-    """Return (n, m) times (m, k); a transposed factor lies in memory the other way round."""
+    """Return (n, m) times (m, k); the transposed factor is stored as its transpose."""
     left = torch.randn(m, n).t() if transposed == "left" else torch.randn(n, m)
     right = torch.randn(k, m).t() if transposed == "right" else torch.randn(m, k)
     # `to` keeps the strides, and with them the layout.
@@ -243,7 +243,7 @@ def line(run: dict[str, Any]) -> str:
         f"{run['preset']} ({run['dtype']}, {run['threads']} threads): step "
         f"{took['step']['median']:.2f} ms, products {took['products']['median']:.2f} ms; "
         f"{rate['step']['median']:.0f} of {rate['peak']['median']:.0f} GFLOP/s "
-        f"({rate['machine']['median']:.0f} on all threads); share of peak "
+        f"({rate['machine']['median']:.0f} on all threads); fraction of peak "
         f"{run['share_of_peak']['median']:.2f}, of the bare products "
         f"{run['share_of_products']['median']:.2f}"
     )

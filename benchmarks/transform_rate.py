@@ -1,16 +1,15 @@
-"""How near `transform` comes to the rate of the bare encoder, and what a single row costs.
+"""Throughput of `transform` compared with the bare encoder, and the latency of a single row.
 
     python benchmarks/transform_rate.py                        # 60,000 random rows of 784 numbers
-    python benchmarks/transform_rate.py --mnist mnist.npz      # as many training images
+    python benchmarks/transform_rate.py --mnist mnist.npz      # 60,000 training images
 
-The bare encoder is the fitted module applied under ``torch.no_grad`` to float32 rows that are
-ready in memory: once to all of them, once in slices of 4,096. What `transform` does beside that
-(checks for missing values, conversion of bytes and float64, slicing) counts against it. Ratios
-above 1 mean that `transform` is faster; the smaller of the two, against the faster bare form, is
-the one that is to reach .9.
+The bare encoder is the fitted module applied under ``torch.no_grad`` to float32 rows in memory,
+once to all rows and once in slices of 4,096. The additional work of `transform` (checks for missing
+values, conversion of bytes and float64, slicing) is included in its time. Ratios above 1 mean that
+`transform` is faster. The target of .9 applies to the smaller ratio, that to the faster bare form.
 
-Memory is that of fresh processes: how far one call raises the resident size beyond rows, network
-and result, for a tenth of the rows and for all of them.
+Memory is measured in fresh processes: the increase of the resident size during one call beyond
+rows, network and result, for a tenth of the rows and for all of them.
 """
 
 from __future__ import annotations
@@ -26,22 +25,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import machine
 import numpy as np
 import numpy.typing as npt
 import torch
-from child import peak_bytes, versions
-from data import mnist
-from methods import METHODS
-from processes import HERE
-from run import write
-from timing import in_turn, ratio, seconds_of, spread
+from lib import machine
+from lib.child import peak_bytes, versions
+from lib.data import mnist
+from lib.methods import METHODS
+from lib.results import RESULTS, command, write
+from lib.timing import in_turn, ratio, seconds_of, spread
 
 from neumap import ParametricUMAP
 from neumap.estimators import PRESETS
 
 FIT_ROWS = 1000
-FIT_STEPS = 20  # the rate does not depend on what the weights are
+FIT_STEPS = 20  # the rate does not depend on the weights
 SLICE_ROWS = 4096
 DTYPES = ("float32", "uint8", "float64")
 MEMORY_SHARES = (0.1, 1.0)
@@ -56,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(json.dumps(memory_growth(dtype, int(n_rows), options)))
         return 0
     result: dict[str, Any] = {
-        "command": " ".join(["benchmarks/transform_rate.py", *(arguments or sys.argv[1:])]),
+        "command": command("transform_rate.py", arguments),
         "machine": machine.describe(),
         "versions": versions(METHODS["neumap"].packages),
         "torch_threads": torch.get_num_threads(),
@@ -83,15 +81,15 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n", 1)[0])
     add = parser.add_argument
     add("--rows", type=int, default=60_000)
-    add("--columns", type=int, default=784, help="of generated rows")
+    add("--columns", type=int, default=784, help="of generated data")
     add("--mnist", type=Path, default=os.environ.get("NEUMAP_MNIST"), metavar="PATH")
     add("--preset", choices=list(PRESETS), default="default")
     add("--dtypes", nargs="+", choices=DTYPES, default=list(DTYPES))
     add("--repeats", type=int, default=11)
-    add("--calls", type=int, default=1000, help="of transform with a single row")
-    # What the allocator has left from before differs from process to process, by some MB.
-    add("--memory-repeats", type=int, default=3, help="processes for each number of rows")
-    add("--output", type=Path, default=HERE / "results" / "transform_rate.json", metavar="FILE")
+    add("--calls", type=int, default=1000, help="transform calls with a single row")
+    # Memory that the allocator keeps from before differs between processes by some MB.
+    add("--memory-repeats", type=int, default=3, help="processes per number of rows")
+    add("--output", type=Path, default=RESULTS / "transform_rate.json", metavar="FILE")
     add("--memory-of", nargs=2, help=argparse.SUPPRESS)  # dtype and rows, in the child
     return parser.parse_args(arguments)
 
@@ -120,9 +118,9 @@ def converted(X: npt.NDArray[np.float32], dtype: str) -> Rows:
 def measure_rate(
     model: ParametricUMAP, X: npt.NDArray[np.float32], dtype: str, n_repeats: int
 ) -> dict[str, Any]:
-    """Time `transform` of rows of this dtype and the bare encoder, in turn."""
+    """Time `transform` of rows of this dtype and the bare encoder alternately."""
     given = converted(X, dtype)
-    # The bare encoder gets the numbers that transform is given, as float32.
+    # The bare encoder gets the same numbers as float32.
     ready = torch.from_numpy(given.astype(np.float32, copy=False))
     calls: dict[str, Callable[[], Any]] = {
         "transform": lambda: model.transform(given),
@@ -156,7 +154,7 @@ def bare(model: ParametricUMAP, rows: torch.Tensor, slice_rows: int) -> npt.NDAr
 def measure_single_rows(
     model: ParametricUMAP, X: npt.NDArray[np.float32], n_calls: int
 ) -> dict[str, Any]:
-    """Time single rows one call each, a different row each time."""
+    """Time calls with a single row, a different row each time."""
     rows = [X[i % len(X)][None] for i in range(n_calls)]
     ready = [torch.from_numpy(row) for row in rows]
     model.transform(rows[0])
@@ -168,13 +166,13 @@ def measure_single_rows(
 
 
 def latency(seconds: list[float]) -> dict[str, float]:
-    """Return microseconds: the median, and what one call in twenty exceeds."""
+    """Return the median and the 95th percentile in microseconds."""
     median, late = np.quantile(seconds, [0.5, 0.95]) * 1e6
     return {"median_microseconds": float(median), "p95_microseconds": float(late)}
 
 
 def measure_memory(dtype: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Growth in bytes for a tenth of the rows and for all, each in fresh processes."""
+    """Return the growth in bytes for a tenth of the rows and for all, in fresh processes."""
     sizes = [max(1, round(share * options.rows)) for share in MEMORY_SHARES]
     grown = [
         [in_a_process(dtype, size, options) for _ in range(options.memory_repeats)]
@@ -200,7 +198,7 @@ def in_a_process(dtype: str, n_rows: int, options: argparse.Namespace) -> Any:
 
 
 def memory_growth(dtype: str, n_rows: int, options: argparse.Namespace) -> int | None:
-    """Transform random rows here; return the bytes that this took beyond rows and result."""
+    """Transform random rows in this process; return its memory beyond rows and result."""
     generator = np.random.default_rng(0)
     model = small_fit(generator.random((FIT_ROWS, options.columns), np.float32), options.preset)
     X = np.empty((n_rows, options.columns), dtype=dtype)
@@ -216,7 +214,7 @@ def memory_growth(dtype: str, n_rows: int, options: argparse.Namespace) -> int |
 
 
 def forget_peak() -> bool:
-    """Set the peak of the resident size to what is resident now; only Linux can."""
+    """Reset the peak of the resident size to the present size; works on Linux only."""
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     except OSError:
@@ -244,7 +242,7 @@ def single_line(entry: dict[str, Any]) -> str:
 
 def memory_line(entry: dict[str, Any]) -> str:
     if entry["growth_bytes"] is None:
-        return f"{entry['dtype']}: the peak of memory cannot be told on this system"
+        return f"{entry['dtype']}: peak memory cannot be measured on this system"
     cells = zip(entry["rows"], entry["growth_bytes"], strict=True)
     grown = ", ".join(f"{rows:,} rows take {size['median'] / 1e6:.1f} MB" for rows, size in cells)
     return f"{entry['dtype']}: beyond rows and result, {grown}"

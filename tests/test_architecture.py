@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,28 +12,16 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "src" / "neumap"
 
-LEVELS = {
-    0: {"_atomic", "_optional", "_random", "_device"},
-    1: {
-        "similarity",
-        "label_distances",
-        "neighbors",
-        "networks",
-        "metrics",
-        "archive",
-        "export",
-        "plots",
-        "explorer",
-        "callbacks",
-        "data",
-    },
-    2: {"fuzzy", "losses"},
-    3: {"layout", "propagation", "supervision", "sampling"},
-    4: {"training", "keras_bridge"},  # the bridge speaks callbacks; estimators use it
-    5: {"estimators"},
-    6: {"cli", "scanpy"},
-    7: {"__main__"},
-}
+CONTRIBUTING = PACKAGE.parents[1] / "CONTRIBUTING.md"
+
+
+def levels_of_the_page() -> dict[int, list[str]]:
+    """Return the rooms of each level, from the table in CONTRIBUTING.md."""
+    rows = re.findall(r"^\| (\d+) \| (.*) \|$", CONTRIBUTING.read_text("utf-8"), re.MULTILINE)
+    return {int(level): re.findall(r"`(\w+)`", rooms) for level, rooms in rows}
+
+
+LEVELS = levels_of_the_page()
 LEVEL_OF = {room: level for level, rooms in LEVELS.items() for room in rooms}
 
 HEAVY = [
@@ -79,9 +68,10 @@ def imported_rooms(path: Path) -> set[str]:
     return rooms
 
 
-def test_every_room_has_a_level() -> None:
-    rooms = {room_of(path) for path in module_files()}
-    assert rooms <= LEVEL_OF.keys(), f"rooms without a level: {sorted(rooms - LEVEL_OF.keys())}"
+def test_the_table_lists_every_room_once_and_no_other() -> None:
+    listed = [room for rooms in LEVELS.values() for room in rooms]
+    assert list(LEVELS) == list(range(len(LEVELS)))
+    assert sorted(listed) == sorted({room_of(path) for path in module_files()})
 
 
 @pytest.mark.parametrize("path", module_files(), ids=lambda path: str(path.relative_to(PACKAGE)))

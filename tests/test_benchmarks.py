@@ -1,7 +1,8 @@
-"""The parts of the benchmarks that a wrong figure could hide in."""
+"""The parts of the benchmarks in which an error would give wrong figures."""
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -18,10 +19,9 @@ def bench(monkeypatch):
     """The modules of benchmarks/, which is a folder of scripts and no package."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     names = ("data", "methods", "child", "report", "processes")
-    modules = {name: __import__(name) for name in names}
-    yield SimpleNamespace(**modules)
-    for name in names:
-        sys.modules.pop(name, None)
+    yield SimpleNamespace(**{name: importlib.import_module(f"lib.{name}") for name in names})
+    for name in [name for name in sys.modules if name.partition(".")[0] == "lib"]:
+        del sys.modules[name]
 
 
 def run_of(method, seed, fit, trust, error=None):
@@ -174,7 +174,8 @@ def test_stages_of_umap_learn_count_nested_neighbors_once(bench, monkeypatch):
 def test_peak_memory_is_that_of_the_process_and_not_of_its_parent(bench):
     ballast = np.ones(50_000_000)  # 400 MB in this process
     code = (
-        "import child; print(child.peak_bytes()); block = b'1' * 10**8; print(child.peak_bytes())"
+        "from lib import child\n"
+        "print(child.peak_bytes()); block = b'1' * 10**8; print(child.peak_bytes())"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=BENCHMARKS, capture_output=True, text=True, check=True

@@ -1,4 +1,4 @@
-"""The benchmarks of speed at toy size: their fields, and claims that a wrong figure would break."""
+"""The speed benchmarks at toy size: their fields, and relations between their figures."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 
 @pytest.fixture
 def script(monkeypatch):
-    """A function that imports a script of benchmarks/, which is a folder and no package."""
+    """Import a script of benchmarks/, which is a folder of scripts and not a package."""
     before = set(sys.modules)
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     yield importlib.import_module
     for name in set(sys.modules) - before:
         file = getattr(sys.modules[name], "__file__", None)
-        if file is not None and Path(file).parent == BENCHMARKS:
+        if file is not None and BENCHMARKS in Path(file).parents:
             del sys.modules[name]
 
 
 def result_of(name, folder, *arguments):
-    """Run a script in a process of its own and return what it wrote."""
+    """Run a script in a fresh process and return its result and its output."""
     output = folder / "figures.json"
     command = [sys.executable, str(BENCHMARKS / f"{name}.py"), *arguments, "--output", str(output)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -47,7 +47,7 @@ def is_spread(figures):
 
 
 def test_calls_are_timed_in_turn_after_a_round_that_does_not_count(script):
-    timing, called = script("timing"), []
+    timing, called = script("lib.timing"), []
     calls = {name: lambda name=name: called.append(name) for name in "ab"}
     seconds = timing.in_turn(calls, n_repeats=2, n_calls={"a": 1, "b": 2})
     assert "".join(called) == "abb" * 3
@@ -55,14 +55,14 @@ def test_calls_are_timed_in_turn_after_a_round_that_does_not_count(script):
 
 
 def test_seconds_are_those_of_one_call(script, monkeypatch):
-    timing = script("timing")
+    timing = script("lib.timing")
     clock = iter([0.0, 99.0, 100.0, 108.0])  # the first round does not count
     monkeypatch.setattr(timing.time, "perf_counter", lambda: next(clock))
     assert timing.in_turn({"a": lambda: None}, n_repeats=1, n_calls=4) == {"a": [2.0]}
 
 
 def test_ratios_are_of_values_of_the_same_repeat(script):
-    found = script("timing").ratio([1.0, 20.0, 3.0], [1.0, 10.0, 1.0])
+    found = script("lib.timing").ratio([1.0, 20.0, 3.0], [1.0, 10.0, 1.0])
     assert found == {"median": 2.0, "smallest": 1.0, "largest": 3.0}
 
 
@@ -119,7 +119,7 @@ def test_step_rate_writes_shares(script, tmp_path, capsys):
     parts = run["milliseconds"]
     assert all(map(is_spread, parts.values()))
     assert parts["draw"]["smallest"] + parts["optimizer"]["smallest"] < parts["step"]["largest"]
-    assert "share of peak" in capsys.readouterr().out
+    assert "fraction of peak" in capsys.readouterr().out
 
 
 # ------------------------------------------------------------------ transform

@@ -1,7 +1,7 @@
 """Every kind of input, through both estimators, against the dense array of the same numbers.
 
-``docs/inputs.md`` lists what is read and what is refused, each with its test here; the last tests
-hold the page and this file together.
+``docs/inputs.md`` lists what is accepted and what raises an error. ``SHOWN_BY`` maps each of its
+lines to a test here, and the last tests check that page and map agree.
 """
 
 from __future__ import annotations
@@ -914,11 +914,99 @@ def test_files_of_before_the_row_forms_stay_readable() -> None:
 # ------------------------------------------------------------------ the page
 
 
-def test_page_names_every_test_and_no_other() -> None:
+# The test of each line of the page. Keys are the first cells of table rows, or list items.
+SHOWN_BY = {
+    "NumPy arrays of any real dtype": "test_numpy_of_every_dtype",
+    "any memory layout; lists, tuples, objects that convert to numbers": "test_array_likes",
+    "pandas, polars and pyarrow tables": "test_tables_keep_their_names",
+    '`set_output(transform="pandas")`, `"polars"`': "test_set_output",
+    "scipy.sparse of any format": "test_sparse",
+    "sparse entries in any order, duplicates included": (
+        "test_sparse_entries_in_any_order_and_more_than_once"
+    ),
+    "wide sparse matrices": "test_sparse_rows_are_never_dense_all_at_once",
+    "wide rows in `transform`": "test_wide_rows_are_encoded_in_small_slices",
+    "torch tensors of any dtype; map-style Datasets, with or without labels": "test_torch",
+    "sparse torch tensors": "test_sparse_tensor",
+    "`np.memmap`, HDF5 and zarr arrays": "test_arrays_on_disk",
+    "rows with several axes: images, sequences": "test_rows_with_axes_are_read_as_flat_rows",
+    'images with `encoder="conv"`': "test_images_for_a_convolutional_encoder",
+    "sequences with a user network": "test_sequences_for_an_encoder_of_ones_own",
+    "networks with lazy layers": "test_lazy_layers_are_built_by_the_first_rows",
+    "AnnData": "test_anndata_is_read_by_its_matrix",
+    "AnnData, in place": "test_scanpy_function",
+    "missing and infinite values; numbers beyond float32": "test_refused",
+    "text, dates, objects, complex numbers; a file name; a lazy table": "test_refused",
+    "ragged lists; one axis; no columns; no rows; a single row": "test_refused",
+    "the same in `transform`": "test_new_rows_are_checked_too",
+    "a different number of columns": "test_new_rows_of_another_width_are_refused",
+    "a single row in `transform`": "test_one_new_row_is_enough",
+    "streams (iterable-style Datasets)": "test_streams_are_refused",
+    "`dims` in another order of axes": "test_dims_that_would_scramble_an_image_are_refused",
+    "fewer rows than `n_neighbors`": "test_fewer_rows_than_neighbours",
+    "constant columns": "test_constant_columns_change_nothing",
+    "duplicate rows": "test_duplicates_of_training_rows",
+    "all rows equal": "test_equal_rows_have_finite_places",
+    "missing values with `ensure_all_finite=False`": (
+        "test_missing_values_pass_with_given_neighbours"
+    ),
+    "named metrics, with `metric_kwds`": (
+        "test_named_metrics_give_the_graph_of_scikit_learns_distances"
+    ),
+    "a function of two rows": "test_a_function_as_metric",
+    "wrong `metric_kwds`": "test_arguments_that_a_metric_does_not_have_are_refused",
+    '`"precomputed"`, dense or sparse, and X for the network': (
+        "test_precomputed_distances_with_rows_for_the_network"
+    ),
+    '`"precomputed"` alone': "test_distances_alone_are_the_rows_of_the_network",
+    "`precomputed_knn`": "test_precomputed_neighbours",
+    '`"haversine"`': "test_haversine_goes_round_the_globe",
+    '`"hamming"`, `"jaccard"`, `"dice"`': "test_binary_rows",
+    "metrics that only pynndescent has": "test_metrics_of_pynndescent",
+    "`transform(X)` equals `transform(10 * X)`; for correlation also `transform(10 * X + 3)`.": (
+        "test_network_does_not_see_what_an_angular_metric_does_not"
+    ),
+    "The network's standardisation uses the mean and scale of these rows.": (
+        "test_statistics_are_those_of_the_rows_as_read"
+    ),
+    "Zero rows and constant rows get finite positions.": (
+        "test_rows_without_a_direction_stay_finite"
+    ),
+    "Neighbours are kept even when rows have very different lengths.": (
+        "test_angular_map_keeps_neighbours_by_angle"
+    ),
+    "Both implementations of the training step read the same rows.": (
+        "test_both_training_steps_read_the_same_rows"
+    ),
+    "The training noise is relative to the scale of these rows.": (
+        "test_noise_of_training_is_relative_to_the_rows_as_read"
+    ),
+    "A user network reads rows unchanged, also a `neumap.networks.MLP`.": (
+        "test_a_network_of_ones_own_reads_rows_as_they_are"
+    ),
+    "Saved and ONNX models include this step.": "test_angular_models_are_saved_and_exported",
+    "Older files without this step can still be loaded.": (
+        "test_files_of_before_the_row_forms_stay_readable"
+    ),
+}
+
+
+def lines_of_the_page() -> list[str]:
+    """Return the first cell of each table row, then each list item, outside code blocks."""
+    text = re.sub(r"```.*?```", "", PAGE.read_text("utf-8"), flags=re.DOTALL)
+    tables = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
+    rows = [row for table in tables for row in table.splitlines()[2:]]  # after heads and rule
+    first_cells = [row.split(" | ")[0].removeprefix("| ") for row in rows]
+    return first_cells + re.findall(r"^- (.*)$", text, re.MULTILINE)
+
+
+def test_page_has_a_line_for_every_test_and_no_other() -> None:
+    lines = lines_of_the_page()
+    assert len(lines) == len(set(lines))
+    assert set(lines) == set(SHOWN_BY)
     here = set(re.findall(r"^def (test_\w+)", Path(__file__).read_text("utf-8"), re.MULTILINE))
-    named = set(re.findall(r"`(test_\w+)`", PAGE.read_text("utf-8")))
     about_the_page = {name for name in here if name.startswith("test_page_")}
-    assert named == here - about_the_page
+    assert set(SHOWN_BY.values()) == here - about_the_page
 
 
 def test_page_code_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

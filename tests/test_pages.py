@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("benchmarks/*.md")])
+FOR_DEVELOPERS = {"CONTRIBUTING.md", "decisions.md"}
 FILE = re.compile(r"\b(?:tests|benchmarks|docs)/[\w./-]+\.(?:py|md)\b")
 TEST = re.compile(r"(tests/\w+\.py)::(test_\w+)")
 LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]*)(?:#([\w-]+))?\)")
@@ -39,6 +40,12 @@ def anchors(text: str) -> set[str]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_what_a_page_names_exists(page: Path) -> None:
     assert not missing_from(page)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_user_page_names_no_tests(page: Path) -> None:
+    shown = re.sub(r"<!--.*?-->", "", page.read_text("utf-8"), flags=re.DOTALL)
+    assert page.name in FOR_DEVELOPERS or not re.findall(r"\btest_\w+|\btests/", shown)
 
 
 def test_a_name_that_is_gone_is_found(tmp_path: Path) -> None:

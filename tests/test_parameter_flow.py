@@ -7,7 +7,6 @@ must differ. A parameter that is missing from the table fails the test of comple
 from __future__ import annotations
 
 import inspect
-import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -352,6 +351,42 @@ def test_other_metrics_are_searched_approximately_by_descent() -> None:
 
 PAGE = Path(__file__).parents[1] / "docs" / "from_umap_learn.md"
 NOT_ACCEPTED = {"run_eagerly"}  # listed with the reason
+# Tests of a parameter of the page in addition to `test_parameter_acts`, which covers each.
+FURTHER_TESTS = {
+    "metric": "test_umap_behaviour.py::test_metrics_of_rows",
+    "init": "test_parameter_flow.py::test_start_of_an_encoder_cannot_be_chosen_by_init",
+    "random_state": "test_estimators_contract.py::test_global_random_state_is_left_alone",
+    "target_metric": "test_umap_behaviour.py::test_other_targets",
+    "transform_mode": "test_umap_behaviour.py::test_graph_instead_of_positions",
+    "verbose": (
+        "test_estimators_contract.py::test_verbose_speaks_on_stderr_only_and_changes_nothing"
+    ),
+    "unique": "test_umap_behaviour.py::test_unique_gives_equal_rows_one_place",
+    "densmap": "test_umap_behaviour.py::test_density",
+    "disconnection_distance": "test_umap_behaviour.py::test_isolated_rows_have_no_place",
+    "precomputed_knn": "test_umap_behaviour.py::test_precomputed_neighbours_give_the_same_graph",
+    "batch_size": "test_page_blocks.py::test_batch_size_sets_the_edges_of_a_step",
+    "dims": "test_page_blocks.py::test_own_network",
+    "encoder": "test_estimators_contract.py::test_networks_of_the_user_are_left_alone",
+    "decoder": "test_parameter_flow.py::test_a_parameter_behind_a_switch_warns",
+    "parametric_reconstruction": "test_page_blocks.py::test_reconstruction",
+    "autoencoder_loss": (
+        "test_page_blocks.py::test_autoencoder_loss_decides_whether_the_encoder_feels_the_decoder"
+    ),
+    "reconstruction_validation": (
+        "test_page_blocks.py::test_validation_loss_is_the_loss_of_the_decoded_rows"
+    ),
+    "global_correlation_loss_weight": "test_page_blocks.py::test_global_correlation_loss",
+    "landmark_loss_fn": "test_page_blocks.py::test_landmark_loss_fn",
+    "landmark_loss_weight": "test_page_blocks.py::test_landmark_loss_weight_is_a_trade",
+    "keras_fit_kwargs": "test_page_blocks.py::test_early_stopping",
+    "optimizer": "test_page_blocks.py::test_optimizer",
+    "parametric_embedding": "test_page_blocks.py::test_non_parametric_embedding",
+    "run_eagerly": "test_page_blocks.py::test_what_does_not_exist_is_refused",
+    "classifier_loss_weight": (
+        "test_estimators_contract.py::test_predict_exists_only_with_a_classifier"
+    ),
+}
 
 
 def rows_of_the_page(*headings: str) -> list[list[str]]:
@@ -385,15 +420,14 @@ def test_the_page_names_every_parameter_of_umap_learn() -> None:
     assert named == set(inspect.signature(reference.UMAP).parameters)
 
 
-def test_the_tests_named_on_the_page_exist() -> None:
-    files = "parameter_flow", "umap_behaviour", "estimators_contract", "page_blocks"
-    code = "".join((PAGE.parents[1] / "tests" / f"test_{name}.py").read_text() for name in files)
-    for name, _, tests in rows_of_the_page(*PARAMETER_TABLES):
-        for test in re.findall(r"`([^`]+)`", tests):
-            if test.startswith("parameter_acts["):
-                assert test == f"parameter_acts[{name.strip('`')}]"
-            else:
-                assert f"def test_{test}(" in code, test
+def test_every_row_of_the_page_has_its_tests() -> None:
+    named = {cells[0].strip("`") for cells in rows_of_the_page(*PARAMETER_TABLES)}
+    acting = {name for flows in FLOWS.values() for name in flows}
+    assert named - acting == NOT_ACCEPTED
+    assert named >= FURTHER_TESTS.keys() >= NOT_ACCEPTED
+    for test in FURTHER_TESTS.values():
+        file, _, name = test.partition("::")
+        assert f"def {name}(" in (PAGE.parents[1] / "tests" / file).read_text(), test
 
 
 def test_the_page_states_the_budget_as_it_is() -> None:

@@ -90,7 +90,7 @@ def test_a_model_without_training_rows_has_no_neighbours(tmp_path: Path) -> None
     assert again._n_neighbors == 7
 
 
-def test_distances_beside_rows_are_not_kept() -> None:
+def test_distances_passed_with_rows_are_not_kept() -> None:
     apart = np.linalg.norm(X[:, None] - X, axis=2)
     model = ParametricUMAP(n_neighbors=7, n_epochs=2, metric="precomputed")
     assert not hasattr(model.fit(X, precomputed_distances=apart), "_knn_indices")

@@ -43,16 +43,16 @@ OUTCOMES: dict[str, dict[str, tuple[float, float]]] = {
     },
     "06_non_parametric": {
         "a network, held-out 5-NN accuracy": (0.75, 1.0),
-        "free coordinates, held-out 5-NN accuracy": (0.8, 1.0),
-        "free coordinates, trustworthiness": (0.95, 1.0),
+        "free positions, held-out 5-NN accuracy": (0.8, 1.0),
+        "free positions, trustworthiness": (0.95, 1.0),
     },
     "07_global_loss": {
         "weight 0, held-out 5-NN accuracy": (0.75, 1.0),
         "weight 1, held-out distance correlation": (0.54, 1.0),
     },
     "08_landmarks": {
-        "landmarks moved, as share of the map": (0.0, 0.1),
-        "all old rows moved, as share of the map": (0.0, 0.3),
+        "landmarks moved, as fraction of the extent": (0.0, 0.1),
+        "all old rows moved, as fraction of the extent": (0.0, 0.3),
         "unseen class found by 5-NN, after": (0.6, 1.0),
     },
     "09_saving": {"largest difference after loading": (0.0, 0.0)},
@@ -78,7 +78,7 @@ BETTER = {
 
 @pytest.fixture
 def fresh_helpers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let scripts import the modules beside them, and forget those afterwards."""
+    """Let scripts import the modules next to them, and remove those afterwards."""
     monkeypatch.syspath_prepend(str(TOUR))
     yield
     for name in HELPERS:

@@ -1,8 +1,8 @@
-"""1. The map of a data set, and new rows on it.
+"""1. An embedding, and new rows in it.
 
-ParametricUMAP trains a neural network that maps data to a UMAP embedding. `fit_transform` gives
-the positions of the training rows; `transform` sends rows it never saw through the same network,
-one by one, in no time.
+ParametricUMAP trains a neural network that maps data to a UMAP embedding. `fit_transform` returns
+the positions of the training rows. `transform` applies the same network to unseen rows, which takes
+almost no time.
 """
 
 from drawing import draw_maps, save
@@ -25,10 +25,10 @@ draw_maps(
     same_axes=True,
 )
 
-# One value per report; ten reports make up the training.
+# One value per report; a training has ten reports.
 save(plots.loss(embedder.history_), options.figures / "01_loss.png")
 
-# How many unseen rows lie among training rows of their own class?
+# The fraction of unseen rows whose nearest training rows have the right class.
 accuracy = metrics.knn_accuracy(
     embedding, images.train_labels, embedding_test=placed, labels_test=images.test_labels
 )

@@ -1,13 +1,13 @@
-"""2. A network of your own, in Keras and in PyTorch.
+"""2. Your own network, in Keras and in PyTorch.
 
-Any network that turns a batch of rows into a batch of positions will do. `dims` is the shape of
-one row as the network wants it; the data stay flat, for `fit` as for `transform`. The network is
-copied, so the one you pass keeps its weights.
+Any network that maps a batch of rows to a batch of positions works. `dims` is the shape of one row
+that the network expects; the data stay flat in `fit` and `transform`. The network is copied, so the
+one you pass keeps its weights.
 """
 
 import os
 
-os.environ.setdefault("KERAS_BACKEND", "torch")  # Keras reads this when it is imported
+os.environ.setdefault("KERAS_BACKEND", "torch")  # Keras reads this at import
 
 import keras
 from drawing import draw_maps

@@ -1,9 +1,8 @@
-"""3. From the map back to images: a decoder.
+"""3. From positions back to images: a decoder.
 
-With `parametric_reconstruction=True` a second network learns the way back. It is trained on the
-positions that the encoder finds and does not change them. `reconstruction_validation` are rows
-that are reconstructed at each report, to see how well the decoder does on images it has not
-learned from.
+With `parametric_reconstruction=True` a second network learns to decode positions. It does not
+affect the encoder. The rows in `reconstruction_validation` are reconstructed at each report, which
+shows the decoder's error on images that it was not trained on.
 """
 
 from drawing import save
@@ -13,7 +12,7 @@ from neumap import ParametricUMAP, metrics, plots
 
 images, options = begin(__doc__)
 
-# "conv" is a small convolutional network; any PyTorch or Keras network of yours can take its place.
+# "conv" is a small convolutional network; you can pass any PyTorch or Keras network instead.
 embedder = ParametricUMAP(
     encoder="conv",
     decoder="conv",
@@ -33,7 +32,7 @@ save(picture, options.figures / "03_reconstruction.png")
 shown = ["umap_loss", "reconstruction_loss", "val_reconstruction_loss"]
 save(plots.loss(embedder.history_, components=shown), options.figures / "03_loss.png")
 
-# What the decoder sees in each place of the map.
+# Images decoded on a grid over the embedding.
 picture = plots.inverse_grid(embedder, dims=images.dims, n=16, width=600, height=600)
 save(picture, options.figures / "03_inverse_grid.png")
 

@@ -1,8 +1,8 @@
-"""4. An autoencoder whose middle is a UMAP embedding.
+"""4. An autoencoder with a UMAP embedding as its code.
 
-So far the decoder had to make the best of the map. With `autoencoder_loss=True` the encoder is
-trained on both losses, that of the graph and that of the reconstruction: the map then keeps what
-the decoder needs. `parametric_reconstruction_loss_weight` sets how much the reconstruction counts.
+With `autoencoder_loss=True` the encoder is trained on two losses, that of the graph and that of the
+reconstruction. The embedding then keeps the information that the decoder needs.
+`parametric_reconstruction_loss_weight` is the weight of the reconstruction.
 """
 
 from drawing import draw_maps

@@ -1,8 +1,8 @@
-"""5. Callbacks: stop early, watch the map grow.
+"""5. Callbacks: early stopping and snapshots.
 
-Callbacks are called at each report. neumap has its own, for any network; callbacks of Keras work
-as well, through `keras_fit_kwargs`, as in umap-learn. A plan of 20 training epochs is long; early
-stopping ends it when the loss no longer falls.
+Callbacks run at each report. neumap has its own, which work with any network. Keras callbacks work
+too, through `keras_fit_kwargs`, as in umap-learn. 20 training epochs are long; early stopping ends
+the training when the loss no longer falls.
 """
 
 import os
@@ -21,8 +21,8 @@ images, options = begin(__doc__)
 plan = {"n_training_epochs": 20, "loss_report_frequency": 4, "preset": "fast", "random_state": 0}
 n_planned = plan["n_training_epochs"] * plan["loss_report_frequency"]
 
-# neumap's own. An optimiser given by hand keeps its step size, as a stop at any time asks for;
-# the default lowers it over the whole plan.
+# neumap's callbacks. An optimiser that you pass keeps its step size, which suits early stopping;
+# the default optimiser lowers it over the whole training.
 snapshots = Snapshots()
 embedder = ParametricUMAP(
     callbacks=[EarlyStopping(monitor="loss", min_delta=0.01, patience=3), snapshots],
@@ -34,7 +34,7 @@ n_reports = len(embedder.history_["loss"])
 print(f"stopped by neumap's callback after {n_reports} of {n_planned} reports")
 save(plots.loss(embedder.history_), options.figures / "05_loss.png")
 
-# The map before the first step, after the first report, and at the end.
+# The embedding before the first step, after the first report, and at the end.
 seen = snapshots.snapshots
 chosen = [seen[0], seen[1], seen[-1]]
 draw_maps(
@@ -42,7 +42,7 @@ draw_maps(
     {f"after {shot.step:,} steps": (shot.embedding, images.train_labels) for shot in chosen},
 )
 
-# Keras's, in the same place as in umap-learn.
+# Keras's callbacks, passed as in umap-learn.
 stopping = keras.callbacks.EarlyStopping(monitor="loss", min_delta=0.01, patience=3)
 embedder = ParametricUMAP(
     keras_fit_kwargs={"callbacks": [stopping]},

@@ -1,9 +1,8 @@
 """6. With and without a network.
 
-UMAP itself has no network: each row has free coordinates, which are moved directly. With
-`parametric_embedding=False` the same code does that, with the same graph and the same loss, so
-that the two maps differ in nothing but the network. `neumap.UMAP` is the same thing under its
-usual name.
+UMAP itself has no network: it optimises the positions of the rows directly. With
+`parametric_embedding=False` the same code does this, with the same graph and the same loss, so that
+the network is the only difference. `neumap.UMAP` is the same under its usual name.
 """
 
 from drawing import draw_maps
@@ -19,7 +18,9 @@ for parametric in (True, False):
         parametric_embedding=parametric, preset=options.preset, random_state=0
     )
     embedding = embedder.fit_transform(images.train)
-    placed = embedder.transform(images.test)  # without a network: near its neighbours, then settled
+    placed = embedder.transform(
+        images.test
+    )  # without a network: placed near its neighbours, then optimised
     scores = metrics.scores(
         images.train,
         embedding,
@@ -28,7 +29,7 @@ for parametric in (True, False):
         embedding_test=placed,
         labels_test=images.test_labels,
     )
-    name = "a network" if parametric else "free coordinates"
+    name = "a network" if parametric else "free positions"
     print(f"{name}, trustworthiness: {scores['trustworthiness']:.3f}")
     print(f"{name}, held-out 5-NN accuracy: {scores['test_knn_accuracy']:.3f}")
     maps[name] = (embedding, images.train_labels)

@@ -1,8 +1,9 @@
 """7. Global structure.
 
-UMAP cares for neighbours; how far apart two clusters lie means little. A third loss, switched on
-by `global_correlation_loss_weight`, asks that distances on the map grow with distances in the
-data. It moves the clusters to where the distances between them ask; larger weights more so.
+UMAP preserves neighbours; the distance between two clusters means little. An additional loss, with
+weight `global_correlation_loss_weight`, increases the correlation between distances in the
+embedding and distances in the data. With larger weights the arrangement of clusters follows the
+data more closely.
 """
 
 from drawing import draw_maps
@@ -22,7 +23,7 @@ for weight in (0, 0.1, 1):
     accuracy = metrics.knn_accuracy(
         embedding, images.train_labels, embedding_test=placed, labels_test=images.test_labels
     )
-    # Over pairs of rows that were not trained on.
+    # Over pairs of held-out rows.
     correlation = metrics.distance_correlation(images.test, placed, method="pearson")
     print(f"weight {weight}, held-out distance correlation: {correlation:.3f}")
     print(f"weight {weight}, held-out 5-NN accuracy: {accuracy:.3f}")

@@ -1,8 +1,8 @@
-"""8. New kinds of data on an old map: training on, with landmarks.
+"""8. Adding a new class with landmarks.
 
-A network places rows like those it has learned. A class it has never seen lands among the others.
-Training on with the new rows makes room for it; landmarks, rows whose positions should stay, keep
-the rest of the map where it was.
+A network embeds an unseen class among the classes it knows. Training again on new rows separates
+it. Landmarks are rows whose positions should not change; they keep the rest of the embedding in
+place.
 """
 
 import numpy as np
@@ -24,7 +24,7 @@ embedder = ParametricUMAP(preset=options.preset, random_state=0)
 x1_before = embedder.fit_transform(x1)
 x2_before = embedder.transform(x2)
 
-# A tenth of the old rows go into the training on the new ones and are held where they are now.
+# A tenth of the old rows are trained together with the new ones and held at their positions.
 embedder.add_landmarks(x1, sample_pct=0.1, landmark_loss_weight=1.0)
 x2_after = embedder.fit_transform(x2)  # positions of x2 alone
 x1_after = embedder.transform(x1)
@@ -41,12 +41,12 @@ draw_maps(
     columns=2,
     same_axes=True,
 )
-# The history goes on, so that the jump at the second training shows.
+# The history covers both trainings, so the jump between them is visible.
 save(plots.loss(embedder.history_), options.figures / "08_loss.png")
 
 
 def unmixed(embedding: np.ndarray) -> float:
-    """Share of the new class's neighbours on the map that belong to it."""
+    """Fraction of the new class that 5-NN in the embedding recognises as the new class."""
     test = embedding[y2 == UNSEEN]
     return metrics.knn_accuracy(
         embedding, y2 == UNSEEN, embedding_test=test, labels_test=np.full(len(test), True)
@@ -55,7 +55,7 @@ def unmixed(embedding: np.ndarray) -> float:
 
 moved = np.linalg.norm(x1_after - x1_before, axis=1)
 extent = np.linalg.norm(x1_before - x1_before.mean(axis=0), axis=1)
-print(f"landmarks moved, as share of the map: {drift['mean_share_of_extent']:.3f}")
-print(f"all old rows moved, as share of the map: {moved.mean() / extent.mean():.3f}")
+print(f"landmarks moved, as fraction of the extent: {drift['mean_share_of_extent']:.3f}")
+print(f"all old rows moved, as fraction of the extent: {moved.mean() / extent.mean():.3f}")
 print(f"unseen class found by 5-NN, before: {unmixed(x2_before):.3f}")
 print(f"unseen class found by 5-NN, after: {unmixed(x2_after):.3f}")

@@ -1,8 +1,8 @@
-"""9. Save a model, use it elsewhere.
+"""9. Saving and ONNX.
 
-`save` writes one file with everything that `transform` and `inverse_transform` need, and none of
-the training data. Loading runs no code from the file. `to_onnx` writes the network alone, for
-programs that know nothing of neumap or PyTorch. (Also: pickle, joblib and copy.deepcopy work.)
+`save` writes one file with everything that `transform` and `inverse_transform` need, without the
+training data. Loading runs no code from the file. `to_onnx` exports only the network, for programs
+without neumap or PyTorch. pickle, joblib and copy.deepcopy work too.
 """
 
 from pathlib import Path
@@ -28,7 +28,7 @@ with TemporaryDirectory() as folder:
     placed_by_loaded = loaded.transform(images.test)
     print(f"largest difference after loading: {np.abs(placed_by_loaded - placed).max():.1f}")
 
-    # The file is compared with the network while it is written, if onnxruntime is installed.
+    # If onnxruntime is installed, the exported file is compared with the network.
     network = embedder.to_onnx(Path(folder, "digits.onnx"))
     print(f"size of the ONNX file in MB: {network.stat().st_size / 1e6:.2f}")
 

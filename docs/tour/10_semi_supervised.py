@@ -1,8 +1,8 @@
-"""10. A few labels.
+"""10. Semi-supervised: a few labels.
 
-Labels are dear, data are not. With labels for some rows and -1 for the others, the graph draws
-rows of one class together, and with `classifier_loss_weight` a classifier on the map is trained
-together with it: the network learns from the labels and from the structure of all rows.
+Labels are expensive, data are cheap. Pass labels for some rows and -1 for the others: edges between
+different classes are then weaker. With `classifier_loss_weight` a classifier is trained together
+with the embedding. The network learns from the labels and from the structure of all rows.
 """
 
 import numpy as np
@@ -15,7 +15,7 @@ from neumap import ParametricUMAP
 images, options = begin(__doc__)
 N_LABELS = 5  # per class
 
-# Hide all labels but a few.
+# Keep only a few labels.
 generator = np.random.default_rng(0)
 labels = np.full(len(images.train), -1)
 for digit in np.unique(images.train_labels):
@@ -26,7 +26,7 @@ embedder = ParametricUMAP(classifier_loss_weight=1.0, preset=options.preset, ran
 embedding = embedder.fit_transform(images.train, labels)
 accuracy = np.mean(embedder.predict(images.test) == images.test_labels)
 
-# What the same labels are worth without the other rows.
+# The baseline: the same labels without the other rows.
 few = labels != -1
 alone = LogisticRegression().fit(images.train[few], labels[few])
 print(f"test accuracy, labelled rows alone: {alone.score(images.test, images.test_labels):.3f}")
@@ -35,8 +35,8 @@ print(f"test accuracy, with the map of all rows: {accuracy:.3f}")
 draw_maps(
     options.figures / "10_semi_supervised.png",
     {
-        f"what was known: {N_LABELS} labels per class": (embedding, labels),
-        "what was not": (embedder.transform(images.test), images.test_labels),
+        f"training rows, {N_LABELS} labels per class": (embedding, labels),
+        "unseen rows, true labels": (embedder.transform(images.test), images.test_labels),
     },
     same_axes=True,
 )

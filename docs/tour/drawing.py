@@ -1,4 +1,4 @@
-"""Maps side by side, as small pictures."""
+"""Embeddings drawn next to each other, as small figures."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def draw_maps(
     columns: int | None = None,
     same_axes: bool = False,
 ) -> None:
-    """Draw maps, title to (positions, labels), each in a panel of its own.
+    """Draw one panel per embedding; `maps` holds (positions, labels) by title.
 
-    `same_axes` gives all panels one scale, for rows that share a map.
+    `same_axes` gives all panels the same scale, for rows of one embedding.
     """
     n_columns = columns or len(maps)
     n_rows = -(-len(maps) // n_columns)
@@ -34,7 +34,7 @@ def draw_maps(
     )
     colors = colors_of(np.concatenate([labels for _, labels in maps.values()]))
     for ax, (title, (positions, labels)) in zip(panels.flat, maps.items(), strict=True):
-        last = ax is panels[0, -1]  # one legend serves all panels
+        last = ax is panels[0, -1]  # one legend for all panels
         plots.points(positions, labels=labels, color_key=colors, ax=ax, show_legend=last)
         ax.set_title(title, fontsize="medium")
     if same_axes:
@@ -43,13 +43,13 @@ def draw_maps(
 
 
 def colors_of(labels: np.ndarray) -> dict[int, str]:
-    """Return one colour per class, the same in a panel that lacks some of them."""
+    """Return one colour per class, the same in all panels."""
     classes = np.unique(labels[labels >= 0]).tolist()
     return dict(zip(classes, plots.THEMES["light"].palette, strict=False))
 
 
 def give_one_scale(panels: Iterable[Axes], positions: np.ndarray) -> None:
-    """Show the same part of the plane in every panel: the one that holds all positions."""
+    """Set the same limits in every panel, so that all positions fit."""
     center = (positions.min(axis=0) + positions.max(axis=0)) / 2
     reach = 0.55 * np.ptp(positions, axis=0).max()
     for ax in panels:
@@ -59,6 +59,6 @@ def give_one_scale(panels: Iterable[Axes], positions: np.ndarray) -> None:
 
 
 def save(picture: object, file: Path) -> None:
-    """Write a picture small enough for a page, and close it."""
+    """Write a small figure and close it."""
     plots.save(picture, file, dpi=80)
     pyplot.close("all")

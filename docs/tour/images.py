@@ -1,4 +1,4 @@
-"""The images every step of the tour maps, and the options every script takes."""
+"""The images and the command line options of all scripts of the tour."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ class Images:
 
     train: np.ndarray  # (n_train, height * width), float32
     train_labels: np.ndarray
-    test: np.ndarray  # rows that no network sees before it is tested on them
+    test: np.ndarray  # held-out rows
     test_labels: np.ndarray
     dims: tuple[int, int, int]  # height, width, channels
 
 
 @dataclass(frozen=True)
 class Options:
-    """What was asked for on the command line."""
+    """Options of the command line."""
 
     figures: Path
     preset: str  # size of the default network and length of training
@@ -35,8 +35,8 @@ class Options:
 def begin(description: str) -> tuple[Images, Options]:
     """Read the command line and load the images."""
     parser = argparse.ArgumentParser(description=description.splitlines()[0])
-    parser.add_argument("--figures", type=Path, default=Path("figures"), help="folder for pictures")
-    parser.add_argument("--mnist", type=Path, help="mnist.npz to use in place of the 8x8 digits")
+    parser.add_argument("--figures", type=Path, default=Path("figures"), help="folder for figures")
+    parser.add_argument("--mnist", type=Path, help="mnist.npz to use instead of the 8x8 digits")
     parser.add_argument("--quick", action="store_true", help="few rows and a short training")
     asked = parser.parse_args()
 
@@ -48,7 +48,7 @@ def begin(description: str) -> tuple[Images, Options]:
 
 
 def small_digits() -> Images:
-    """Return scikit-learn's 1,797 digits of 8x8 pixels, a quarter of them for tests."""
+    """Return scikit-learn's 1,797 digits of 8x8 pixels, a quarter of them as test rows."""
     X, y = load_digits(return_X_y=True)
     X = (X / 16).astype(np.float32)
     train, test, train_labels, test_labels = train_test_split(X, y, stratify=y, random_state=0)
@@ -56,7 +56,7 @@ def small_digits() -> Images:
 
 
 def mnist(path: Path) -> Images:
-    """Return MNIST from a file in Keras's form: x_train, y_train, x_test, y_test."""
+    """Return MNIST from a file in Keras's format: x_train, y_train, x_test, y_test."""
     with np.load(path) as file:
         train, test = (
             file[name].reshape(-1, 784).astype(np.float32) / 255 for name in ("x_train", "x_test")
@@ -65,7 +65,7 @@ def mnist(path: Path) -> Images:
 
 
 def shortened(images: Images, n_train: int) -> Images:
-    """Return the first rows only, a third as many for tests."""
+    """Return the first rows only, and a third as many test rows."""
     n_test = n_train // 3
     return Images(
         images.train[:n_train],

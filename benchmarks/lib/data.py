@@ -1,8 +1,8 @@
-"""The data sets: rows to train on and rows to hold out, chosen by a seed.
+"""The data sets: training rows and held-out rows, chosen by a seed.
 
-Rows are held out for two purposes that must not mix. *Test* rows are reported; *validation* rows
-are what a choice, such as that of a preset, may be scored on. No training or validation row of a
-seed is a test row of that seed.
+Held-out rows serve two purposes that must not mix. *Test* rows are reported. *Validation* rows are
+for choosing settings, such as those of a preset. Within a seed, no training or validation row is a
+test row.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import numpy.typing as npt
 HeldOut = Literal["test", "validation"]
 
 MNIST_ARRAYS = ("x_train", "y_train", "x_test", "y_test")
-# Reported are the first test images, with which all earlier figures were made.
+# The first test images are reported, as in all earlier results.
 N_MNIST_TEST = 3_000
 LARGEST_MNIST_VALIDATION = 7_000
 SMALLEST_MNIST_VALIDATION = 1_000
 
 N_LATENT = 10
-# Rows of the mixture bent at once: its 100 hidden units in float64 take 80 MB for these.
+# Rows of the mixture computed at once: 100 hidden units in float64 take 80 MB for these.
 BLOCK_ROWS = 100_000
 
 
@@ -31,7 +31,7 @@ BLOCK_ROWS = 100_000
 class Split:
     """Rows of one data set, pixels scaled to [0, 1], float32.
 
-    ``X_test`` are the rows held out, which are the validation rows where these were asked for.
+    ``X_test`` are the held-out rows: test rows, or validation rows if requested.
     """
 
     name: str
@@ -44,9 +44,9 @@ class Split:
 def digits(seed: int, held_out: HeldOut = "test") -> Split:
     """scikit-learn's 1,797 digits of 8 by 8 pixels, a fifth of them held out.
 
-    Validation rows are a further fifth, taken from the training rows. The rows are parted anew by
-    each seed, so validation rows of one seed are test rows of another; MNIST and the mixture
-    keep them apart throughout.
+    Validation rows are a further fifth, taken from the training rows. Each seed splits the rows
+    differently, so validation rows of one seed are test rows of another. For MNIST and the mixture
+    they are disjoint for all seeds.
     """
     from sklearn.datasets import load_digits
 
@@ -61,7 +61,7 @@ def digits(seed: int, held_out: HeldOut = "test") -> Split:
 
 
 def mnist(path: Path, n_train: int, seed: int, held_out: HeldOut = "test") -> Split:
-    """A random subset of MNIST's training images, and images that are held out.
+    """A random subset of MNIST's training images, and held-out images.
 
     Parameters
     ----------
@@ -71,17 +71,17 @@ def mnist(path: Path, n_train: int, seed: int, held_out: HeldOut = "test") -> Sp
     n_train : int
         Training rows.
     seed : int
-        Chooses the training rows, and the validation rows beside them.
+        Chooses the training rows and the validation rows.
     held_out : {"test", "validation"}
-        The first 3,000 test images; or training images that were not chosen and, where fewer than
-        1,000 of these are left, the test images after the first 3,000.
+        "test": the first 3,000 test images. "validation": training images that were not chosen or,
+        if fewer than 1,000 of these remain, the test images after the first 3,000.
     """
     arrays = _mnist_arrays(path)
     x_train, y_train = arrays["x_train"], arrays["y_train"]
     if n_train > len(x_train):
         raise SystemExit(
-            f"--mnist-rows must be at most the {len(x_train)} training rows of {path}; "
-            f"got {n_train}. Ask for fewer."
+            f"--mnist-rows must be at most the {len(x_train)} training rows of {path}, "
+            f"got {n_train}. Pass a smaller number."
         )
     order = np.random.default_rng(seed).permutation(len(x_train))
     rows = np.sort(order[:n_train])
@@ -98,7 +98,7 @@ def mnist(path: Path, n_train: int, seed: int, held_out: HeldOut = "test") -> Sp
 
 
 def mnist_or_digits(path: Path | str | None, n_train: int, seed: int) -> Split:
-    """Return MNIST where there is a file of it, the digits that come with scikit-learn else."""
+    """Return MNIST if a file is given, else scikit-learn's digits."""
     return digits(seed) if path is None else mnist(Path(path), n_train, seed)
 
 
@@ -107,8 +107,8 @@ def _mnist_arrays(path: Path) -> dict[str, npt.NDArray[np.uint8]]:
         missing = [name for name in MNIST_ARRAYS if name not in file]
         if missing:
             raise SystemExit(
-                f"{path} must hold the arrays {', '.join(MNIST_ARRAYS)}; "
-                f"it lacks {', '.join(missing)}. Point --mnist to another file."
+                f"--mnist must hold the arrays {', '.join(MNIST_ARRAYS)}, got {path} without "
+                f"{', '.join(missing)}. Pass another file."
             )
         return {name: file[name] for name in MNIST_ARRAYS}
 
@@ -116,18 +116,18 @@ def _mnist_arrays(path: Path) -> dict[str, npt.NDArray[np.uint8]]:
 def _mnist_validation(
     arrays: dict[str, npt.NDArray[np.uint8]], unchosen: npt.NDArray[np.int64], path: Path
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """Return images and labels that are neither trained on nor reported."""
+    """Return images and labels that are used neither for training nor for reports."""
     if len(unchosen) >= SMALLEST_MNIST_VALIDATION:
         rows = np.sort(unchosen[:LARGEST_MNIST_VALIDATION])
         return arrays["x_train"][rows], arrays["y_train"][rows]
-    n_spare = len(arrays["x_test"]) - N_MNIST_TEST
-    if n_spare < SMALLEST_MNIST_VALIDATION:
+    n_unreported = len(arrays["x_test"]) - N_MNIST_TEST
+    if n_unreported < SMALLEST_MNIST_VALIDATION:
         most = len(arrays["x_train"]) - SMALLEST_MNIST_VALIDATION
         raise SystemExit(
-            f"Validation rows must be {SMALLEST_MNIST_VALIDATION} or more; {path} has "
-            f"{len(unchosen)} training images left and {max(n_spare, 0)} test images beyond the "
-            f"{N_MNIST_TEST} reported ones. Train on at most {most} rows, or use a file with all "
-            "10,000 test images."
+            f"Validation rows must be at least {SMALLEST_MNIST_VALIDATION}, got {path} with "
+            f"{len(unchosen)} remaining training images and {max(n_unreported, 0)} test images "
+            f"beyond the {N_MNIST_TEST} reported ones. Train on at most {most} rows, or use a file "
+            "with all 10,000 test images."
         )
     return arrays["x_test"][N_MNIST_TEST:], arrays["y_test"][N_MNIST_TEST:]
 
@@ -137,12 +137,12 @@ def _pixels(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
 
 
 def mixture(n_train: int, seed: int, n_features: int = 50, held_out: HeldOut = "test") -> Split:
-    """A hierarchy of Gaussian clusters: 5 groups of 5 groups of 5 clusters, bent by a random layer.
+    """A hierarchy of Gaussian clusters, 5 groups of 5 groups of 5, made curved by a random layer.
 
-    The centres of each level scatter a third as far as those of the level above; labels are the
-    125 clusters, so that ``label // 25`` is the outermost group. A fixed random network with tanh
-    makes the clusters curved and the directions of large variance non-linear. The seed draws
-    centres and network as well as rows.
+    The spread of the centres at each level is a third of that at the level above. Labels are the
+    125 clusters, so ``label // 25`` is the outermost group. A random layer with tanh makes the
+    clusters curved and the directions of large variance non-linear. The seed determines centres,
+    layer and rows.
     """
     rng = np.random.default_rng([seed, 125])
     centres = np.zeros((1, N_LATENT))
@@ -156,7 +156,7 @@ def mixture(n_train: int, seed: int, n_features: int = 50, held_out: HeldOut = "
 
     X = _bend(rng, latent, first, second)
     X_train, y_train, X_test, y_test = X[:n_train], labels[:n_train], X[n_train:], labels[n_train:]
-    if held_out == "validation":  # drawn after all others, which thereby stay what they were
+    if held_out == "validation":  # drawn last, so that all other rows stay the same
         latent, y_test = _draw_latent(rng, centres, n_held_out)
         X_test = _bend(rng, latent, first, second)
     return Split(f"mixture-{n_train}", X_train, y_train, X_test, y_test)
@@ -165,7 +165,7 @@ def mixture(n_train: int, seed: int, n_features: int = 50, held_out: HeldOut = "
 def _draw_latent(
     rng: np.random.Generator, centres: npt.NDArray[np.float64], n_rows: int
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """Return points around random centres, (n_rows, 10), and the numbers of these centres."""
+    """Return points around random centres, (n_rows, 10), and the indices of these centres."""
     labels = rng.integers(len(centres), size=n_rows)
     noise = rng.normal(scale=0.25 / np.sqrt(N_LATENT), size=(n_rows, N_LATENT))
     return centres[labels] + noise, labels
@@ -177,7 +177,7 @@ def _bend(
     first: npt.NDArray[np.float64],
     second: npt.NDArray[np.float64],
 ) -> npt.NDArray[np.float32]:
-    """Return what is observed of latent points: a layer with tanh, a projection, a little noise."""
+    """Return the observed rows of latent points: tanh layer, projection and a little noise."""
     X = np.empty((len(latent), second.shape[1]), dtype=np.float32)
     for start in range(0, len(latent), BLOCK_ROWS):
         block = slice(start, start + BLOCK_ROWS)

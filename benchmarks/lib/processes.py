@@ -14,16 +14,26 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from data import Split
-from methods import METHODS
 
-HERE = Path(__file__).resolve().parent
+from lib.data import Split
+from lib.methods import METHODS
+from lib.results import BENCHMARKS
+
 N_IMPORTS = 3
 
 
 @dataclass(frozen=True)
+class Finished:
+    """A process that ended: what it printed, how long it took, and its error or None."""
+
+    output: str
+    seconds: float
+    error: str | None
+
+
+@dataclass(frozen=True)
 class Outcome:
-    """What one process gave: positions and the report of ``child.py``, or what went wrong."""
+    """Positions and the report of ``child.py``, or the error of the process."""
 
     embedding: npt.NDArray[np.float32] | None
     embedding_test: npt.NDArray[np.float32] | None
@@ -39,17 +49,11 @@ def run_method(
         folder = Path(place)
         np.save(folder / "train.npy", split.X_train)
         np.save(folder / "test.npy", split.X_test)
-        began = time.perf_counter()
-        error = _finished(
-            [str(python), str(HERE / "child.py"), name, place, json.dumps(options)],
-            METHODS[name].environment,
-            timeout,
-        )
-        process_seconds = time.perf_counter() - began
-        if error is not None:
-            return Outcome(None, None, {}, error)
+        done = run_module("child", python, name, [place, json.dumps(options)], timeout)
+        if done.error is not None:
+            return Outcome(None, None, {}, done.error)
         report = json.loads((folder / "stages.json").read_text(encoding="utf-8"))
-        report["seconds"]["process"] = process_seconds
+        report["seconds"]["process"] = done.seconds
         return Outcome(
             np.load(folder / "train_embedding.npy"),
             np.load(folder / "test_embedding.npy"),
@@ -58,11 +62,18 @@ def run_method(
         )
 
 
-def _finished(command: list[str], environment: dict[str, str], timeout: float) -> str | None:
-    """Run to the end; return None, or why that failed."""
+def run_module(
+    module: str, python: Path, method: str, words: list[str], timeout: float
+) -> Finished:
+    """Run ``lib/<module>.py`` with a method's name and further words as arguments."""
+    # The interpreter of the peers does not have this folder on its path, and the working
+    # directory stays that of the caller, to which relative paths refer.
+    paths = [str(BENCHMARKS), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {"PYTHONPATH": os.pathsep.join(paths)} | METHODS[method].environment
+    began = time.perf_counter()
     try:
         done = subprocess.run(
-            command,
+            [str(python), "-W", "ignore", "-m", f"lib.{module}", method, *words],
             env=os.environ | environment,
             capture_output=True,
             text=True,
@@ -70,10 +81,12 @@ def _finished(command: list[str], environment: dict[str, str], timeout: float) -
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return f"stopped after {timeout:.0f} s"
+        return Finished("", timeout, f"stopped after {timeout:.0f} s")
     except OSError as error:
-        return str(error)
-    return None if done.returncode == 0 else done.stderr.strip()[-2000:]
+        return Finished("", 0.0, str(error))
+    seconds = time.perf_counter() - began
+    error = None if done.returncode == 0 else done.stderr.strip()[-2000:]
+    return Finished(done.stdout, seconds, error)
 
 
 def import_seconds(statement: str, python: Path) -> float | None:

@@ -1,4 +1,4 @@
-"""What the figures were measured on."""
+"""Description of the machine on which the results were measured."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def describe() -> dict[str, Any]:
-    """Return processor, cores, memory, system and the settings of threads."""
+    """Return processor, cores, memory, system, GPU and thread settings."""
     return {
         "cpu": cpu_model(),
         "cores": usable_cores(),

@@ -1,4 +1,4 @@
-"""Runs in, medians, ratios and a table out."""
+"""Medians, ratios and a table of runs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ COLUMNS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
 
 
 def flat(run: Run) -> dict[str, float]:
-    """Return the figures of a run under dotted names."""
+    """Return the figures of a run with dotted names."""
     return {
         f"{group}.{name}": value
         for group in ("seconds", "bytes", "transform", "scores")
@@ -60,10 +60,10 @@ def medians(figures: list[dict[str, float]]) -> dict[str, float]:
 
 
 def ratios(runs: list[Run], ours: str) -> list[dict[str, Any]]:
-    """Return how many times longer each method took than `ours`, the median over seeds.
+    """Return the time of each method divided by that of `ours`, the median over seeds.
 
-    Seconds are those of a fresh process that imports and fits; both runs of a ratio are of the same
-    seed and therefore of the same rows.
+    The times are those of import and fit in a fresh process. Both runs of a ratio have the same
+    seed and therefore the same rows.
     """
     cold = {
         (run["dataset"], run["seed"], run["method"]): run["seconds"]["import"]
@@ -90,7 +90,7 @@ def ratios(runs: list[Run], ours: str) -> list[dict[str, Any]]:
 
 
 def table(summary: list[dict[str, Any]]) -> str:
-    """Return the medians as a Markdown table, without the columns that nobody filled."""
+    """Return the medians as a Markdown table without empty columns."""
     filled = [
         column for column in COLUMNS if any(column[1] in entry["median"] for entry in summary)
     ]

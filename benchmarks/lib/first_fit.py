@@ -1,7 +1,7 @@
-"""One import and one first fit in a process of their own, timed; run by ``cold_start.py``.
+"""One import and one first fit in a fresh process, timed; run by ``cold_start.py``.
 
-``python first_fit.py METHOD FILE`` fits the rows in the .npy file and prints one line of JSON.
-It imports nothing but the standard library before the clock starts.
+``python -m lib.first_fit METHOD FILE`` fits the rows of the .npy file and prints one line of JSON.
+Only the standard library is imported before the clock starts.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import json
 import sys
 import time
 
-from child import versions
-from methods import METHODS
+from lib.child import versions
+from lib.methods import METHODS
 
 
 def main(name: str, file: str) -> None:
@@ -19,7 +19,7 @@ def main(name: str, file: str) -> None:
     began = time.perf_counter()
     method.load()
     loaded = time.perf_counter()
-    import numpy as np  # not before: it would take its share out of the time of the import
+    import numpy as np  # not earlier: its import belongs to that of the method
 
     X = np.load(file)
     ready = time.perf_counter()

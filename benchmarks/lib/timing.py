@@ -1,4 +1,4 @@
-"""Calls timed in turn, so that a machine that slows down slows all of them, and their summary."""
+"""Timing of alternating calls, so that a change in the machine's speed affects all of them."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import Any
 def in_turn(
     calls: Mapping[str, Callable[[], Any]], n_repeats: int, n_calls: Mapping[str, int] | int = 1
 ) -> dict[str, list[float]]:
-    """Return seconds per call of each, one entry per repeat, after one repeat that does not count.
+    """Return the seconds per call, one entry per repeat, after one warm-up repeat.
 
     Parameters
     ----------
     calls : mapping of str to callable
-        What to time.
+        Functions to time.
     n_repeats : int
-        Rounds in which each has its turn.
+        Rounds; each calls every function.
     n_calls : int or mapping of str to int
-        Calls that are timed together in one turn.
+        Calls timed together in one round.
     """
     counts = dict.fromkeys(calls, n_calls) if isinstance(n_calls, int) else n_calls
     seconds: dict[str, list[float]] = {name: [] for name in calls}
@@ -33,7 +33,7 @@ def in_turn(
 
 
 def seconds_of(call: Callable[[], Any], n_calls: int) -> float:
-    """Return the seconds of so many calls together."""
+    """Return the total seconds of `n_calls` calls."""
     began = time.perf_counter()
     for _ in range(n_calls):
         call()
@@ -41,7 +41,7 @@ def seconds_of(call: Callable[[], Any], n_calls: int) -> float:
 
 
 def spread(values: Iterable[float]) -> dict[str, float]:
-    """Return the median of repeats, the smallest and the largest."""
+    """Return the median, the smallest and the largest value."""
     known = list(values)
     return {
         "median": statistics.median(known),
@@ -51,5 +51,5 @@ def spread(values: Iterable[float]) -> dict[str, float]:
 
 
 def ratio(above: Iterable[float], below: Iterable[float]) -> dict[str, float]:
-    """Return the spread of the ratios of values of the same repeat."""
+    """Return the spread of the ratios between values of the same repeat."""
     return spread(a / b for a, b in zip(above, below, strict=True))

@@ -1,8 +1,8 @@
-"""One method on one data set in its own process, so that imports, compilation and memory count.
+"""One method on one data set in a fresh process, so that imports, compilation and memory count.
 
-Run by ``run.py`` as ``python child.py METHOD FOLDER OPTIONS``. FOLDER holds ``train.npy`` and
-``test.npy``; the process adds ``train_embedding.npy``, ``test_embedding.npy`` and ``stages.json``
-(seconds, bytes and rows per second).
+Run by ``processes.py`` as ``python -m lib.child METHOD FOLDER OPTIONS``. FOLDER holds ``train.npy``
+and ``test.npy``; the process adds ``train_embedding.npy``, ``test_embedding.npy`` and
+``stages.json`` (seconds, bytes and rows per second).
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from methods import METHODS, Method
+from lib.methods import METHODS, Method
 
-N_REPEATS = 5  # of transform, or fewer once this many seconds have gone:
+N_REPEATS = 5  # of transform, or fewer after this many seconds:
 REPEAT_SECONDS = 5.0
-# Of neumap's own report: how neighbours were sought and what was trained on.
+# Taken from neumap's report: the neighbour search and the length of training.
 REPORTED = ("neighbors", "neighbor_recall", "n_edges", "n_steps")
 
 
@@ -27,7 +27,7 @@ def main(name: str, folder: Path, options: dict[str, Any]) -> None:
     method.load()
     import_seconds = time.perf_counter() - began
 
-    import numpy as np  # not before: it would take its share out of the time of the import
+    import numpy as np  # not earlier: its import belongs to that of the method
 
     X, X_test = np.load(folder / "train.npy"), np.load(folder / "test.npy")
     bytes_before = peak_bytes()
@@ -64,7 +64,7 @@ def timed_fit(
 
 
 def timed_transform(estimator: Any, X: Any) -> tuple[Any, dict[str, float]]:
-    """Return positions, and seconds of the first call and of the median later one."""
+    """Return positions, the seconds of the first call and the median of later calls."""
     seconds: list[float] = []
     while len(seconds) < N_REPEATS + 1 and sum(seconds) < REPEAT_SECONDS:
         began = time.perf_counter()
@@ -76,7 +76,7 @@ def timed_transform(estimator: Any, X: Any) -> tuple[Any, dict[str, float]]:
 
 
 def encoder_rates(estimator: Any, X: Any) -> dict[str, float]:
-    """Rows per second of ``transform`` and of the bare network, over all training rows."""
+    """Return rows per second of ``transform`` and of the bare network on all training rows."""
     import torch
 
     module = estimator.encoder_
@@ -103,8 +103,8 @@ def peak_bytes() -> int:
     """Return the largest resident size of this process so far."""
     status = Path("/proc/self/status")
     if status.exists():
-        # Linux carries ru_maxrss across exec, so it would show the parent's size here; the high
-        # water mark of the address space starts afresh.
+        # Linux keeps ru_maxrss across exec, so it would show the parent's size here. VmHWM starts
+        # anew.
         for line in status.read_text(encoding="ascii").splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
@@ -115,7 +115,7 @@ def peak_bytes() -> int:
 
 
 def versions(packages: tuple[str, ...]) -> dict[str, str]:
-    """Return the versions of those packages that are installed, and Python's."""
+    """Return the versions of Python and of the installed packages among these."""
     from importlib.metadata import PackageNotFoundError, version
 
     found = {"python": sys.version.split()[0]}

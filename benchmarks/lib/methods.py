@@ -1,7 +1,7 @@
-"""The methods that are compared, each under default settings unless its name says otherwise.
+"""The methods that are compared, with default settings unless the name says otherwise.
 
-This file is read by every interpreter that takes part, so it imports nothing but the standard
-library: a method imports its library in `load`, which is timed.
+Every interpreter imports this file, so it needs nothing but the standard library. A method imports
+its library in `load`, which is timed.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any, Protocol
 class Method(Protocol):
     """One way to fit and transform."""
 
-    packages: tuple[str, ...]  # whose versions are recorded
+    packages: tuple[str, ...]  # their versions are recorded
     environment: dict[str, str]  # set before its process starts
-    is_peer: bool  # runs in the interpreter of the peers
+    is_peer: bool  # runs in the interpreter with umap-learn
 
     def load(self) -> None:
         """Import the library."""
@@ -60,7 +60,7 @@ class Neumap:
 
 
 class UmapLearn:
-    """An estimator of umap-learn; its stages are timed by wrapping the functions that do them."""
+    """An estimator of umap-learn; its stages are timed by wrapping the functions that run them."""
 
     is_peer = True
 
@@ -86,7 +86,7 @@ class UmapLearn:
 
     def _timed(self, stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def timed(*arguments: Any, **options: Any) -> Any:
-            # Up to 4,096 rows the graph function searches the neighbours itself: count them once.
+            # Up to 4,096 rows the graph function searches the neighbours itself; count them once.
             inside = self.seconds.get("neighbors", 0.0)
             began = time.perf_counter()
             result = function(*arguments, **options)

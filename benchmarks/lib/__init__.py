@@ -1,0 +1,1 @@
+"""Code shared by the benchmark scripts: data, methods, child processes, timing and results."""
