@@ -5,6 +5,10 @@ VENV ?= .venv
 # Markers of the tests to run; empty runs all of them (as `make test-all` does).
 MARKERS ?= not slow
 PYTEST_ARGS ?=
+# Processes that share the tests: one per core, but no more than the memory of a laptop holds
+# (each loads torch). `make test WORKERS=0` runs all tests in one process, as plain pytest does.
+WORKERS ?= auto
+PARALLEL := --numprocesses=$(WORKERS) --maxprocesses=8 --dist=worksteal
 # The first interpreter that is new enough; override with `make PYTHON=/path/to/python3.12 …`.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
@@ -24,7 +28,7 @@ demo: $(VENV)/.installed-demo ## embed the digits and held-out rows; write plot 
 	$(BIN)/neumap demo --output demo-output
 
 test: $(VENV)/.installed-dev ## run the tests except the slow ones
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "$(MARKERS)" $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) -m "$(MARKERS)" $(PYTEST_ARGS)
 
 test-all: ## run every test
 	$(MAKE) test MARKERS=

@@ -754,6 +754,7 @@ def test_binary_rows(kind: Any, metric: str, form: str) -> None:
     np.testing.assert_allclose(placed, model.embedding_[:4], atol=1e-4)
 
 
+@pytest.mark.slow  # numba compiles the descent
 @pytest.mark.parametrize("metric", ["spearmanr", "jensen_shannon"])
 def test_metrics_of_pynndescent(metric: str, blobs: Any) -> None:
     pytest.importorskip("pynndescent")

@@ -7,6 +7,7 @@ Keras and of PyTorch.
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -271,7 +272,7 @@ def test_autoencoder_loss_decides_whether_the_encoder_feels_the_decoder(
 ) -> None:
     def embed(**settings: Any) -> np.ndarray:
         embedder = ParametricUMAP(
-            encoder=networks.encoder, dims=networks.dims, n_epochs=4, random_state=0, **settings
+            encoder=networks.encoder, dims=networks.dims, n_epochs=2, random_state=0, **settings
         )
         embedding: np.ndarray = embedder.fit_transform(mnist.train_images)
         return embedding
@@ -403,9 +404,14 @@ def halves() -> SimpleNamespace:
     return SimpleNamespace(x1=x1[y1 != N], y1=y1[y1 != N], x2=x2, y2=y2)
 
 
-@pytest.fixture
-def p_embedder(halves: SimpleNamespace) -> ParametricUMAP:
+@pytest.fixture(scope="module")
+def fitted_once(halves: SimpleNamespace) -> ParametricUMAP:
     return ParametricUMAP(preset="fast", random_state=0).fit(halves.x1)
+
+
+@pytest.fixture
+def p_embedder(fitted_once: ParametricUMAP) -> ParametricUMAP:
+    return copy.deepcopy(fitted_once)  # the tests train it further
 
 
 def share_of_own_kind(embedding: np.ndarray, labels: np.ndarray) -> float:
@@ -531,7 +537,8 @@ def test_landmark_loss_fn(halves: SimpleNamespace, p_embedder: ParametricUMAP) -
 
 
 def test_landmarks_with_an_own_network(networks: Networks, mnist: SimpleNamespace) -> None:
-    embedder = ParametricUMAP(encoder=networks.encoder, dims=networks.dims, **SHORT)
+    brief = {**SHORT, "n_epochs": 6}
+    embedder = ParametricUMAP(encoder=networks.encoder, dims=networks.dims, **brief)
     old, new = mnist.train_images[:200], mnist.train_images[200:]
     before = embedder.fit_transform(old)
     embedder.add_landmarks(old, sample_pct=0.5, landmark_loss_weight=1.0)
@@ -567,9 +574,9 @@ def test_history_goes_through_updates(
 
 def test_the_correlation_reached_is_reported() -> None:
     X = np.random.default_rng(0).normal(size=(150, 5)).astype(np.float32)
-    plain = ParametricUMAP(n_epochs=30, preset="fast", random_state=0).fit(X)
+    plain = ParametricUMAP(n_epochs=10, preset="fast", random_state=0).fit(X)
     pulled = ParametricUMAP(
-        n_epochs=30, preset="fast", random_state=0, global_correlation_loss_weight=2.0
+        n_epochs=10, preset="fast", random_state=0, global_correlation_loss_weight=2.0
     ).fit(X)
     assert "distance_correlation" not in plain.report_
     own = np.corrcoef(pdist(X), pdist(pulled.embedding_))[0, 1]

@@ -5,6 +5,7 @@ Trustworthiness is scikit-learn's, of the map against the data, over ten neighbo
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,8 @@ from neumap import UMAP, ParametricUMAP
 
 BOTH = pytest.mark.parametrize("kind", [UMAP, ParametricUMAP])
 K = 10
+# An epoch of the encoder is many steps: its map is ready long before that of free positions.
+ENOUGH = {UMAP: 60, ParametricUMAP: 15}
 
 
 def make(kind: type[UMAP], **parameters: Any) -> Any:
@@ -176,15 +179,20 @@ def test_other_targets(kind: type[UMAP], target_metric: str, iris: Any, species:
 # ------------------------------------------------------------------ density
 
 
+@functools.cache
+def agreement_without_density(kind: type[UMAP]) -> float:
+    plain = make(kind, output_dens=True).fit(load_iris().data.astype(np.float32))
+    return float(np.corrcoef(plain.rad_orig_, plain.rad_emb_)[0, 1])
+
+
 @BOTH
 @pytest.mark.parametrize("labelled", [False, True])
 def test_density(kind: type[UMAP], labelled: bool, iris: Any, species: Any) -> None:
     model = make(kind, densmap=True, output_dens=True)
     placed, original, embedded = model.fit_transform(iris, species if labelled else None)
     assert trust(iris, placed) >= 0.97
-    plain = make(kind, output_dens=True).fit(iris)
     agreement = np.corrcoef(original, embedded)[0, 1]
-    assert agreement > np.corrcoef(plain.rad_orig_, plain.rad_emb_)[0, 1] + 0.05
+    assert agreement > agreement_without_density(kind) + 0.05
     assert agreement > (0.85 if kind is UMAP else 0.75)
 
 
@@ -320,7 +328,7 @@ def test_graph_instead_of_positions(kind: type[UMAP], iris: Any) -> None:
 @BOTH
 @pytest.mark.parametrize("metric", ["cosine", "correlation", "manhattan", "chebyshev", "canberra"])
 def test_metrics_of_rows(kind: type[UMAP], metric: str, iris: Any) -> None:
-    placed = make(kind, metric=metric, n_epochs=60).fit_transform(iris)
+    placed = make(kind, metric=metric, n_epochs=ENOUGH[kind]).fit_transform(iris)
     assert trust(iris, placed, metric=metric) >= 0.90
 
 
@@ -331,7 +339,7 @@ def test_metrics_of_binary_rows(kind: type[UMAP], metric: str) -> None:
     group = np.arange(120) % 3
     chance = np.where(np.arange(30) // 10 == group[:, None], 0.8, 0.1)
     rows = generator.random((120, 30)) < chance
-    placed = make(kind, metric=metric, n_epochs=60).fit_transform(rows)
+    placed = make(kind, metric=metric, n_epochs=ENOUGH[kind]).fit_transform(rows)
     assert KNeighborsClassifier(5).fit(placed, group).score(placed, group) >= 0.93
 
 
@@ -370,8 +378,8 @@ def test_angles_do_not_depend_on_length(iris: Any) -> None:
 
 @BOTH
 def test_models_combine(kind: type[UMAP], iris: Any) -> None:
-    one = make(kind, n_epochs=30).fit(iris)
-    other = make(kind, n_neighbors=30, n_epochs=30).fit(iris)
+    one = make(kind, n_epochs=ENOUGH[kind] // 2).fit(iris)
+    other = make(kind, n_neighbors=30, n_epochs=ENOUGH[kind] // 2).fit(iris)
     for model, least in ((one * other, 0.82), (one + other, 0.80), (one - other, 0.75)):
         assert type(model) is kind
         assert trust(iris, model.embedding_) >= least
