@@ -19,11 +19,11 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
 from neumap.data import (
+    CsrRows,
     DatasetRows,
     DenseRows,
     MemmapRows,
     RowStore,
-    SparseRows,
     as_rows,
     check_input,
 )
@@ -99,13 +99,13 @@ KINDS: dict[str, tuple[Make, type]] = {
     "tensor with gradient": (lambda X, _: torch.from_numpy(X).requires_grad_(), DenseRows),
     "float64 tensor": (lambda X, _: torch.from_numpy(X).double(), DenseRows),
     "bfloat16 tensor": (lambda X, _: torch.from_numpy(X).bfloat16(), DenseRows),
-    "sparse tensor": (lambda X, _: torch.from_numpy(X).to_sparse_coo(), SparseRows),
-    "sparse csr tensor": (lambda X, _: sparse_csr_tensor(X), SparseRows),
-    "csr": (lambda X, _: sparse.csr_matrix(X), SparseRows),
-    "csr array": (lambda X, _: sparse.csr_array(X), SparseRows),
-    "csr of int64": (lambda X, _: sparse.csr_matrix(X.astype(np.int64)), SparseRows),
-    "csc": (lambda X, _: sparse.csc_matrix(X), SparseRows),
-    "coo with duplicates": (lambda X, _: duplicated_coo(X), SparseRows),
+    "sparse tensor": (lambda X, _: torch.from_numpy(X).to_sparse_coo(), CsrRows),
+    "sparse csr tensor": (lambda X, _: sparse_csr_tensor(X), CsrRows),
+    "csr": (lambda X, _: sparse.csr_matrix(X), CsrRows),
+    "csr array": (lambda X, _: sparse.csr_array(X), CsrRows),
+    "csr of int64": (lambda X, _: sparse.csr_matrix(X.astype(np.int64)), CsrRows),
+    "csc": (lambda X, _: sparse.csc_matrix(X), CsrRows),
+    "coo with duplicates": (lambda X, _: duplicated_coo(X), CsrRows),
     "memmap": (in_memmap, MemmapRows),
     "float64 memmap": (lambda X, d: in_memmap(X.astype(np.float64), d), MemmapRows),
     "sliced memmap": (lambda X, d: in_memmap(np.repeat(X, 2, axis=0), d)[::2], MemmapRows),

@@ -108,7 +108,7 @@ def test_knn_recall_of_held_out_rows_equals_brute_force(clusters):
 
 def test_one_pass_equals_the_three_scores(clusters, monkeypatch):
     X, embedding, _ = clusters
-    monkeypatch.setattr(metrics._tiles, "TILE_BYTES", 8 * 300 * 7)  # 7 queries a tile, 100 = 14*7+2
+    monkeypatch.setattr(metrics.tiles, "TILE_BYTES", 8 * 300 * 7)  # 7 queries a tile, 100 = 14*7+2
     options = {"n_neighbors": 9, "n_samples": 100, "random_state": 3}
     together = metrics.neighborhood_scores(X, embedding, **options)
     assert together.trustworthiness == metrics.trustworthiness(X, embedding, **options)
@@ -119,8 +119,8 @@ def test_one_pass_equals_the_three_scores(clusters, monkeypatch):
 def test_tiles_do_not_change_scores(clusters, monkeypatch):
     X, embedding, labels = clusters
     whole = metrics.scores(X, embedding, labels=labels)
-    monkeypatch.setattr(metrics._tiles, "TILE_BYTES", 1)
-    monkeypatch.setattr(metrics._global, "CHUNK_BYTES", 8 * 12 * 1000)
+    monkeypatch.setattr(metrics.tiles, "TILE_BYTES", 1)
+    monkeypatch.setattr(metrics.large_scale, "CHUNK_BYTES", 8 * 12 * 1000)
     assert metrics.scores(X, embedding, labels=labels) == pytest.approx(whole, abs=1e-12)
 
 
@@ -286,7 +286,7 @@ def test_random_triplet_accuracy_approaches_the_one_over_all_triplets(clusters):
 
 def test_sampled_pairs_and_triplets_hold_different_rows_uniformly():
     rng = np.random.default_rng(0)
-    triplets = np.stack(metrics._global._different_rows(rng, 4, 48_000, 3), axis=1)
+    triplets = np.stack(metrics.large_scale._different_rows(rng, 4, 48_000, 3), axis=1)
     assert all(len(set(triplet)) == 3 for triplet in triplets[:1000].tolist())
     _, counts = np.unique(triplets, axis=0, return_counts=True)
     assert len(counts) == 24  # all ordered triplets of four rows

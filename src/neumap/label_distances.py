@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["DISCRETE_METRICS", "UNKNOWN", "Distance"]
+from neumap._labels import UNLABELLED
 
-UNKNOWN = -1
+__all__ = ["DISCRETE_METRICS", "Distance"]
 
 Distance = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -43,7 +43,7 @@ def _hierarchical_distance(
 def _groups(labels: np.ndarray, level: Mapping[Hashable, Any]) -> list[float]:
     """Number the groups of one level, NaN for an unknown label."""
     names = labels.tolist()
-    missing = [name for name in names if name not in level and name != UNKNOWN]
+    missing = [name for name in names if name not in level and name != UNLABELLED]
     if missing:
         raise ValueError(
             "Each level of cat_hierarchy must map every label to its group; one lacks "

@@ -12,11 +12,11 @@ import scipy.sparse
 import scipy.sparse.csgraph
 from numpy.typing import NDArray
 
+from neumap._labels import UNLABELLED
 from neumap.fuzzy import FuzzyGraph
 
 __all__ = ["spread_labels"]
 
-UNLABELLED = -1
 MAX_STEPS = 500
 # Distance of a random walk from its limit, at which the flow has been everywhere.
 MIXED = 1e-3

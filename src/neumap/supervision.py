@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from neumap._labels import UNLABELLED
 from neumap.fuzzy.algebra import intersect_directed, reset_local_connectivity
 from neumap.fuzzy.graph import FuzzyGraph
 from neumap.fuzzy.memberships import directed_memberships, smooth_knn
-from neumap.label_distances import DISCRETE_METRICS, UNKNOWN, Distance
+from neumap.label_distances import DISCRETE_METRICS, Distance
 from neumap.neighbors import find_neighbors
 from neumap.neighbors.metrics import MetricLike
 
@@ -130,7 +131,7 @@ def categorical_intersection(
     ours, theirs = columns[graph.heads], columns[graph.tails]  # (n_edges, n_columns)
     distances = np.where(ours != theirs, _far_distance(target_weight), 0.0)
     if columns.dtype.kind not in "US":  # text has no -1
-        is_unknown = (ours == UNKNOWN) | (theirs == UNKNOWN)
+        is_unknown = (ours == UNLABELLED) | (theirs == UNLABELLED)
         distances = np.where(is_unknown, unknown_distance, distances)
     return _weaken(graph, distances.mean(axis=1))
 

@@ -10,16 +10,16 @@ from neumap.data.dataset import DatasetRows
 from neumap.data.dense import DenseRows
 from neumap.data.disk import MemmapRows
 from neumap.data.rows import RowMoments, RowStore
-from neumap.data.sparse import SparseRows
+from neumap.data.sparse import CsrRows
 from neumap.data.validate import Validated, check_input
 
 __all__ = [
+    "CsrRows",
     "DatasetRows",
     "DenseRows",
     "MemmapRows",
     "RowMoments",
     "RowStore",
-    "SparseRows",
     "Validated",
     "as_rows",
     "check_input",

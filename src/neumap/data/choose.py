@@ -15,7 +15,7 @@ from neumap.data.dense import DenseRows, Storage
 from neumap.data.disk import MemmapRows
 from neumap.data.kinds import is_dataset, is_on_disk
 from neumap.data.rows import RowStore, is_row_store
-from neumap.data.sparse import SparseRows
+from neumap.data.sparse import CsrRows
 from neumap.data.validate import Validated
 
 __all__ = ["as_rows"]
@@ -48,7 +48,7 @@ def as_rows(
     Returns
     -------
     RowStore
-        `DenseRows`, `SparseRows`, `MemmapRows` or `DatasetRows`.
+        `DenseRows`, `CsrRows`, `MemmapRows` or `DatasetRows`.
 
     Raises
     ------
@@ -69,7 +69,7 @@ def as_rows(
     if is_on_disk(values):
         return MemmapRows(values, dims=dims, device=device, scratch_dir=scratch_dir)
     if sparse.issparse(values):
-        return SparseRows(values, dims=dims, device=device)
+        return CsrRows(values, dims=dims, device=device)
     if not isinstance(values, Tensor) and values.ndim < 2:
         raise ValueError(
             f"Rows need at least two axes (rows, features), got shape {values.shape}. "

@@ -14,10 +14,10 @@ from torch import Tensor
 from neumap.data.moments import matrix_moments, sample_rows
 from neumap.data.rows import Matrix, RowMoments, check_out, resolve_row_shape
 
-__all__ = ["SparseRows"]
+__all__ = ["CsrRows"]
 
 
-class SparseRows:
+class CsrRows:
     """Rows of a sparse matrix, made dense one batch at a time.
 
     Parameters
@@ -36,7 +36,7 @@ class SparseRows:
 
     Examples
     --------
-    >>> rows = SparseRows(sparse.eye(3, format="csr"))
+    >>> rows = CsrRows(sparse.eye(3, format="csr"))
     >>> rows.gather(torch.tensor([1]))
     tensor([[0., 1., 0.]])
     """

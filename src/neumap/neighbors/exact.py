@@ -8,7 +8,6 @@ metrics compute their tiles themselves.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,13 +17,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from neumap._views import tensor_view
 from neumap.neighbors.graph import Found, own_row_first
 from neumap.neighbors.metrics import EuclideanMetric, Metric, TiledMetric
 from neumap.neighbors.rows import is_sparse
 
 __all__ = ["ExactBackend", "by_distance", "euclidean_neighbors", "smallest"]
 
-N_SPARE_CANDIDATES = 8  # rounding of the product moves neighbours by a few ranks at most
+N_EXTRA_CANDIDATES = 8  # rounding of the product moves neighbours by a few ranks at most
 GROUP = 32  # columns whose minimum is taken before the selection
 TILE_ROWS = 2048
 TILE_COLUMNS = 16_384
@@ -140,7 +140,7 @@ def euclidean_neighbors(
     centre = all_rows.mean(dim=0)
     chunks = range(0, len(all_rows), TILE_COLUMNS)
     norms = torch.cat([(all_rows[c : c + TILE_COLUMNS] - centre).square().sum(1) for c in chunks])
-    n_kept = min(n_neighbors + N_SPARE_CANDIDATES, len(rows))
+    n_kept = min(n_neighbors + N_EXTRA_CANDIDATES, len(rows))
     indices = np.empty((len(queries), n_neighbors), dtype=np.int64)
     distances = np.empty((len(queries), n_neighbors), dtype=np.float32)
     for start in range(0, len(queries), TILE_ROWS):
@@ -240,10 +240,7 @@ def by_distance(indices: Tensor, distances: Tensor, k: int) -> tuple[Tensor, Ten
 
 
 def _on_device(rows: np.ndarray, device: str) -> Tensor:
-    with warnings.catch_warnings():
-        # Read-only memory maps are welcome: nothing here writes to the rows.
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        return torch.from_numpy(rows).to(device)
+    return tensor_view(rows).to(device)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ unit rows, correlation is cosine of centred rows, Hellinger is the same on squar
 haversine is an arc over a chord of the sphere. An :class:`EuclideanMetric` holds the map of the
 rows and the way back from Euclidean distance, so that one exact and one approximate search serve
 them all. A :class:`TiledMetric` computes a tile of distances outright, which suits exact search
-only. A :class:`ForeignMetric` is one that only pynndescent knows.
+only. A :class:`PynndescentMetric` is one that only pynndescent knows.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from neumap.neighbors import tiles
 __all__ = [
     "METRICS",
     "EuclideanMetric",
-    "ForeignMetric",
     "Metric",
+    "PynndescentMetric",
     "TiledMetric",
     "disconnection_distance_of",
     "resolve_metric",
@@ -60,14 +60,14 @@ class TiledMetric:
 
 
 @dataclass(frozen=True)
-class ForeignMetric:
+class PynndescentMetric:
     """A metric that only pynndescent computes."""
 
     name: str
     kwds: dict[str, Any] = field(default_factory=dict)
 
 
-Metric = EuclideanMetric | TiledMetric | ForeignMetric
+Metric = EuclideanMetric | TiledMetric | PynndescentMetric
 
 
 def _minkowski(name: str, *, p: float = 2.0) -> Metric:
@@ -174,7 +174,7 @@ _OTHER_NAMES = {
     "wminkowski": "weighted_minkowski",
 }
 
-_FOREIGN = (
+_ONLY_IN_PYNNDESCENT = (
     "bit_hamming",
     "bit_jaccard",
     "circular_kantorovich",
@@ -192,7 +192,9 @@ _FOREIGN = (
     "wasserstein_1d",
 )
 
-METRICS: tuple[str, ...] = tuple(sorted({*_MAKERS, *_OTHER_NAMES, *_FOREIGN, "precomputed"}))
+METRICS: tuple[str, ...] = tuple(
+    sorted({*_MAKERS, *_OTHER_NAMES, *_ONLY_IN_PYNNDESCENT, "precomputed"})
+)
 
 _LARGEST_DISTANCES = {
     "cosine": 2.0,
@@ -227,7 +229,7 @@ def resolve_metric(metric: MetricLike, metric_kwds: dict[str, Any] | None = None
 
     Returns
     -------
-    EuclideanMetric, TiledMetric or ForeignMetric
+    EuclideanMetric, TiledMetric or PynndescentMetric
 
     Raises
     ------
@@ -245,8 +247,8 @@ def resolve_metric(metric: MetricLike, metric_kwds: dict[str, Any] | None = None
         name = getattr(metric, "__name__", type(metric).__name__)
         return TiledMetric(name, tile, kwds=kwds, function=metric)
     name = _OTHER_NAMES.get(metric, metric)
-    if name in _FOREIGN:
-        return ForeignMetric(name, kwds)
+    if name in _ONLY_IN_PYNNDESCENT:
+        return PynndescentMetric(name, kwds)
     if name not in _MAKERS:
         raise ValueError(
             f"metric must be a function of two rows or one of {', '.join(METRICS)}; "

@@ -82,14 +82,14 @@ def unit_rows(rows: np.ndarray) -> np.ndarray:
     A zero row has no direction. Given a dimension of its own, it lies at cosine distance 1 from
     every other row and 0 from other zero rows, as umap-learn defines it.
     """
-    unit = _with_spare_column(rows)
+    unit = _with_zero_column(rows)
     unit[:, :-1] = rows
     return _normalise(unit)
 
 
 def centred_unit_rows(rows: np.ndarray) -> np.ndarray:
     """Unit rows after taking each row's mean off it."""
-    unit = _with_spare_column(rows)
+    unit = _with_zero_column(rows)
     values = float_rows(rows)
     means = values.mean(axis=1, keepdims=True)
     np.subtract(values, means, out=unit[:, :-1])
@@ -105,7 +105,7 @@ def root_rows(rows: np.ndarray) -> np.ndarray:
             "metric 'hellinger' compares distributions, so X must not be negative; got a least "
             f"value of {rows.min()}. Shift or clip the data, or choose another metric."
         )
-    unit = _with_spare_column(rows)
+    unit = _with_zero_column(rows)
     np.sqrt(rows, out=unit[:, :-1], casting="same_kind", dtype=np.float32)
     return _normalise(unit)
 
@@ -135,7 +135,7 @@ def sphere_points(rows: np.ndarray) -> np.ndarray:
     return float_rows(np.stack(points, axis=1))
 
 
-def _with_spare_column(rows: np.ndarray) -> np.ndarray:
+def _with_zero_column(rows: np.ndarray) -> np.ndarray:
     return np.zeros((rows.shape[0], rows.shape[1] + 1), dtype=np.float32)
 
 

@@ -19,9 +19,9 @@ from neumap.neighbors.graph import Found, NeighborBackend, NeighborGraph
 from neumap.neighbors.hnsw import HnswBackend, found_share
 from neumap.neighbors.metrics import (
     EuclideanMetric,
-    ForeignMetric,
     Metric,
     MetricLike,
+    PynndescentMetric,
     TiledMetric,
     resolve_metric,
 )
@@ -107,7 +107,7 @@ def find_neighbors(  # noqa: PLR0913 - one argument per choice the user has
     1.0
     """
     started = time.perf_counter()
-    data = _as_rows(X)
+    data = _checked_rows(X)
     k = _fitting_n_neighbors(n_neighbors, data.shape[0])
     if metric == "precomputed":
         return neighbors_from_distances(data, k)
@@ -203,7 +203,7 @@ class NeighborIndex:
         seed: int | None = 0,
         device: str | torch.device = "cpu",
     ) -> None:
-        self.rows = _as_rows(X_train)
+        self.rows = _checked_rows(X_train)
         # Distances are read off the new rows, so there is no metric to resolve.
         self.metric = None if metric == "precomputed" else resolve_metric(metric, metric_kwds)
         self._choose = partial(
@@ -216,7 +216,7 @@ class NeighborIndex:
 
         The argument is named as in pynndescent, whose place the index takes in ``umap.plot``.
         """
-        new = _as_rows(X_new)
+        new = _checked_rows(X_new)
         n_found = _fitting_n_neighbors(k, self.rows.shape[0])
         wanted = self.rows.shape[0 if self.metric is None else 1]
         if new.shape[1] != wanted:
@@ -234,7 +234,7 @@ class NeighborIndex:
         return search.query(built, search.prepare(new, self.metric), n_found, self.metric)
 
 
-def _as_rows(X: Any) -> Any:
+def _checked_rows(X: Any) -> Any:
     rows: Any = scipy.sparse.csr_matrix(X) if is_sparse(X) else np.asarray(X)
     if rows.ndim != 2 or rows.shape[0] == 0:
         raise ValueError(
@@ -288,7 +288,7 @@ def _resolve_backend(  # noqa: PLR0913 - what a choice depends on
 
 
 def _automatic(data: Any, n_queries: int, metric: Metric, device: str) -> BackendName:
-    if isinstance(metric, ForeignMetric):
+    if isinstance(metric, PynndescentMetric):
         return "pynndescent"
     n, n_columns = data.shape
     pairs = float(n) * n_queries
@@ -315,7 +315,7 @@ def _sampled_recall(
     seed: int | None,
 ) -> float | None:
     """Share of the true neighbours found, from an exact search for a sample of the rows."""
-    if isinstance(metric, ForeignMetric) or getattr(metric, "function", None) is not None:
+    if isinstance(metric, PynndescentMetric) or getattr(metric, "function", None) is not None:
         return None  # no exact search to compare with
     n = data.shape[0]
     generator = np.random.default_rng(None if seed is None else seed + 1)

@@ -23,14 +23,14 @@ from neumap.neighbors.exact import by_distance, smallest
 from neumap.neighbors.graph import Found, own_row_first
 from neumap.neighbors.metrics import EuclideanMetric, Metric, TiledMetric
 
-__all__ = ["SparseBackend", "SparseRows", "product_cost", "supports"]
+__all__ = ["OffsetRows", "SparseBackend", "product_cost", "supports"]
 
 TILE_BYTES = 1 << 25  # of one thread's products; it needs four times this with its temporaries
 MAX_THREADS = 16
 
 
 @dataclass(frozen=True)
-class SparseRows:
+class OffsetRows:
     """Rows as ``matrix - offsets``: a sparse part, and a shift that would not be sparse.
 
     Inner products are ``matrix @ matrix.T - offsets offsets'``.
@@ -64,7 +64,7 @@ class SparseBackend:
     name: str = "exact-sparse"
     exact: bool = True
 
-    def prepare(self, data: Any, metric: Metric) -> SparseRows:
+    def prepare(self, data: Any, metric: Metric) -> OffsetRows:
         """Map the stored entries by the metric."""
         maker = _PREPARATIONS.get(metric.name, _binary if _is_binary(metric) else None)
         if maker is None:
@@ -74,16 +74,16 @@ class SparseBackend:
             )
         return maker(scipy.sparse.csr_matrix(data, dtype=np.float64))
 
-    def search(self, rows: SparseRows, n_neighbors: int, metric: Metric) -> Found:
+    def search(self, rows: OffsetRows, n_neighbors: int, metric: Metric) -> Found:
         """Neighbours of each row among all rows, itself first."""
         return own_row_first(*self.query(rows, rows, n_neighbors, metric))
 
-    def build(self, rows: SparseRows, n_neighbors: int, metric: Metric) -> SparseRows:
+    def build(self, rows: OffsetRows, n_neighbors: int, metric: Metric) -> OffsetRows:
         """The rows: all of them are compared."""
         return rows
 
     def query(
-        self, rows: SparseRows, queries: SparseRows, n_neighbors: int, metric: Metric
+        self, rows: OffsetRows, queries: OffsetRows, n_neighbors: int, metric: Metric
     ) -> Found:
         """Neighbours of each query among the rows."""
         n_queries, n_rows = len(queries), len(rows)
@@ -145,22 +145,22 @@ def product_cost(matrix: Any) -> float:
     return float((per_column.astype(np.float64) ** 2).sum())
 
 
-def _as_is(matrix: Any) -> SparseRows:
-    return SparseRows(matrix, np.zeros(matrix.shape[0]))
+def _as_is(matrix: Any) -> OffsetRows:
+    return OffsetRows(matrix, np.zeros(matrix.shape[0]))
 
 
-def _binary(matrix: Any) -> SparseRows:
+def _binary(matrix: Any) -> OffsetRows:
     ones = matrix.copy()
     ones.eliminate_zeros()
     ones.data[:] = 1
     return _as_is(ones)
 
 
-def _unit(matrix: Any) -> SparseRows:
+def _unit(matrix: Any) -> OffsetRows:
     return _scaled(matrix, np.zeros(matrix.shape[0]))
 
 
-def _root(matrix: Any) -> SparseRows:
+def _root(matrix: Any) -> OffsetRows:
     if matrix.nnz and matrix.data.min() < 0:
         raise ValueError(
             "metric 'hellinger' compares distributions, so X must not be negative; got a least "
@@ -169,26 +169,26 @@ def _root(matrix: Any) -> SparseRows:
     return _unit(matrix.sqrt())
 
 
-def _centred(matrix: Any) -> SparseRows:
+def _centred(matrix: Any) -> OffsetRows:
     """Centred rows: the mean goes to the offsets, since taking it off would fill the matrix."""
     n_columns = matrix.shape[1]
     means = np.asarray(matrix.sum(axis=1)).reshape(-1) / n_columns
     return _scaled(matrix, np.sqrt(n_columns) * means)
 
 
-def _scaled(matrix: Any, offsets: np.ndarray) -> SparseRows:
+def _scaled(matrix: Any, offsets: np.ndarray) -> OffsetRows:
     """Rows of length one; those of length zero get a column of their own (see ``unit_rows``)."""
     squares = np.asarray(matrix.multiply(matrix).sum(axis=1)).reshape(-1)
     squared_norms = squares - offsets**2
     is_zero = squared_norms <= 1e-12 * squares
     scale = 1 / np.sqrt(np.where(is_zero, 1, squared_norms))
     scale[is_zero] = 0
-    spare = scipy.sparse.csr_matrix(is_zero.astype(np.float64)[:, None])
-    unit = scipy.sparse.hstack([scipy.sparse.diags(scale) @ matrix, spare], format="csr")
-    return SparseRows(unit, offsets * scale)
+    own_column = scipy.sparse.csr_matrix(is_zero.astype(np.float64)[:, None])
+    unit = scipy.sparse.hstack([scipy.sparse.diags(scale) @ matrix, own_column], format="csr")
+    return OffsetRows(unit, offsets * scale)
 
 
-_PREPARATIONS: dict[str, Callable[[Any], SparseRows]] = {
+_PREPARATIONS: dict[str, Callable[[Any], OffsetRows]] = {
     "euclidean": _as_is,
     "sqeuclidean": _as_is,
     "cosine": _unit,

@@ -18,10 +18,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
-from neumap.metrics._checks import Floats, Ints, as_rows
+from neumap.metrics.checks import Floats, Ints, check_rows
 
 __all__ = ["CrossEntropy", "EdgeGraph", "umap_cross_entropy", "umap_cross_entropy_terms"]
 
@@ -43,7 +43,7 @@ class EdgeGraph(Protocol):
         """Second end of each edge, shape (n_edges,)."""
 
     @property
-    def weights(self) -> npt.NDArray[np.float32]:
+    def weights(self) -> NDArray[np.float32]:
         """Weight of each edge, shape (n_edges,)."""
 
     @property
@@ -60,7 +60,7 @@ class CrossEntropy(NamedTuple):
 
 
 def umap_cross_entropy(
-    embedding: npt.ArrayLike,
+    embedding: ArrayLike,
     graph: EdgeGraph | sparse.sparray | sparse.spmatrix,
     a: float,
     b: float,
@@ -80,9 +80,9 @@ def umap_cross_entropy(
         holds each edge twice scores the same as the list with each edge once.
     a, b : float
         Parameters of the similarity; 1.577 and 0.895 for the default ``min_dist=0.1``.
-    negative_sample_rate : float, default 5
+    negative_sample_rate : float, default=5
         Weight m of the repulsion. Larger values reward maps that keep strangers apart.
-    seed : int, default 0
+    seed : int, default=0
         Seed of the repelled pairs.
 
     Returns
@@ -111,7 +111,7 @@ def umap_cross_entropy(
 
 
 def umap_cross_entropy_terms(
-    embedding: npt.ArrayLike,
+    embedding: ArrayLike,
     graph: EdgeGraph | sparse.sparray | sparse.spmatrix,
     a: float,
     b: float,
@@ -144,7 +144,7 @@ def umap_cross_entropy_terms(
     >>> round(terms.attraction, 4), round(terms.repulsion, 4), round(terms.total, 4)
     (0.6931, 0.6931, 4.1589)
     """
-    rows = as_rows(embedding, "embedding").astype(np.float64)
+    rows = check_rows(embedding, "embedding").astype(np.float64)
     _check_parameters(a, b, negative_sample_rate)
     heads, tails, weights = _edges(graph, len(rows))
 

@@ -9,15 +9,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Floats", "Ints", "as_labels", "as_rows", "check_between", "check_same_length"]
+__all__ = ["Floats", "Ints", "check_between", "check_labels", "check_rows", "check_same_length"]
 
-Floats = npt.NDArray[np.floating[Any]]
-Ints = npt.NDArray[np.int64]
+Floats = NDArray[np.floating[Any]]
+Ints = NDArray[np.int64]
 
 
-def as_rows(values: npt.ArrayLike, name: str) -> npt.NDArray[Any]:
+def check_rows(values: ArrayLike, name: str) -> NDArray[Any]:
     """Return `values` as finite numeric rows; images and sequences are flattened per row."""
     array = np.asarray(values)
     if array.dtype.kind not in "fiub":
@@ -41,7 +41,7 @@ def as_rows(values: npt.ArrayLike, name: str) -> npt.NDArray[Any]:
     return rows
 
 
-def as_labels(labels: npt.ArrayLike, rows: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
+def check_labels(labels: ArrayLike, rows: NDArray[Any], name: str) -> NDArray[Any]:
     """Return `labels` as one label per row."""
     array = np.asarray(labels)
     if array.shape != (len(rows),):
@@ -53,7 +53,7 @@ def as_labels(labels: npt.ArrayLike, rows: npt.NDArray[Any], name: str) -> npt.N
 
 
 def check_same_length(
-    first: npt.NDArray[Any], second: npt.NDArray[Any], first_name: str, second_name: str
+    first: NDArray[Any], second: NDArray[Any], first_name: str, second_name: str
 ) -> None:
     """Raise unless both arrays have as many rows."""
     if len(first) != len(second):

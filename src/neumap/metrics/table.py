@@ -8,23 +8,23 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import ArrayLike
 
-from neumap.metrics._classes import knn_accuracy, silhouette
-from neumap.metrics._global import distance_correlation
-from neumap.metrics._neighborhood import neighborhood_scores
+from neumap.metrics.classes import knn_accuracy, silhouette
+from neumap.metrics.large_scale import distance_correlation
+from neumap.metrics.neighborhood import neighborhood_scores
 
 __all__ = ["scores"]
 
 
 def scores(  # noqa: PLR0913 (one argument per array and per knob, all by keyword)
-    X: npt.ArrayLike,
-    embedding: npt.ArrayLike,
+    X: ArrayLike,
+    embedding: ArrayLike,
     *,
-    labels: npt.ArrayLike | None = None,
-    X_test: npt.ArrayLike | None = None,
-    embedding_test: npt.ArrayLike | None = None,
-    labels_test: npt.ArrayLike | None = None,
+    labels: ArrayLike | None = None,
+    X_test: ArrayLike | None = None,
+    embedding_test: ArrayLike | None = None,
+    labels_test: ArrayLike | None = None,
     n_neighbors: int = 15,
     n_samples: int | None = 2000,
     random_state: int = 0,
@@ -44,12 +44,12 @@ def scores(  # noqa: PLR0913 (one argument per array and per knob, all by keywor
         their names, in which the neighbours of test rows are sought among the training rows.
     labels_test : array, optional
         Classes of the test rows.
-    n_neighbors : int, default 15
+    n_neighbors : int, default=15
         Size of the neighbourhoods; the accuracies always use 5 voters. Lowered to what a small
         set allows, which the name of the recall then shows.
-    n_samples : int or None, default 2000
+    n_samples : int or None, default=2000
         Rows scored in each part; None for all.
-    random_state : int, default 0
+    random_state : int, default=0
         Seed of the samples.
 
     Returns
@@ -103,7 +103,7 @@ def scores(  # noqa: PLR0913 (one argument per array and per knob, all by keywor
 
 
 def _geometry(
-    X: npt.ArrayLike, embedding: npt.ArrayLike, n_neighbors: int, options: dict[str, Any]
+    X: ArrayLike, embedding: ArrayLike, n_neighbors: int, options: dict[str, Any]
 ) -> dict[str, float]:
     """Scores that need no labels; `options` go to the neighbourhood scores."""
     kept = neighborhood_scores(X, embedding, n_neighbors=n_neighbors, **options)
@@ -122,10 +122,10 @@ def _geometry(
 
 
 def _check_test_rows(
-    labels: npt.ArrayLike | None,
-    X_test: npt.ArrayLike | None,
-    embedding_test: npt.ArrayLike | None,
-    labels_test: npt.ArrayLike | None,
+    labels: ArrayLike | None,
+    X_test: ArrayLike | None,
+    embedding_test: ArrayLike | None,
+    labels_test: ArrayLike | None,
 ) -> None:
     if (X_test is None) != (embedding_test is None):
         raise ValueError(
