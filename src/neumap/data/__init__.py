@@ -1,11 +1,13 @@
 """Data: what may come in, and how training gets its rows.
 
 `check_input` takes what the user passed and says whether it can be embedded; `as_rows` wraps it in
-a `RowStore`, which hands out rows by number and never copies the whole data set.
+a `RowStore`, which hands out rows by number and never copies the whole data set. `take`, `stack`,
+`same`, `distinct` and `row_count` work on all rows of what `check_input` returned.
 """
 
 from neumap.data.anndata import embed_anndata
 from neumap.data.choose import as_rows
+from neumap.data.combine import DistinctRows, distinct, row_count, same, stack, take
 from neumap.data.dataset import DatasetRows
 from neumap.data.dense import DenseRows
 from neumap.data.disk import MemmapRows
@@ -17,11 +19,17 @@ __all__ = [
     "CsrRows",
     "DatasetRows",
     "DenseRows",
+    "DistinctRows",
     "MemmapRows",
     "RowMoments",
     "RowStore",
     "Validated",
     "as_rows",
     "check_input",
+    "distinct",
     "embed_anndata",
+    "row_count",
+    "same",
+    "stack",
+    "take",
 ]

@@ -38,13 +38,10 @@ class Contents:
         The data themselves, not yet checked.
     named : object
         What carries the column names, in a form scikit-learn reads them from.
-    index : pandas.Index or None
-        Labels of the rows.
     """
 
     values: Any
     named: Any
-    index: Any | None = None
 
 
 def open_container(X: Any, use_rep: str | None = None) -> Contents:
@@ -55,35 +52,29 @@ def open_container(X: Any, use_rep: str | None = None) -> Contents:
     X : object
         What the user passed.
     use_rep : str, optional
-        For an AnnData: a key of ``obsm``, or ``"X"``. By default ``X``.
+        For an AnnData: a key of ``obsm``, or ``"X"``, the default. Other containers ignore it.
 
     Raises
     ------
     TypeError
-        If `use_rep` is given and `X` is not an AnnData, or a lazy table came in.
+        If `X` is the name of a file or a lazy table.
     KeyError
         If the AnnData has no such representation.
     """
     if is_a(X, "anndata", "AnnData"):
         return _open_anndata(X, use_rep)
-    if use_rep is not None:
-        raise TypeError(
-            f"use_rep={use_rep!r} names a representation inside an AnnData, but X is a "
-            f"{type(X).__name__}. Pass the AnnData, or leave use_rep out."
-        )
     if isinstance(X, str | Path):
         raise TypeError(
-            f"X must hold data, but the name {str(X)!r} came. Read the file first, for example "
-            "with numpy.load or pandas.read_csv."
+            f"X must hold data, got the name {str(X)!r}. Read the file first, for example with "
+            "numpy.load or pandas.read_csv."
         )
     if is_a(X, "polars", "LazyFrame"):
-        raise TypeError("X must hold data, but a polars LazyFrame came. Call X.collect() first.")
+        raise TypeError("X must hold data, got a polars LazyFrame. Call X.collect() first.")
     if isinstance(X, TensorDataset):
         return Contents(values=_plain_tensor(X.tensors[0]), named=None)
     if isinstance(X, Tensor):
         return Contents(values=_plain_tensor(X), named=None)
-    index = X.index if is_a(X, "pandas", "DataFrame") else None
-    return Contents(values=X, named=X if is_table(X) else None, index=index)
+    return Contents(values=X, named=X if is_table(X) else None)
 
 
 def numeric(contents: Contents, estimator_name: str) -> Any:
@@ -131,7 +122,7 @@ def _open_anndata(adata: Any, use_rep: str | None) -> Contents:
         # An AnnData opened in backed mode holds its sparse matrix in the file.
         values = adata.X.to_memory() if hasattr(adata.X, "to_memory") else adata.X
         columns = require("pandas", extra="tables").DataFrame(columns=adata.var_names)
-        return Contents(values=values, named=columns, index=adata.obs_names)
+        return Contents(values=values, named=columns)
     if use_rep not in adata.obsm:
         raise KeyError(
             f"use_rep={use_rep!r} is not a representation of this AnnData, whose obsm has "
@@ -139,7 +130,7 @@ def _open_anndata(adata: Any, use_rep: str | None) -> Contents:
             "of these or 'X'."
         )
     values = adata.obsm[use_rep]
-    return Contents(values, named=values if is_table(values) else None, index=adata.obs_names)
+    return Contents(values, named=values if is_table(values) else None)
 
 
 def _plain_tensor(X: Tensor) -> Any:
@@ -168,8 +159,8 @@ def _as_array(values: Any) -> NDArray[Any]:
         return np.asarray(values)
     except ValueError as error:
         raise ValueError(
-            "X must be a rectangular array, with all rows of one length; a "
-            f"{type(values).__name__} of unequal rows came ({error}). Pad or cut the rows."
+            "X must be a rectangular array with rows of one length, got a "
+            f"{type(values).__name__} with rows of unequal length ({error}). Pad or cut the rows."
         ) from error
 
 

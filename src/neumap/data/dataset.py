@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
 from neumap.data.moments import dense_row_moments
-from neumap.data.rows import Matrix, RowMoments, check_out, resolve_row_shape
+from neumap.data.rows import Matrix, RowMoments, resolve_row_shape
 
 __all__ = ["DatasetRows"]
 
@@ -36,7 +35,7 @@ class DatasetRows:
 
     Attributes
     ----------
-    n_rows, row_shape, n_features, device, nbytes
+    n_rows, row_shape, n_features, device
         As in `RowStore`.
 
     Raises
@@ -50,8 +49,6 @@ class DatasetRows:
     >>> rows = DatasetRows(pairs)
     >>> rows.gather(torch.tensor([1]))
     tensor([[0., 1., 0.]])
-    >>> rows.labels()
-    array([5, 6, 7])
     """
 
     def __init__(
@@ -67,20 +64,16 @@ class DatasetRows:
         self.row_shape = resolve_row_shape(self._item_shape, dims)
         self.n_features = math.prod(self.row_shape)
         self.device = torch.device(device)
-        self.nbytes = 0
 
-    def gather(self, indices: Tensor, out: Tensor | None = None) -> Tensor:
+    def gather(self, indices: Tensor) -> Tensor:
         """Return the rows with these numbers, float32 (batch, *row_shape)."""
         shape = (len(indices), *self.row_shape)
-        if out is not None:
-            check_out(out, len(indices), self.row_shape)
         numbers = indices.tolist()
         rows = [_row(item) for item in self._items(numbers)]
         if not rows:
             return torch.empty(shape, device=self.device)
         self._check_shapes(rows, numbers)
-        batch = torch.stack(rows).to(self.device).view(shape)
-        return batch if out is None else out.copy_(batch)
+        return torch.stack(rows).to(self.device).view(shape)
 
     def slices(self, batch_rows: int) -> Iterator[Tensor]:
         """Yield all rows in order, each slice in new memory."""
@@ -98,17 +91,8 @@ class DatasetRows:
     def mean_and_scale(
         self, *, max_rows: int = 10_000, seed: int | np.random.Generator = 0
     ) -> RowMoments:
-        """Estimate mean, scale and standard deviations from a random sample of rows."""
+        """Estimate the mean and the scale from a random sample of rows."""
         return dense_row_moments(self, max_rows, seed)
-
-    def labels(self) -> NDArray[Any] | None:
-        """Return the second entries of the items, or None if the items are not tuples.
-
-        Reads every item, as the labels of a general Dataset are stored nowhere else.
-        """
-        if not self.n_rows or not _is_pair(self._dataset[0]):
-            return None
-        return np.asarray([np.asarray(self._dataset[i][1]) for i in range(self.n_rows)])
 
     def _items(self, numbers: list[int]) -> Sequence[Any]:
         if hasattr(self._dataset, "__getitems__"):

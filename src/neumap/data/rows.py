@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
-__all__ = ["Matrix", "RowMoments", "RowStore", "check_out", "is_row_store", "resolve_row_shape"]
+__all__ = ["Matrix", "RowMoments", "RowStore", "is_row_store", "resolve_row_shape"]
 
 Matrix = NDArray[Any] | sparse.csr_matrix[Any]
 
@@ -32,13 +32,10 @@ class RowMoments(NamedTuple):
     scale : float
         Standard deviation along the first principal component: the one number that brings the
         cloud as a whole to unit size without changing its shape. 1.0 if all rows are equal.
-    std : Tensor of shape (n_features,), float32
-        Standard deviation of each feature, 0 where the feature is constant.
     """
 
     mean: Tensor
     scale: float
-    std: Tensor
 
 
 class RowStore(Protocol):
@@ -64,25 +61,18 @@ class RowStore(Protocol):
         """Device on which rows are handed out."""
         ...
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of memory (not of disk) the store holds or views."""
-        ...
-
-    def gather(self, indices: Tensor, out: Tensor | None = None) -> Tensor:
+    def gather(self, indices: Tensor) -> Tensor:
         """Return the rows with these numbers.
 
         Parameters
         ----------
         indices : Tensor of shape (batch,), int64
             Row numbers in any order, repeats allowed, on any device.
-        out : Tensor of shape (batch, *row_shape), float32, optional
-            Contiguous memory on the store's device to write into.
 
         Returns
         -------
         Tensor of shape (batch, *row_shape), float32
-            `out` if given, else new memory; never a view of the data.
+            In new memory, never a view of the data.
         """
         ...
 
@@ -103,7 +93,7 @@ class RowStore(Protocol):
     def mean_and_scale(
         self, *, max_rows: int = 10_000, seed: int | np.random.Generator = 0
     ) -> RowMoments:
-        """Estimate mean, scale and standard deviations from a random sample of rows.
+        """Estimate the mean and the scale from a random sample of rows.
 
         Parameters
         ----------
@@ -119,8 +109,7 @@ class RowStore(Protocol):
 def is_row_store(X: Any) -> TypeGuard[RowStore]:
     """Whether `X` has the methods of a `RowStore`.
 
-    Looks at the class alone: reading attributes of arbitrary data may raise (a sparse tensor has
-    no ``nbytes``) or cost time.
+    Looks at the class alone: reading attributes of arbitrary data may raise or cost time.
     """
     methods = ("gather", "slices", "to_matrix", "mean_and_scale")
     return all(callable(getattr(type(X), name, None)) for name in methods)
@@ -160,17 +149,6 @@ def resolve_row_shape(
         f"{stored_shape} ({n_elements} numbers). Pass dims whose product is "
         f"{n_elements} for flat rows, or transpose X so that its rows have the shape of dims."
     )
-
-
-def check_out(out: Tensor, batch: int, row_shape: tuple[int, ...]) -> None:
-    """Refuse a buffer of the wrong shape, dtype or layout."""
-    expected = (batch, *row_shape)
-    if tuple(out.shape) != expected or out.dtype != torch.float32 or not out.is_contiguous():
-        raise ValueError(
-            f"gather expected a contiguous float32 buffer of shape {expected}, got "
-            f"{'contiguous' if out.is_contiguous() else 'non-contiguous'} {out.dtype} of shape "
-            f"{tuple(out.shape)}. Allocate it with torch.empty{expected}."
-        )
 
 
 def _without_unit_axes(shape: tuple[int, ...]) -> tuple[int, ...]:

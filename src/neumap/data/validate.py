@@ -43,18 +43,15 @@ class Validated:
         Numbers per row.
     row_shape : tuple of int
         Shape of one row; ``(n_features,)`` for flat data.
-    index : pandas.Index or None
-        Labels of the rows of a pandas DataFrame or an AnnData.
     """
 
     X: Any
     feature_names: NDArray[Any] | None
     n_features: int
     row_shape: tuple[int, ...]
-    index: Any | None
 
 
-def check_input(  # noqa: PLR0913 - one argument per rule, all but X by name
+def check_input(
     X: Any,
     *,
     ensure_all_finite: bool | Literal["allow-nan"] = True,
@@ -62,7 +59,6 @@ def check_input(  # noqa: PLR0913 - one argument per rule, all but X by name
     feature_names: NDArray[Any] | None = None,
     min_rows: int = 1,
     estimator_name: str = "ParametricUMAP",
-    use_rep: str | None = None,
 ) -> Validated:
     """Check input data and bring them to a form that a row store wraps.
 
@@ -81,8 +77,6 @@ def check_input(  # noqa: PLR0913 - one argument per rule, all but X by name
         Smallest number of rows that is of use.
     estimator_name : str
         Name that messages use.
-    use_rep : str, optional
-        For an AnnData: the key of ``obsm`` to read, ``"X"`` or None for ``X``.
 
     Returns
     -------
@@ -108,7 +102,7 @@ def check_input(  # noqa: PLR0913 - one argument per rule, all but X by name
             "ensure_all_finite should be a bool or 'allow-nan'. Got "
             f"{ensure_all_finite!r} instead. Leave it at True if unsure."
         )
-    contents = open_container(X, use_rep)
+    contents = open_container(X)
     names = _checked_names(contents, n_features, feature_names, estimator_name)
     values = numeric(contents, estimator_name)
     readable = DatasetRows(values) if is_dataset(values) else values
@@ -125,7 +119,6 @@ def check_input(  # noqa: PLR0913 - one argument per rule, all but X by name
         feature_names=names,
         n_features=width,
         row_shape=tuple(shape[1:]),
-        index=contents.index,
     )
 
 

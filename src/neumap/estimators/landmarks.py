@@ -6,13 +6,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-import scipy.sparse
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
 from neumap._random import numpy_generator
-from neumap.data import Validated
+from neumap.data import Validated, stack
 
 __all__ = [
     "Landmarks",
@@ -21,7 +19,6 @@ __all__ = [
     "choose_landmarks",
     "drift",
     "remember",
-    "stack_rows",
 ]
 
 SampleMode = Literal["uniform", "predetermined", "predefined"]
@@ -50,7 +47,7 @@ class Landmarks:
         """Return the data with the landmarks after them, and positions with NaN for the data."""
         n_new = data.X.shape[0]
         free = np.full((n_new, self.positions.shape[1]), np.nan, dtype=np.float32)
-        joined = stack_rows(data.X, self.rows)
+        joined = stack(data.X, self.rows)
         return replace(data, X=joined), np.concatenate([free, self.positions])
 
     def extend_targets(self, y: Any, n_new: int) -> NDArray[Any]:
@@ -62,27 +59,6 @@ class Landmarks:
             )
         unknown = np.full((len(self.positions), *values.shape[1:]), UNLABELLED, values.dtype)
         return np.concatenate([values, unknown])
-
-
-def stack_rows(above: Any, below: Any) -> Any:
-    """Return the rows of one data set with those of another after them.
-
-    Raises
-    ------
-    ValueError
-        For data that are not in memory.
-    """
-    if scipy.sparse.issparse(above):
-        blocks: Any = [above, below]
-        return scipy.sparse.vstack(blocks, format="csr")
-    if isinstance(above, torch.Tensor):
-        return torch.cat([above, torch.as_tensor(below, dtype=above.dtype, device=above.device)])
-    if isinstance(above, np.ndarray):
-        return np.concatenate([above, np.asarray(below, dtype=above.dtype)])
-    raise ValueError(
-        f"Landmarks can be joined with arrays, tensors and sparse matrices, got "
-        f"{type(above).__name__}. Load the data into memory first."
-    )
 
 
 @dataclass(frozen=True)

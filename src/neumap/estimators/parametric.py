@@ -18,7 +18,7 @@ from torch import nn
 
 from neumap._random import RandomState, numpy_generator, resolve_seed, torch_seeded
 from neumap.callbacks import Callback
-from neumap.data import RowStore, Validated, as_rows
+from neumap.data import RowStore, Validated, as_rows, row_count, take
 from neumap.estimators.checks import check_batch_size, check_switches
 from neumap.estimators.confidence import Confidence, Signs, compare, measure_signs, steepness
 from neumap.estimators.encoders import (
@@ -33,7 +33,6 @@ from neumap.estimators.fitting import (
     device_of,
     encode_classes,
     reached_correlation,
-    row_count,
 )
 from neumap.estimators.landmarks import (
     Landmarks,
@@ -894,7 +893,7 @@ class ParametricUMAP(UMAP):
         data = self._check_X(X, True, fitted=True)
         seed = resolve_seed(self.random_state)
         rows = choose_landmarks(row_count(data.X), sample_pct, sample_mode, idx, seed)
-        chosen = replace(data, X=data.X[rows])
+        chosen = replace(data, X=take(data.X, rows))
         positions = encode_rows(self.encoder_, self._as_network_rows(chosen))
         self._landmarks = Landmarks(chosen.X, positions, landmark_loss_weight)
         return self

@@ -13,8 +13,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from neumap._device import resolve_device
-from neumap.data import as_rows
-from neumap.estimators.fitting import row_count
+from neumap.data import as_rows, row_count
 from neumap.estimators.graphs import GraphSettings, training_neighbors
 from neumap.neighbors import NeighborGraph, NeighborIndex
 

@@ -25,22 +25,28 @@ from sklearn.utils.validation import check_is_fitted
 from neumap._device import resolve_device
 from neumap._random import RandomState, resolve_seed
 from neumap.callbacks import Callback, ProgressBar
-from neumap.data import Validated, as_rows, check_input
+from neumap.data import (
+    DistinctRows,
+    Validated,
+    as_rows,
+    check_input,
+    distinct,
+    row_count,
+    same,
+    stack,
+    take,
+)
 from neumap.estimators import reference_names
 from neumap.estimators.checks import check_parameters
 from neumap.estimators.copies import cloned, deeply_copied
 from neumap.estimators.fitting import (
-    DistinctRows,
     Fit,
     StepCounter,
     check_positions,
     check_targets,
-    distinct_rows,
     embedded_radii,
     joined_histories,
     resolve_optimizer,
-    row_count,
-    same_rows,
 )
 from neumap.estimators.graphs import (
     Graph,
@@ -48,7 +54,7 @@ from neumap.estimators.graphs import (
     Targets,
     build_graph,
 )
-from neumap.estimators.landmarks import Memory, drift, remember, stack_rows
+from neumap.estimators.landmarks import Memory, drift, remember
 from neumap.estimators.persistence import save_estimator
 from neumap.estimators.placement import average_neighbors, place_rows
 from neumap.estimators.presets import Budget, table_plan
@@ -480,7 +486,7 @@ class UMAP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
                 "not have at hand. Use add_landmarks(old rows) and fit(new rows)."
             )
         memory = remember(self.embedding_, self._place(added))
-        return replace(added, X=stack_rows(self._raw_data, added.X)), memory
+        return replace(added, X=stack(self._raw_data, added.X)), memory
 
     def _fit_joined(self, data: Validated, memory: Memory) -> None:
         self._fit(data, None, memory=memory)
@@ -588,10 +594,10 @@ class UMAP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         check_parameters(self.get_params(deep=False))
         began = time.perf_counter()
         device, seed = resolve_device(self.device), resolve_seed(self.random_state)
-        distinct = distinct_rows(data.X) if self.unique else None
-        X = data.X if distinct is None else data.X[distinct.first]
+        unique = distinct(data.X) if self.unique else None
+        X = data.X if unique is None else take(data.X, unique.first)
         rows = as_rows(X, dims=self._dims(), device=device)
-        targets = None if y is None else self._targets(y, data, distinct)
+        targets = None if y is None else self._targets(y, data, unique)
         matrix = rows.to_matrix() if distances is None else distances
         # Without a seed the approximate search may build its index with all threads.
         settings = self._graph_settings(None if self.random_state is None else seed)
@@ -601,7 +607,7 @@ class UMAP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             graph = Graph(None, fuzzy, 0.0, 0.0)
         self.input_shape_ = data.row_shape
         values = None if targets is None else targets.values
-        self._learn(Fit(rows, graph, seed, device, distinct, values, memory), X, began)
+        self._learn(Fit(rows, graph, seed, device, unique, values, memory), X, began)
 
     def _learn(self, fit: Fit, X: Any, began: float) -> None:
         """Train on a graph and keep what was learned."""
@@ -817,7 +823,7 @@ class UMAP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     def _place(self, new: Validated) -> Any:
         """Place checked rows among the training rows."""
         self._need_training_rows("Placing rows without an encoder")
-        if self.transform_mode == "embedding" and same_rows(new.X, self._raw_data):
+        if self.transform_mode == "embedding" and same(new.X, self._raw_data):
             return self._placed.copy()  # equal training rows may have positions of their own
         indices, distances = self._neighbors_of(new)
         if self.transform_mode == "graph":

@@ -22,7 +22,7 @@ __all__ = [
     "union",
 ]
 
-METRIC_ROW_SUM = np.log2(15)  # of a row after reset_local_metric, whatever n_neighbors was
+METRIC_ROW_SUM = np.log2(15)  # of a row where reset_local_metric is on, whatever n_neighbors was
 N_BISECTIONS = 32
 TOLERANCE = 1e-5
 SMALLEST_STRENGTH = 1e-8
@@ -157,14 +157,12 @@ def intersect_directed(
     return _rejoin(heads, tails, met(forward), met(backward), n, reset_local_metric=False)
 
 
-def reset_local_connectivity(graph: FuzzyGraph, *, reset_local_metric: bool = False) -> FuzzyGraph:
+def reset_local_connectivity(graph: FuzzyGraph) -> FuzzyGraph:
     """Give every vertex an edge of full strength again, then join both directions.
 
     Parameters
     ----------
     graph : FuzzyGraph
-    reset_local_metric : bool, default=False
-        Also raise each row to the power at which it sums to ``log2(15)``.
 
     Returns
     -------
@@ -182,7 +180,7 @@ def reset_local_connectivity(graph: FuzzyGraph, *, reset_local_metric: bool = Fa
         graph.weights,
         graph.weights,
         graph.n_vertices,
-        reset_local_metric=reset_local_metric,
+        reset_local_metric=False,
     )
 
 

@@ -30,13 +30,12 @@ def smooth_knn(
     distances: np.ndarray,
     n_neighbors: float,
     local_connectivity: float = 1.0,
-    bandwidth: float = 1.0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Find the scale sigma and the offset rho of each row.
 
     ``rho`` is the distance to the ``local_connectivity``-th neighbour at a distance above zero
     (interpolated where it is not whole). ``sigma`` solves
-    ``sum_j exp(-max(0, d_j - rho) / sigma) = bandwidth * log2(n_neighbors)``.
+    ``sum_j exp(-max(0, d_j - rho) / sigma) = log2(n_neighbors)``.
 
     Parameters
     ----------
@@ -46,8 +45,6 @@ def smooth_knn(
         Larger values widen the scale. Usually ``k``.
     local_connectivity : float, default=1.0
         Neighbours that count as fully connected.
-    bandwidth : float, default=1.0
-        Factor of the target.
 
     Returns
     -------
@@ -65,7 +62,7 @@ def smooth_knn(
     rhos = _offsets(distances, local_connectivity)
     # In float64, so that the bisection stops at the same step as umap-learn's, whose sum is too.
     excess = _excess(distances[:, 1:], rhos).T.astype(np.float64, order="C")  # (k - 1, n)
-    sigmas = _bisect_scales(excess, np.log2(n_neighbors) * bandwidth)
+    sigmas = _bisect_scales(excess, np.log2(n_neighbors))
     # Distances of duplicates say nothing about the scale here, so those rows take the floor
     # from all rows.
     floor = np.where(rhos > 0, distances.mean(axis=1), distances.mean(dtype=np.float64))
