@@ -241,7 +241,7 @@ class TestRowShape:
     @pytest.mark.parametrize("shape", [(2, 783), (2, 3, 28, 28), (2, 28, 28)])
     def test_a_shape_that_does_not_fit_is_refused(self, shape: tuple[int, ...]) -> None:
         with pytest.raises(
-            ValueError, match=r"dims=\(28, 28, 3\) asks for .* but the rows .* Pass"
+            ValueError, match=r"dims must fit the rows .* got \(28, 28, 3\) \(2352 values\)\. Pass"
         ):
             as_rows(np.zeros(shape), dims=(28, 28, 3))
 
@@ -459,7 +459,7 @@ class TestDataset:
             def __getitem__(self, index: int) -> Any:
                 return torch.zeros(12 if index != 4 else 11)
 
-        with pytest.raises(ValueError, match=r"first, \(12,\); item 4 has shape \(11,\)\. Crop"):
+        with pytest.raises(ValueError, match=r"first, \(12,\), got item 4 of shape \(11,\)\. Crop"):
             check_input(Ragged(dense_answer()))
 
     def test_items_that_are_not_numbers(self) -> None:

@@ -1,7 +1,7 @@
 """Distances between discrete labels: classes of a hierarchy, ranks, counts and strings.
 
-Each function looks at all labels once and returns a distance between two arrays of them, scaled
-so that 1 is about the distance of labels without anything in common. The rules are umap-learn's.
+Each function reads all labels once and returns a distance between two arrays of labels, scaled so
+that labels without anything in common have a distance of about 1. The rules are umap-learn's.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Distance = Callable[[np.ndarray, np.ndarray], np.ndarray]
 def _hierarchical_distance(
     values: np.ndarray, cat_hierarchy: Sequence[Mapping[Hashable, Any]]
 ) -> Distance:
-    """Share of the levels, from the finest one up, on which two labels part.
+    """Share of the levels, from the finest one up, on which two labels differ.
 
     Each level of `cat_hierarchy` maps every label to its group. Labels in one group on the first
     level are at distance 0, those in one group on the second of three levels at 1/3, those that
@@ -46,7 +46,7 @@ def _groups(labels: np.ndarray, level: Mapping[Hashable, Any]) -> list[float]:
     missing = [name for name in names if name not in level and name != UNLABELLED]
     if missing:
         raise ValueError(
-            "Each level of cat_hierarchy must map every label to its group; one lacks "
+            "Each level of cat_hierarchy must map every label to its group, got one without "
             f"{missing[0]!r}. Add it, or mark rows without a label with -1."
         )
     numbers = {group: i for i, group in enumerate(dict.fromkeys(level.values()))}
@@ -66,14 +66,15 @@ def _count_distance(values: np.ndarray) -> Distance:
     """
     if values.min() < 0:
         raise ValueError(
-            f"Counts must not be negative; got {values.min()}. Use target_metric='ordinal'."
+            f"y must not be negative where target_metric='count', got {values.min()}. Use "
+            "target_metric='ordinal'."
         )
     lowest, highest = int(values.min()), int(values.max())
     counts = np.arange(lowest, highest)
     log_rate = np.log(values.mean())
 
     def span(low: np.ndarray, high: np.ndarray) -> np.ndarray:
-        # The factorial starts at the smaller count's, so each start has a table of its own.
+        # The factorial starts at that of the smaller count, so each start has its own table.
         result = np.zeros(len(low))
         for start in np.unique(low):
             first = max(int(start), 0)

@@ -1,8 +1,8 @@
 """Data: what may come in, and how training gets its rows.
 
-`check_input` takes what the user passed and says whether it can be embedded; `as_rows` wraps it in
-a `RowStore`, which hands out rows by number and never copies the whole data set. `take`, `stack`,
-`same`, `distinct` and `row_count` work on all rows of what `check_input` returned.
+`check_input` checks what the user passed, and `as_rows` wraps it in a `RowStore`, which returns
+rows by number and never copies the whole data set. `take`, `stack`, `same`, `distinct` and
+`row_count` work on all rows of what `check_input` returned.
 """
 
 from neumap.data.anndata import embed_anndata

@@ -31,12 +31,12 @@ def as_rows(
     Parameters
     ----------
     X : Validated, RowStore, or data of shape (n_rows, *shape)
-        The result of `check_input`, or anything `check_input` accepts (unchecked then). A store
-        comes back as it is.
+        The result of `check_input`, or anything `check_input` accepts, which is not checked then.
+        A store is returned as it is.
     dims : tuple of int, optional
         Shape of one row for the network, such as ``(28, 28, 1)`` for flat rows of 784.
     device : torch.device or str, default="cpu"
-        Where rows are handed out.
+        Where rows are returned.
 
     Returns
     -------

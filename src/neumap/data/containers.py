@@ -1,8 +1,8 @@
-"""Take the numbers, the column names and the row labels out of whatever container came in.
+"""Read the numbers and the column names from whatever container the user passed.
 
-Tables and annotated matrices are opened here, text and dates are refused with the name of their
-column, and the rest of the package sees one of five kinds of data only: an array, a CSR matrix, a
-torch tensor, an array on disk or a torch Dataset.
+Tables and annotated matrices are opened here, and text and dates are refused with the name of their
+column. The rest of the package sees only five kinds of data: an array, a CSR matrix, a torch
+tensor, an array on disk or a torch Dataset.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Contents:
     values : object
         The data themselves, not yet checked.
     named : object
-        What carries the column names, in a form scikit-learn reads them from.
+        The object from which scikit-learn reads the column names, or None.
     """
 
     values: Any
@@ -80,8 +80,8 @@ def open_container(X: Any, use_rep: str | None = None) -> Contents:
 def numeric(contents: Contents, estimator_name: str) -> Any:
     """Turn the values of a container into one of the five kinds of data.
 
-    Arrays become float32, or stay uint8 or bool, without a copy where they are that already;
-    sparse matrices become CSR. Missing and infinite values pass.
+    Arrays become float32, or stay uint8 or bool; those of such a dtype are not copied. Sparse
+    matrices become CSR. Missing and infinite values are let through.
 
     Raises
     ------
@@ -116,8 +116,8 @@ def _open_anndata(adata: Any, use_rep: str | None) -> Contents:
     if use_rep is None or use_rep == "X":
         if adata.X is None:
             raise KeyError(
-                "This AnnData has no X. Pass use_rep with one of its representations: "
-                f"{sorted(adata.obsm)}."
+                "adata.X must hold the data where use_rep names no other representation, got None. "
+                f"Pass use_rep, one of {sorted(adata.obsm)}."
             )
         # An AnnData opened in backed mode holds its sparse matrix in the file.
         values = adata.X.to_memory() if hasattr(adata.X, "to_memory") else adata.X
@@ -125,9 +125,8 @@ def _open_anndata(adata: Any, use_rep: str | None) -> Contents:
         return Contents(values=values, named=columns)
     if use_rep not in adata.obsm:
         raise KeyError(
-            f"use_rep={use_rep!r} is not a representation of this AnnData, whose obsm has "
-            f"{sorted(adata.obsm)}. Compute it first (scanpy.pp.pca writes 'X_pca'), or pass one "
-            "of these or 'X'."
+            f"use_rep must be 'X' or a key of obsm, one of {sorted(adata.obsm)}, got {use_rep!r}. "
+            "Compute it first (scanpy.pp.pca writes 'X_pca'), or pass one of these."
         )
     values = adata.obsm[use_rep]
     return Contents(values, named=values if is_table(values) else None)
@@ -150,7 +149,7 @@ def _plain_tensor(X: Tensor) -> Any:
 
 def _as_array(values: Any) -> NDArray[Any]:
     if isinstance(values, np.ma.MaskedArray):
-        # Dropping the mask would turn missing values into whatever lies beneath it.
+        # Without the mask, missing values would become whatever the array holds under it.
         data = np.asarray(values.data, dtype=np.float32)
         return np.where(np.ma.getmaskarray(values), np.float32(np.nan), data)
     if isinstance(values, np.matrix):
@@ -169,11 +168,11 @@ def _refuse_dtype(dtype: Any) -> None:
         return
     if getattr(dtype, "is_complex", False) or getattr(dtype, "kind", "") == "c":
         raise ValueError(
-            f"Complex data not supported: X has dtype {dtype}. Pass real and imaginary parts (or "
-            "modulus and phase) as separate features."
+            f"Complex data not supported: X must hold real numbers, got dtype {dtype}. Pass real "
+            "and imaginary parts (or modulus and phase) as separate features."
         )
     if getattr(dtype, "kind", "i") not in "fiub":
-        raise ValueError(f"X must hold numbers, but its dtype is {dtype}. Convert it to float32.")
+        raise ValueError(f"X must hold numbers, got dtype {dtype}. Convert it to float32.")
 
 
 def _refuse_text(values: Any) -> None:
@@ -181,9 +180,9 @@ def _refuse_text(values: Any) -> None:
         unfit = _describe_unfit(column)
         if unfit:
             raise ValueError(
-                f"X must hold numbers, but column {name!r} holds {unfit}. Encode it (for example "
-                "with sklearn.preprocessing.OneHotEncoder, or pandas.to_numeric for numbers "
-                "written as text), or leave it out of X."
+                f"X must hold numbers, got {unfit} in column {name!r}. Encode it (for example with "
+                "sklearn.preprocessing.OneHotEncoder, or pandas.to_numeric for numbers written as "
+                "text), or leave it out of X."
             )
 
 

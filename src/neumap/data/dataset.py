@@ -26,12 +26,12 @@ class DatasetRows:
     ----------
     dataset : Dataset
         Its items are tensors or arrays of one shape, or tuples whose first entry is one, such as
-        ``(image, label)``. It must have a length. A dataset with ``__getitems__`` is asked for a
-        whole batch at once.
+        ``(image, label)``. It must have a length. A dataset with ``__getitems__`` loads a whole
+        batch in one call.
     dims : tuple of int, optional
         Shape of one row; by default that of an item.
-    device : torch.device or str
-        Where rows are handed out.
+    device : torch.device or str, default="cpu"
+        Where rows are returned.
 
     Attributes
     ----------
@@ -104,8 +104,8 @@ class DatasetRows:
         for number, row in zip(numbers, rows, strict=True):
             if tuple(row.shape) != self._item_shape:
                 raise ValueError(
-                    f"All items of a Dataset must have the shape of the first, {self._item_shape}; "
-                    f"item {number} has shape {tuple(row.shape)}. Crop, pad or resize it in the "
+                    f"All items of a Dataset must have the shape of the first, {self._item_shape}, "
+                    f"got item {number} of shape {tuple(row.shape)}. Crop, pad or resize it in the "
                     "Dataset."
                 )
 
@@ -113,8 +113,8 @@ class DatasetRows:
 def _length(dataset: Any) -> int:
     if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
         raise TypeError(
-            "Rows are drawn by number, so X must be a map-style Dataset with __len__ and "
-            f"__getitem__; got {type(dataset).__name__}. Collect the stream into an array or a "
+            "X must be a map-style Dataset with __len__ and __getitem__, since rows are drawn by "
+            f"number, got {type(dataset).__name__}. Collect the stream into an array or a "
             "memory-mapped file first."
         )
     return len(dataset)
@@ -136,6 +136,6 @@ def _row(item: Any) -> Tensor:
     if array.dtype.kind not in "fiub" or array.ndim == 0:
         raise TypeError(
             "An item of a Dataset must be a tensor or an array of numbers, or a tuple that starts "
-            f"with one; got {type(row).__name__}. Convert it in the Dataset."
+            f"with one, got {type(row).__name__}. Convert it in the Dataset."
         )
     return torch.from_numpy(np.array(array, dtype=np.float32, order="C"))

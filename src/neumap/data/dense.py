@@ -24,7 +24,7 @@ _COMPACT = (torch.uint8, torch.bool)
 
 
 class DenseRows:
-    """Rows held in memory as one table.
+    """Rows kept in memory as one table.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class DenseRows:
     dims : tuple of int, optional
         Shape of one row; by default as in `X`.
     device : torch.device or str, default="cpu"
-        Where the table lives and rows are handed out.
+        Where the table is kept and rows are returned.
 
     Attributes
     ----------

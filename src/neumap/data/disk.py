@@ -1,12 +1,12 @@
 """Rows on disk: memory maps, HDF5 and zarr arrays, read batch by batch and never as a whole.
 
-A batch is read in ascending order of rows, each distinct row once. Three layouts occur:
+A batch is read in ascending order of rows, each distinct row once. There are three layouts:
 
-- a flat file (``np.memmap``) is read where the rows are;
-- a contiguous, uncompressed HDF5 dataset is a flat file inside a file, and mapped as one;
-- a chunked array must unpack a whole chunk for a single row, so scattered batches would unpack the
-  file over and over. The first call of `to_matrix`, which a fit makes for its neighbour search,
-  unpacks it once into a flat temporary file; from then on batches are read there.
+- A flat file (``np.memmap``) is read in place.
+- A contiguous, uncompressed HDF5 dataset is a flat file inside a file, and is mapped as one.
+- A chunked array must unpack a whole chunk for a single row, so random batches would unpack the
+  file many times. The first call of `to_matrix`, which a fit makes for its neighbour search,
+  unpacks it once into a flat temporary file, and later batches are read from there.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ class MemmapRows:
         The array. It must stay open and unchanged for the life of the store.
     dims : tuple of int, optional
         Shape of one row; by default as in `X`.
-    device : torch.device or str
-        Where rows are handed out.
+    device : torch.device or str, default="cpu"
+        Where rows are returned.
 
     Attributes
     ----------
@@ -103,7 +103,7 @@ class MemmapRows:
 
 
 def tile_starts(X: Any, tile_bytes: int = _TILE_BYTES) -> range:
-    """Rows at which to cut an array for a pass in tiles; its step is the number of rows per tile.
+    """Return the first row of each tile; the step of the range is the number of rows per tile.
 
     Tiles of a chunked array hold whole chunks, so that each chunk is unpacked once.
     """
@@ -128,7 +128,7 @@ def _map_if_contiguous(X: Any) -> Any:
     plain = file.driver in _LOCAL_DRIVERS and X.external is None
     if offset is None or not plain or X.is_virtual or X.dtype.kind not in "fiub":
         return X
-    file.flush()  # rows written in this session may still be in HDF5's own buffers
+    file.flush()  # rows just written may still be in HDF5's own buffers
     return np.memmap(file.filename, mode="r", dtype=X.dtype, shape=X.shape, offset=offset)
 
 

@@ -1,7 +1,7 @@
 """Find missing and infinite values without a mask the size of the data.
 
-Data pass through in tiles of a few megabytes; the answer is how many values are missing or
-infinite, and where the first one stands.
+The data are read in tiles of a few megabytes. The answer is how many values are missing or
+infinite, and the position of the first one.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The contract between data and training: a `RowStore` hands out rows of ``X`` by number.
+"""The contract between data and training: a `RowStore` returns rows of ``X`` by number.
 
-Training asks for the rows of a batch, transform for consecutive slices, the neighbour search for
-one matrix. Where the rows live (memory, a graphics card, a sparse matrix, a file, a Dataset) is the
-store's own business. Everything a store hands out as a row is float32, on its device.
+Training reads the rows of a batch, transform consecutive slices, and the neighbour search one
+matrix. Where the rows are (in memory, on a graphics card, in a sparse matrix, a file or a Dataset)
+is known to the store only. Every row that a store returns is float32 and on its device.
 """
 
 from __future__ import annotations
@@ -53,12 +53,12 @@ class RowStore(Protocol):
 
     @property
     def n_features(self) -> int:
-        """Numbers per row, the product of `row_shape`."""
+        """Number of values per row, the product of `row_shape`."""
         ...
 
     @property
     def device(self) -> torch.device:
-        """Device on which rows are handed out."""
+        """Device of the rows that are returned."""
         ...
 
     def gather(self, indices: Tensor) -> Tensor:
@@ -97,10 +97,10 @@ class RowStore(Protocol):
 
         Parameters
         ----------
-        max_rows : int
+        max_rows : int, default=10_000
             Largest size of the sample; 10,000 rows give the scale to about 1 %. All rows are used
             if there are no more than that.
-        seed : int or numpy.random.Generator
+        seed : int or numpy.random.Generator, default=0
             Decides which rows are drawn.
         """
         ...
@@ -118,7 +118,7 @@ def is_row_store(X: Any) -> TypeGuard[RowStore]:
 def resolve_row_shape(
     stored_shape: tuple[int, ...], dims: tuple[int, ...] | None
 ) -> tuple[int, ...]:
-    """Shape of one row for the network, from the shape it is stored in and the wish of the user.
+    """Return the shape of one row for the network, from its stored shape and the user's `dims`.
 
     Flat rows take any `dims` of the same number of elements. Rows that already have axes may only
     gain or lose axes of length one: reshaping ``(3, 28, 28)`` to ``(28, 28, 3)`` would scramble the
@@ -145,9 +145,9 @@ def resolve_row_shape(
         return wanted
     n_elements = math.prod(stored_shape)
     raise ValueError(
-        f"dims={wanted} asks for rows of {math.prod(wanted)} numbers, but the rows of X have shape "
-        f"{stored_shape} ({n_elements} numbers). Pass dims whose product is "
-        f"{n_elements} for flat rows, or transpose X so that its rows have the shape of dims."
+        f"dims must fit the rows of X, which have shape {stored_shape} ({n_elements} values), got "
+        f"{wanted} ({math.prod(wanted)} values). Pass dims whose product is {n_elements} for flat "
+        "rows, or transpose X so that its rows have the shape of dims."
     )
 
 

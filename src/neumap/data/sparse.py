@@ -26,8 +26,8 @@ class CsrRows:
         Any format. CSR with float32 values and no duplicate entries is viewed, not copied.
     dims : tuple of int, optional
         Shape of one row; by default ``(n_features,)``.
-    device : torch.device or str
-        Where the matrix lives and rows are handed out.
+    device : torch.device or str, default="cpu"
+        Where the matrix is kept and rows are returned.
 
     Attributes
     ----------

@@ -40,7 +40,7 @@ class Validated:
     feature_names : ndarray of str or None
         Names of the columns, by scikit-learn's rule: only if all of them are strings.
     n_features : int
-        Numbers per row.
+        Number of values per row.
     row_shape : tuple of int
         Shape of one row; ``(n_features,)`` for flat data.
     """
@@ -66,17 +66,17 @@ def check_input(
     ----------
     X : array-like, table, sparse matrix, Tensor, array on disk, Dataset or AnnData
         Data with one row per sample. Rows may have more than one axis.
-    ensure_all_finite : bool or "allow-nan"
+    ensure_all_finite : bool or "allow-nan", default=True
         True refuses missing and infinite values, ``"allow-nan"`` only infinite ones, False neither.
         The check reads all data once; data on disk and Datasets are read in tiles.
     n_features : int, optional
         Width the estimator was fitted on; None while fitting.
     feature_names : array of str, optional
-        Column names the estimator was fitted on; looked at if `n_features` is given.
-    min_rows : int
-        Smallest number of rows that is of use.
-    estimator_name : str
-        Name that messages use.
+        Column names the estimator was fitted on; only used if `n_features` is given.
+    min_rows : int, default=1
+        Smallest number of rows that the estimator can use.
+    estimator_name : str, default="ParametricUMAP"
+        Name for the messages.
 
     Returns
     -------
@@ -99,8 +99,8 @@ def check_input(
     """
     if ensure_all_finite not in (True, False, "allow-nan"):
         raise ValueError(
-            "ensure_all_finite should be a bool or 'allow-nan'. Got "
-            f"{ensure_all_finite!r} instead. Leave it at True if unsure."
+            f"ensure_all_finite must be a bool or 'allow-nan', got {ensure_all_finite!r}. Leave it "
+            "at True if unsure."
         )
     contents = open_container(X)
     names = _checked_names(contents, n_features, feature_names, estimator_name)
@@ -203,7 +203,7 @@ def _where(position: tuple[int, ...] | None, names: NDArray[Any] | None) -> str:
 
 
 def _log_constant_columns(values: Any) -> None:
-    """Constant columns carry no information but do no harm, so they are worth a debug line only."""
+    """Log constant columns at level DEBUG: they hold no information but do no harm."""
     dense = isinstance(values, np.ndarray) and values.ndim == 2 and len(values) > 1
     if not dense or not logger.isEnabledFor(logging.DEBUG):
         return

@@ -70,7 +70,7 @@ def index_of_training_rows(model: Any, settings: GraphSettings) -> NeighborIndex
     def make() -> NeighborIndex:
         device = resolve_device(model.device)
         training = as_rows(model._raw_data, device=device).to_matrix()
-        return NeighborIndex(training, **settings.search(training, device))
+        return settings.search(training, device).index(training)
 
     return _once(model, "index", settings, make)
 

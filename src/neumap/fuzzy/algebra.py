@@ -1,9 +1,9 @@
 """Combine graphs over the same vertices: union, intersection, difference.
 
-These are the operations behind ``+``, ``*`` and ``-`` of fitted models, and ``intersect_directed``
-is the step by which labels enter a graph. An edge that one of the graphs lacks counts with a
-strength below all that the graph has, since a product with zero would let one graph veto the
-other. The rules follow umap-learn's, edge by edge.
+These operations implement ``+``, ``*`` and ``-`` of fitted models, and ``intersect_directed``
+brings labels into a graph. An edge that one of the graphs lacks gets a strength below all edges of
+that graph, since a product with zero would remove every edge that only one graph has. The rules
+follow umap-learn's, edge by edge.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ METRIC_ROW_SUM = np.log2(15)  # of a row where reset_local_metric is on, whateve
 N_BISECTIONS = 32
 TOLERANCE = 1e-5
 SMALLEST_STRENGTH = 1e-8
-LARGEST_ABSENT_STRENGTH = 1e-4  # a target graph of strong edges only must not connect everything
+LARGEST_ABSENT_STRENGTH = 1e-4  # a target graph with only strong edges must not connect everything
 
 Rule = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -71,7 +71,7 @@ def intersection(a: FuzzyGraph, b: FuzzyGraph, weight: float = 0.5) -> FuzzyGrap
     a, b : FuzzyGraph
         Over the same vertices.
     weight : float in [0, 1], default=0.5
-        Pull towards b: 0 leaves a, 1 gives b.
+        Weight of b: 0 gives a, 1 gives b.
 
     Returns
     -------
@@ -85,10 +85,10 @@ def intersection(a: FuzzyGraph, b: FuzzyGraph, weight: float = 0.5) -> FuzzyGrap
 
 
 def difference(a: FuzzyGraph, b: FuzzyGraph) -> FuzzyGraph:
-    """Edges of a, by how far b does not have them: the graph of ``model_a - model_b``.
+    """Edges of a, weaker the stronger they are in b: the graph of ``model_a - model_b``.
 
-    As in umap-learn, an edge that b lacks altogether takes the least strength that an edge of
-    the complement can have, not full strength; only edges known to both are told apart.
+    As in umap-learn, an edge that b lacks gets the smallest strength that an edge of the complement
+    can have, not full strength. Only edges that both have differ in strength.
 
     Parameters
     ----------
@@ -117,11 +117,11 @@ def intersect_directed(
     ----------
     graph : FuzzyGraph
     indices : array of shape (n, k), int64
-        Neighbours of each row; -1 and the row itself are passed over.
+        Neighbours of each row; -1 and the row itself are ignored.
     strengths : array of shape (n, k)
         Membership of each neighbour.
     weight : float in [0, 1]
-        Pull towards the directed memberships.
+        Weight of the directed memberships.
 
     Returns
     -------
@@ -236,7 +236,7 @@ def _row_powers(
 def _weighted_product(
     left: np.ndarray, right: np.ndarray, left_absent: float, right_absent: float, weight: float
 ) -> np.ndarray:
-    """``left * right``, one of them to a power that makes the other weigh more."""
+    """``left * right``, one of them to a power that gives the other more weight."""
     known = np.where(left > 0, left, left_absent), np.where(right > 0, right, right_absent)
     if weight < 0.5:
         product = known[0] * known[1] ** (weight / (1 - weight))
@@ -267,6 +267,6 @@ def _aligned(a: FuzzyGraph, b: FuzzyGraph) -> tuple[np.ndarray, np.ndarray, np.n
 def _check_same_vertices(a: FuzzyGraph, b: FuzzyGraph) -> None:
     if a.n_vertices != b.n_vertices:
         raise ValueError(
-            "Graphs to combine must have the same vertices; got graphs over "
+            "Graphs to be combined must have the same vertices, got graphs of "
             f"{a.n_vertices} and {b.n_vertices} vertices. Fit both models on the same rows."
         )

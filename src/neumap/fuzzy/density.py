@@ -19,8 +19,8 @@ SMALLEST_RADIUS = 1e-8
 def local_radii(graph: FuzzyGraph, squared_distances: np.ndarray) -> np.ndarray:
     """Logarithm of each vertex's mean squared distance to its neighbours, by membership.
 
-    ``log(1e-8 + sum_j w_ij d_ij^2 / sum_j w_ij)``. The same function serves the data (with the
-    distances of ``edge_distances``) and an embedding (with distances between positions).
+    ``log(1e-8 + sum_j w_ij d_ij^2 / sum_j w_ij)``. The same function works for the data (with the
+    distances of ``edge_distances``) and for an embedding (with distances between positions).
 
     Parameters
     ----------

@@ -22,7 +22,7 @@ class FuzzyGraph:
     weights : array of shape (n_edges,), float32
         Membership strengths in (0, 1].
     n_vertices : int
-        Number of rows, those without an edge included.
+        Number of rows, including those without an edge.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""From distances to memberships: each row measures its neighbours by its own scale.
+"""From distances to memberships: each row weighs its neighbours by its own scale.
 
 McInnes, Healy and Melville, "UMAP: Uniform Manifold Approximation and Projection for Dimension
 Reduction", 2018, algorithms 2 and 3. The details (tolerance, floor of the scale, treatment of
@@ -40,7 +40,7 @@ def smooth_knn(
     Parameters
     ----------
     distances : array of shape (n, k)
-        Rising along each row; column 0, the row itself, takes no part in the sum.
+        Rising along each row; column 0, the row itself, is not part of the sum.
     n_neighbors : float
         Larger values widen the scale. Usually ``k``.
     local_connectivity : float, default=1.0
@@ -63,8 +63,7 @@ def smooth_knn(
     # In float64, so that the bisection stops at the same step as umap-learn's, whose sum is too.
     excess = _excess(distances[:, 1:], rhos).T.astype(np.float64, order="C")  # (k - 1, n)
     sigmas = _bisect_scales(excess, np.log2(n_neighbors))
-    # Distances of duplicates say nothing about the scale here, so those rows take the floor
-    # from all rows.
+    # Distances of duplicates do not tell the scale, so the floor of those rows comes from all rows.
     floor = np.where(rhos > 0, distances.mean(axis=1), distances.mean(dtype=np.float64))
     return np.maximum(sigmas, SMALLEST_SCALE * floor).astype(np.float32), rhos
 
@@ -80,7 +79,7 @@ def _offsets(distances: np.ndarray, local_connectivity: float) -> np.ndarray:
     rows = np.arange(n)
 
     def nth_positive(number: int) -> np.ndarray:
-        """The number-th positive distance of each row; 0 stands for the distance 0."""
+        """The number-th positive distance of each row; number 0 gives the distance 0."""
         if number == 0:
             return np.zeros(n, dtype=np.float32)
         return np.asarray(distances[rows, np.minimum(first + number - 1, k - 1)])
@@ -145,14 +144,14 @@ def fuzzy_simplicial_set(
     graph : NeighborGraph
         Neighbours with the row itself in column 0.
     set_op_mix_ratio : float in [0, 1], default=1.0
-        1 keeps an edge that either end sees (union), 0 only edges that both ends see
+        1 keeps an edge that either end has (union), 0 only edges that both ends have
         (intersection); with directed weights a and b the result is
         ``mix * (a + b - ab) + (1 - mix) * ab``.
     local_connectivity : float, default=1.0
-        Neighbours at each row that count as fully connected. Larger values tie the map closer
-        together; more than the intrinsic dimension is rarely useful.
+        Neighbours at each row that count as fully connected. Larger values connect the map more
+        tightly; more than the intrinsic dimension is rarely useful.
     disconnection_distance : float, optional
-        Neighbours at this distance or farther are no neighbours.
+        Neighbours at this distance or farther are not counted as neighbours.
 
     Returns
     -------
@@ -186,8 +185,8 @@ def membership_to_train(
 ) -> Any:
     """Weigh the training rows near each new row, for placing new rows without an encoder.
 
-    New rows are not their own neighbours, so they ask for one connected neighbour less than
-    training rows do.
+    New rows are not their own neighbours, so they have one connected neighbour less than training
+    rows.
 
     Parameters
     ----------
@@ -250,8 +249,8 @@ def _warn_of_isolated(graph: FuzzyGraph) -> None:
     n_isolated = len(graph.isolated())
     if n_isolated:
         warnings.warn(
-            f"{n_isolated} of {graph.n_vertices} rows have no neighbour left and take no part in "
-            "the map. Expected every row to have one: raise n_neighbors, disconnection_distance "
-            "or set_op_mix_ratio.",
+            f"Every row must have a neighbour to be placed on the map, but {n_isolated} of "
+            f"{graph.n_vertices} rows have no neighbour left. Raise n_neighbors, "
+            "disconnection_distance or set_op_mix_ratio.",
             stacklevel=3,
         )

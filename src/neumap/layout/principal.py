@@ -1,8 +1,8 @@
 """Principal components of a matrix that may be large, sparse or on disk.
 
-In: rows. Out: their positions along the first principal axes. The matrix is only ever multiplied
-by a thin block, a slice of rows at a time, so uint8 images are not copied to float and sparse
-rows are not filled in.
+In: rows. Out: their positions along the first principal axes. The matrix is only multiplied by a
+block of a few columns, a slice of rows at a time, so uint8 images are not copied to float and
+sparse rows are not made dense.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ def principal_positions(X: Any, n_components: int, *, generator: np.random.Gener
     X : array of shape (n, ...) or sparse matrix of shape (n, n_features)
         Rows, finite; anything after the first axis is flattened.
     n_components : int
-        Number of axes. Those the data do not have come back as zeros.
+        Number of axes. Axes that the data do not have are zeros.
     generator : numpy.random.Generator
-        For the start of the iteration.
+        Draws the start of the iteration.
 
     Returns
     -------
@@ -71,7 +71,7 @@ def flat_rows(X: Any) -> Any:
 
 
 def _has_variance(values: np.ndarray) -> np.ndarray:
-    """Which axes carry more than rounding noise; the others are arbitrary directions."""
+    """Which axes have more variance than rounding noise; the others are arbitrary directions."""
     return values > 1e-10 * max(float(values.max()), np.finfo(np.float64).tiny)
 
 

@@ -1,19 +1,19 @@
 """Smoothest functions on a connected graph: eigenvectors of its normalised Laplacian.
 
-In: a symmetric sparse matrix of weights W with degrees D. Out: the solutions of
-``(D - W) f = lambda D f`` that belong to the smallest lambda above zero (Belkin and Niyogi 2003).
-umap-learn takes ``D^(1/2) f`` instead, which draws vertices of low degree, often the rim of the
-data, towards the centre: on digits the trustworthiness is .835 with it and .934 without.
+In: a symmetric sparse matrix of weights W with degrees D. Out: the solutions of ``(D - W) f =
+lambda D f`` that belong to the smallest lambda above zero (Belkin and Niyogi 2003). umap-learn
+takes ``D^(1/2) f`` instead, which moves vertices of low degree, often the rim of the data, towards
+the centre: on digits the trustworthiness is .835 with it and .934 without.
 
 Small graphs are solved exactly. Larger ones go through Chebyshev-filtered subspace iteration
 (Zhou, Saad, Tiago and Chelikowsky 2006): a polynomial of the matrix that is large on the wanted
 end of the spectrum and at most one elsewhere is applied to a block of vectors, the block is made
-orthonormal, and a small eigenproblem in its span tells where the spectrum ends and whether
-another round is due.
+orthonormal, and a small eigenproblem in its span shows where the spectrum ends and whether another
+round is needed.
 
-A general eigensolver iterates until it meets its tolerance, for hours on a graph that is nearly
-disconnected. Here the work is bounded: what comes back after the last round is at worst a
-mixture of smooth functions, which starts a layout just as well.
+A general eigensolver iterates until it reaches its tolerance, which takes hours on a graph that is
+nearly disconnected. Here the work is bounded: the result of the last round is at worst a mixture of
+smooth functions, which is an equally good start of a layout.
 """
 
 from __future__ import annotations
@@ -37,8 +37,9 @@ DENSE_VERTICES = 1000
 # convergence, and each costs as much as a wanted one: 3 were faster than 5 or 8 on MNIST.
 N_GUARDS = 3
 
-# A round ends when the leading vector has grown by about e to this power. Shorter rounds look for
-# the end of the spectrum more often; longer ones drown the last vector of the block in rounding.
+# A round ends when the leading vector has grown by about e to this power. Shorter rounds estimate
+# the end of the spectrum more often. In longer ones the last vector of the block is lost to
+# rounding.
 LOG_GROWTH = 6.0
 
 # A vector counts as found when the length of (matrix - eigenvalue) vector falls below this share
@@ -65,7 +66,7 @@ def laplacian_eigenvectors(
     n_vectors : int
         Number of eigenvectors.
     generator : numpy.random.Generator
-        For the block the iteration starts from; results differ only in the last digits.
+        Draws the block from which the iteration starts; results differ only in the last digits.
     start : array of shape (n, m), optional
         Vectors expected to resemble the wanted ones; they replace the first random ones.
 
@@ -109,7 +110,7 @@ def _solve_dense(adjacency: np.ndarray, n_vectors: int) -> np.ndarray:
 def _filter_subspace(
     adjacency: Any, constant: np.ndarray, block: np.ndarray, n_vectors: int
 ) -> np.ndarray:
-    """Alternate filter and Rayleigh-Ritz until the wanted vectors stand still."""
+    """Alternate filter and Rayleigh-Ritz until the wanted vectors converge."""
     products_left = max(FEWEST_PRODUCTS, WORK // len(block))
     edge = 0.0  # everything below this eigenvalue is damped
     while True:
@@ -127,7 +128,7 @@ def _filter_subspace(
 
 
 def _stretched(value: float, edge: float) -> float:
-    """Map [-1, edge] to [-1, 1]; what lies above `edge` comes out above 1."""
+    """Map [-1, edge] to [-1, 1]; values above `edge` become values above 1."""
     return (2.0 * value + 1.0 - edge) / (1.0 + edge)
 
 

@@ -74,7 +74,7 @@ def knn_accuracy(  # noqa: PLR0913 (one argument per array and per knob, all by 
     """
     if (embedding_test is None) != (labels_test is None):
         raise ValueError(
-            "embedding_test and labels_test must be given together; got only one of them. "
+            "embedding_test and labels_test must be given together, got only one of them. "
             "Pass the positions of the test rows and their labels, or neither."
         )
     train = check_rows(embedding, "embedding")
@@ -154,10 +154,10 @@ def silhouette(
     classes, codes = np.unique(check_labels(labels, rows, "labels"), return_inverse=True)
     if len(classes) < 2:
         raise ValueError(
-            f"labels must hold at least two classes; got only {classes[0]!r}. "
+            f"labels must hold at least two classes, got only {classes[0]!r}. "
             "The silhouette compares a class with the nearest other one."
         )
-    # With the rows of a class side by side, sums per class are one reduceat over the columns.
+    # With the rows sorted by class, sums per class are one reduceat over the columns.
     order = np.argsort(codes, kind="stable")
     rows, codes = rows[order], codes[order]
     sizes = np.bincount(codes)

@@ -1,7 +1,7 @@
 """Is the large scale kept? Distances, triplets and shapes compared over random pairs of rows.
 
 Pairs and triplets are drawn uniformly, so nearly all of them join different neighbourhoods: these
-scores say little about fine detail and much about where the clusters lie.
+scores measure where the clusters lie and say little about fine detail.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def distance_correlation(
         Correlation of the ranks (any increasing relation scores 1) or of the distances themselves
         (the quantity behind ``global_correlation_loss_weight``).
     n_pairs : int, default=50_000
-        How many random pairs of different rows are compared; their ends overlap little when there
-        are many rows, and the standard error is then about ``1 / sqrt(n_pairs)``.
+        How many random pairs of different rows are compared. With many rows the pairs share few
+        ends, and the standard error is about ``1 / sqrt(n_pairs)``.
     random_state : int, default=0
         Seed of the pairs.
 
@@ -69,7 +69,7 @@ def distance_correlation(
     """
     if method not in ("spearman", "pearson"):
         raise ValueError(
-            f"method must be 'spearman' or 'pearson'; got {method!r}. "
+            f"method must be 'spearman' or 'pearson', got {method!r}. "
             "Use 'spearman' to compare the order of distances."
         )
     data, positions = _paired_rows(X, embedding, at_least=3)
@@ -170,7 +170,7 @@ def procrustes_disparity(first: ArrayLike, second: ArrayLike) -> float:
     left, right = check_rows(first, "first"), check_rows(second, "second")
     if left.shape != right.shape:
         raise ValueError(
-            "first and second must have the same shape, the same rows on two maps; "
+            "first and second must have the same shape, the same rows on two maps, "
             f"got {left.shape} and {right.shape}. Score the rows and dimensions they share."
         )
     overlap = _unit_shape(left, "first").T @ _unit_shape(right, "second")
@@ -183,7 +183,7 @@ def _unit_shape(rows: NDArray[Any], name: str) -> Floats:
     norm = float(np.linalg.norm(centred))
     if norm == 0:
         raise ValueError(
-            f"{name} must hold rows at different positions; all {len(rows)} coincide. "
+            f"{name} must hold rows at different positions, got {len(rows)} rows at one position. "
             "The map has collapsed: look at its loss before comparing its shape."
         )
     return centred / norm
@@ -195,10 +195,7 @@ def _paired_rows(
     data, positions = check_rows(X, "X"), check_rows(embedding, "embedding")
     check_same_length(data, positions, "X", "embedding")
     if len(data) < at_least:
-        raise ValueError(
-            f"X must have at least {at_least} rows; got {len(data)}. "
-            "Score more rows: random pairs of so few say nothing."
-        )
+        raise ValueError(f"X must have at least {at_least} rows, got {len(data)}. Score more rows.")
     return data, positions
 
 

@@ -68,7 +68,7 @@ def trustworthiness(  # noqa: PLR0913 (one argument per array and per knob, all 
         (the Parametric UMAP paper uses 5), 15 at the scale UMAP itself works on.
     X_reference, embedding_reference : arrays, optional
         The training rows and their positions. When given, `X` holds rows that were not trained on,
-        and their neighbours are sought among the training rows.
+        and their neighbours are searched among the training rows.
     n_samples : int or None, default=2000
         How many rows of `X` are scored, each against all reference rows; None for all. The
         standard error with 2,000 is below 0.002.

@@ -81,7 +81,7 @@ def umap_cross_entropy(
     a, b : float
         Parameters of the similarity; 1.577 and 0.895 for the default ``min_dist=0.1``.
     negative_sample_rate : float, default=5
-        Weight m of the repulsion. Larger values reward maps that keep strangers apart.
+        Weight m of the repulsion. Larger values reward maps that keep unrelated rows apart.
     seed : int, default=0
         Seed of the repelled pairs.
 
@@ -190,20 +190,20 @@ def _edges(
     heads, tails, weights, n_vertices = _edge_list(graph)
     if n_vertices != n_rows or n_rows < 2:
         raise ValueError(
-            "graph must have one vertex per row of the embedding, at least two; "
+            "graph must have one vertex per row of the embedding, at least two, "
             f"got {n_vertices} vertices and {n_rows} rows. "
             "Score the positions of the rows the graph was built on."
         )
     if not np.isfinite(weights).all() or (weights < 0).any():
         raise ValueError(
-            "graph must have finite weights that are not negative; "
+            "graph must have finite weights that are not negative, "
             f"got values from {weights.min()} to {weights.max()}. "
             "Pass the fuzzy graph, not a graph of distances."
         )
     joins_two = (heads != tails) & (weights > 0)
     if not joins_two.any():
         raise ValueError(
-            f"graph must have at least one edge between two rows; got none over {n_rows} vertices. "
+            f"graph must have at least one edge between two rows, got none over {n_rows} vertices. "
             "Check the metric and n_neighbors it was built with."
         )
     return heads[joins_two], tails[joins_two], weights[joins_two]
@@ -220,7 +220,7 @@ def _edge_list(graph: Any) -> tuple[Ints, Ints, Floats, int]:
             int(graph.n_vertices),
         )
     raise TypeError(
-        "graph must be a scipy sparse matrix or have heads, tails, weights and n_vertices; "
+        "graph must be a scipy sparse matrix or have heads, tails, weights and n_vertices, "
         f"got {type(graph).__name__}. Use the graph_ attribute of a fitted estimator."
     )
 
@@ -229,7 +229,7 @@ def _matrix_entries(matrix: Any) -> tuple[Ints, Ints, Floats, int]:
     n_rows, n_columns = matrix.shape
     if n_rows != n_columns:
         raise ValueError(
-            f"graph must be square, one row and one column per vertex; got {matrix.shape}. "
+            f"graph must be square, one row and one column per vertex, got {matrix.shape}. "
             "Pass the whole graph of the training rows."
         )
     entries = matrix.tocoo()
@@ -240,11 +240,11 @@ def _matrix_entries(matrix: Any) -> tuple[Ints, Ints, Floats, int]:
 def _check_parameters(a: float, b: float, negative_sample_rate: float) -> None:
     if not (a > 0 and b > 0 and np.isfinite([a, b]).all()):
         raise ValueError(
-            f"a and b must be positive and finite; got a={a!r}, b={b!r}. "
+            f"a and b must be positive and finite, got a={a!r}, b={b!r}. "
             "Fit them from min_dist and spread, or use 1.577 and 0.895."
         )
     if not 0 <= negative_sample_rate < np.inf:
         raise ValueError(
-            "negative_sample_rate must be finite and not negative; "
+            "negative_sample_rate must be finite and not negative, "
             f"got {negative_sample_rate!r}. Use 5, UMAP's default."
         )

@@ -69,7 +69,7 @@ def reconstruction_r2(X: ArrayLike, reconstruction: ArrayLike) -> float:
     spread = _squared_sum(data, np.broadcast_to(mean, data.shape))
     if spread == 0:
         raise ValueError(
-            f"X must hold rows that differ; all {len(data)} rows are equal. "
+            f"X must hold rows that differ, got {len(data)} equal rows. "
             "Use reconstruction_error for a constant target."
         )
     return 1.0 - _squared_sum(data, rebuilt) / spread
@@ -79,7 +79,7 @@ def _paired(X: ArrayLike, reconstruction: ArrayLike) -> tuple[NDArray[Any], NDAr
     data, rebuilt = check_rows(X, "X"), check_rows(reconstruction, "reconstruction")
     if data.shape != rebuilt.shape:
         raise ValueError(
-            "X and reconstruction must have the same shape; "
+            "X and reconstruction must have the same shape, "
             f"got {data.shape} and {rebuilt.shape} after flattening. Pass the same rows."
         )
     return data, rebuilt

@@ -1,6 +1,6 @@
 """The standard table: every score the project reports, under one name each.
 
-Scores of rows that were trained on come plain, those of held-out rows with ``test_`` before them.
+Scores of training rows have plain names, those of held-out rows the prefix ``test_``.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ def scores(  # noqa: PLR0913 (one argument per array and per knob, all by keywor
     embedding : array of shape (n_samples, n_components)
         Their positions.
     labels : array of shape (n_samples,), optional
-        Their classes; brings ``knn_accuracy`` and ``silhouette``.
+        Their classes; adds ``knn_accuracy`` and ``silhouette``.
     X_test, embedding_test : arrays, optional
-        Rows that were not trained on and their positions; bring the scores with ``test_`` before
-        their names, in which the neighbours of test rows are sought among the training rows.
+        Rows that were not trained on and their positions. They add the scores with the prefix
+        ``test_``, for which the neighbours of test rows are searched among the training rows.
     labels_test : array, optional
         Classes of the test rows.
     n_neighbors : int, default=15
-        Size of the neighbourhoods; the accuracies always use 5 voters. Lowered to what a small
-        set allows, which the name of the recall then shows.
+        Size of the neighbourhoods; the accuracies always use 5 voters. A small set lowers it, and
+        the name of the recall shows the number used.
     n_samples : int or None, default=2000
         Rows scored in each part; None for all.
     random_state : int, default=0
@@ -129,11 +129,11 @@ def _check_test_rows(
 ) -> None:
     if (X_test is None) != (embedding_test is None):
         raise ValueError(
-            "X_test and embedding_test must be given together; got only one of them. "
+            "X_test and embedding_test must be given together, got only one of them. "
             "Pass the held-out rows and where transform placed them, or neither."
         )
     if labels_test is not None and (labels is None or X_test is None):
         raise ValueError(
-            "labels_test needs labels, X_test and embedding_test beside it; one is missing. "
-            "Pass the labels of the training rows and the test rows too."
+            "labels_test must be given together with labels, X_test and embedding_test, got "
+            "labels_test without all of them. Pass the training labels and the test rows too."
         )

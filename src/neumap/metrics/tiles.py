@@ -1,9 +1,9 @@
 """Distances from sampled query rows to all reference rows, a bounded tile at a time.
 
 A :class:`Cloud` is one space (the data or the embedding) as the scores see it: the queries, the
-reference rows their neighbours are sought among, and, where a query is itself a reference row,
+reference rows in which their neighbours are searched, and, where a query is itself a reference row,
 which one, so that no row is its own neighbour. :func:`distance_tiles` walks any number of clouds
-with the same queries side by side.
+with the same queries at the same time.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ __all__ = [
     "single_cloud",
 ]
 
-# One tile of float64 distances. Smaller tiles starve the matrix product, larger ones leave the
-# cache: 60,000 reference rows give about 130 queries a tile.
+# One tile of float64 distances. Smaller tiles slow the matrix product down, larger ones do not fit
+# the cache. With 60,000 reference rows a tile has about 130 queries.
 TILE_BYTES = 64 * 2**20
 
 
@@ -36,7 +36,7 @@ class Cloud:
     """Queries and reference rows of one space, laid out so that distances are one product.
 
     ``|q|^2 + |r|^2 - 2 q.r`` is the product of ``[-2q, |q|^2, 1]`` with ``[r, 1, |r|^2]``. The sums
-    come free with it; as passes over the tile they would cost more than the product itself.
+    cost nothing that way; as passes over the tile they would cost more than the product itself.
     """
 
     left: Floats  # (n_queries, n_columns + 2)
@@ -74,7 +74,7 @@ def paired_clouds(
     """Return the data and the embedding as clouds with the same sampled queries."""
     if (X_reference is None) != (embedding_reference is None):
         raise ValueError(
-            "X_reference and embedding_reference must be given together; got only one of them. "
+            "X_reference and embedding_reference must be given together, got only one of them. "
             "Pass the training rows and their positions, or neither."
         )
     data, positions = check_rows(X, "X"), check_rows(embedding, "embedding")
@@ -110,7 +110,7 @@ def _cloud(
 ) -> Cloud:
     if queries.shape[1] != reference.shape[1]:
         raise ValueError(
-            "Scored rows and reference rows must have as many columns; "
+            "Scored rows and reference rows must have the same number of columns, "
             f"got {queries.shape[1]} and {reference.shape[1]}. Pass both from the same space."
         )
     if dtype is None:

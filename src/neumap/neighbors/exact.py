@@ -1,9 +1,9 @@
 """Exact neighbours by brute force, one tile of the distance matrix at a time.
 
-For Euclidean metrics the bulk of the work is a matrix product, on the processor or the GPU. The
-product only ranks: ``|x|^2 - 2 x.y + |y|^2`` loses digits where rows are close, so a few more
-candidates than needed are kept and their distances computed again from differences. Other
-metrics compute their tiles themselves.
+For Euclidean metrics most of the work is a matrix product, on the processor or the GPU. The product
+only ranks the rows: ``|x|^2 - 2 x.y + |y|^2`` loses digits where rows are close. A few more
+candidates than needed are therefore kept, and their distances are computed again from differences.
+Other metrics compute their tiles themselves.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class ExactBackend:
     exact: bool = True
 
     def prepare(self, data: Any, metric: Metric) -> Any:
-        """Map dense rows by the metric; sparse ones stay as they are until used."""
+        """Map dense rows as the metric requires; sparse rows stay as they are until used."""
         if is_sparse(data):
             return data
         return _known(metric).prepare(data)
@@ -61,7 +61,7 @@ class ExactBackend:
         return own_row_first(*self.query(rows, rows, n_neighbors, metric))
 
     def build(self, rows: Any, n_neighbors: int, metric: Metric) -> Any:
-        """The rows: all of them are compared."""
+        """Return the rows themselves: a query compares all of them."""
         return rows
 
     def query(self, rows: Any, queries: Any, n_neighbors: int, metric: Metric) -> Found:
@@ -109,8 +109,8 @@ def _known(metric: Metric) -> EuclideanMetric | TiledMetric:
     if isinstance(metric, EuclideanMetric | TiledMetric):
         return metric
     raise ValueError(
-        f"The exact search knows the Euclidean, binary and tiled metrics; got {metric.name!r}. "
-        "Use backend='pynndescent' for it."
+        f"metric of the exact search must be computed by neumap itself, got {metric.name!r}. Use "
+        "backend='pynndescent'."
     )
 
 
@@ -149,7 +149,7 @@ def euclidean_neighbors(
         centred = tile - centre
 
         def scores(columns: slice, centred: Tensor = centred) -> Tensor:
-            # |q|^2 is the same for all rows, so it takes no part in the ranking.
+            # |q|^2 is the same for all rows, so it does not change the ranking.
             block = all_rows[columns] - centre
             return torch.addmm(norms[columns], centred, block.T, alpha=-2)
 

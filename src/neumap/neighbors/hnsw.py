@@ -1,9 +1,9 @@
 """Approximate neighbours from a hierarchical navigable small-world graph (faiss).
 
 Malkov and Yashunin, "Efficient and robust approximate nearest neighbor search using hierarchical
-navigable small world graphs", 2018. faiss brings wheels for all systems, needs no compilation at
-run time, and was the fastest of five libraries at a recall of .99 on 60,000 rows of 784 columns
-(usearch 4 % slower, hnswlib 54 %, pynndescent 250 % with its compilation).
+navigable small world graphs", 2018. faiss has wheels for all systems, compiles nothing at run time,
+and was the fastest of five libraries at a recall of .99 on 60,000 rows of 784 columns (usearch 4 %
+slower, hnswlib 54 %, pynndescent 250 % with its compilation).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class HnswBackend:
-    """Graph-based search for Euclidean distance and the metrics that reduce to it.
+    """Graph-based search for Euclidean distance and metrics that reduce to it.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ class HnswBackend:
         """Map the rows to those whose Euclidean distance gives the metric."""
         if not isinstance(metric, EuclideanMetric):
             raise ValueError(
-                f"backend 'hnsw' serves metrics that reduce to Euclidean distance; got "
+                "metric must reduce to Euclidean distance where backend='hnsw', got "
                 f"{metric.name!r}. Use backend='exact' or 'pynndescent'."
             )
         return metric.prepare(data)
@@ -94,7 +94,7 @@ class HnswBackend:
             ef = self._sufficient_ef(index, queries, n_neighbors)
             indices, distances = index.walk(queries, n_neighbors, ef)
         short = np.flatnonzero((indices < 0).any(axis=1))
-        if len(short):  # heaps of duplicates can cut the graph into islands
+        if len(short):  # many duplicates can cut the graph into separate components
             found = euclidean_neighbors(index.rows, queries[short], n_neighbors)
             indices[short], distances[short] = found
         return indices, metric.finish(distances)
@@ -123,7 +123,7 @@ class HnswIndex:
 
     def walk(self, queries: np.ndarray, n_neighbors: int, ef: int) -> Found:
         """Euclidean neighbours with `ef` candidates held; -1 where too few were met."""
-        # Handed over at each call: set on the graph, it would reach searches of other threads.
+        # Passed at each call: set on the graph, it would change searches in other threads.
         held = _faiss().SearchParametersHNSW(efSearch=ef)
         squared, indices = self.graph.search(queries, n_neighbors, params=held)
         return indices, np.sqrt(squared)
@@ -141,7 +141,7 @@ def found_share(distances: np.ndarray, exact: np.ndarray) -> float:
 
 
 def _faiss() -> Any:
-    """Import faiss here: it starts an OpenMP runtime, and its types know half of it."""
+    """Import faiss when it is used: it starts an OpenMP runtime. Its type hints are incomplete."""
     import faiss
 
     return faiss

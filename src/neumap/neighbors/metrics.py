@@ -1,11 +1,11 @@
 """Metrics by name, as objects that the backends can use.
 
-Many metrics are Euclidean distance in disguise: cosine distance is half the squared distance of
-unit rows, correlation is cosine of centred rows, Hellinger is the same on square roots,
-haversine is an arc over a chord of the sphere. An :class:`EuclideanMetric` holds the map of the
-rows and the way back from Euclidean distance, so that one exact and one approximate search serve
-them all. A :class:`TiledMetric` computes a tile of distances outright, which suits exact search
-only. A :class:`PynndescentMetric` is one that only pynndescent knows.
+Many metrics follow from Euclidean distance: cosine distance is half the squared distance of unit
+rows, correlation is the cosine of centred rows, Hellinger is the same on square roots, and
+haversine is the arc over a chord of the sphere. An :class:`EuclideanMetric` holds the map of the
+rows and the map from Euclidean distance to the metric, so that one exact and one approximate search
+work for all of them. A :class:`TiledMetric` computes a tile of distances directly, which suits
+exact search only. A :class:`PynndescentMetric` is one that only pynndescent computes.
 """
 
 from __future__ import annotations
@@ -103,8 +103,8 @@ def _one_of(metric: str, **candidates: Any) -> np.ndarray:
     given = [np.asarray(v, dtype=np.float64) for v in candidates.values() if v is not None]
     if len(given) != 1:
         raise ValueError(
-            f"metric {metric!r} needs {' or '.join(candidates)} in metric_kwds; got "
-            f"{len(given)} of them. Pass exactly one."
+            f"metric_kwds of {metric!r} must hold exactly one of {' and '.join(candidates)}, got "
+            f"{len(given)} of them. Pass one."
         )
     return given[0]
 
@@ -251,13 +251,13 @@ def resolve_metric(metric: MetricLike, metric_kwds: dict[str, Any] | None = None
         return PynndescentMetric(name, kwds)
     if name not in _MAKERS:
         raise ValueError(
-            f"metric must be a function of two rows or one of {', '.join(METRICS)}; "
+            f"metric must be a function of two rows or one of {', '.join(METRICS)}, "
             f"got {metric!r}. Choose one of these."
         )
     try:
         return _MAKERS[name](name, **kwds)
     except TypeError as error:
         raise ValueError(
-            f"metric_kwds must hold the arguments of metric {metric!r}; got "
+            f"metric_kwds must hold the arguments of metric {metric!r}, got "
             f"{sorted(kwds)} ({error}). Correct or remove them."
         ) from error

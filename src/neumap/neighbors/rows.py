@@ -79,8 +79,8 @@ def binary_rows(rows: np.ndarray) -> np.ndarray:
 def unit_rows(rows: np.ndarray) -> np.ndarray:
     """Rows divided by their norm, with one more column that only zero rows use.
 
-    A zero row has no direction. Given a dimension of its own, it lies at cosine distance 1 from
-    every other row and 0 from other zero rows, as umap-learn defines it.
+    A zero row has no direction. The additional dimension puts it at cosine distance 1 from every
+    other row and 0 from other zero rows, as umap-learn defines it.
     """
     unit = _with_zero_column(rows)
     unit[:, :-1] = rows
@@ -88,7 +88,7 @@ def unit_rows(rows: np.ndarray) -> np.ndarray:
 
 
 def centred_unit_rows(rows: np.ndarray) -> np.ndarray:
-    """Unit rows after taking each row's mean off it."""
+    """Unit rows after subtracting each row's mean."""
     unit = _with_zero_column(rows)
     values = float_rows(rows)
     means = values.mean(axis=1, keepdims=True)
@@ -102,8 +102,8 @@ def root_rows(rows: np.ndarray) -> np.ndarray:
     """Square roots of rows that sum to one; a row of zeros gets a dimension of its own."""
     if rows.size and rows.min() < 0:
         raise ValueError(
-            "metric 'hellinger' compares distributions, so X must not be negative; got a least "
-            f"value of {rows.min()}. Shift or clip the data, or choose another metric."
+            "X must not be negative where metric='hellinger', which compares distributions, got a "
+            f"smallest value of {rows.min()}. Shift or clip X, or choose another metric."
         )
     unit = _with_zero_column(rows)
     np.sqrt(rows, out=unit[:, :-1], casting="same_kind", dtype=np.float32)
@@ -126,8 +126,8 @@ def sphere_points(rows: np.ndarray) -> np.ndarray:
     """Points on the unit sphere from (latitude, longitude) in radians."""
     if rows.shape[1] != 2:
         raise ValueError(
-            "metric 'haversine' needs two columns, latitude and longitude in radians; got "
-            f"{rows.shape[1]}. Select these two columns or choose another metric."
+            "X must have two columns where metric='haversine', latitude and longitude in radians, "
+            f"got {rows.shape[1]}. Select these two columns, or choose another metric."
         )
     latitude, longitude = np.asarray(rows, dtype=np.float64).T
     parallel = np.cos(latitude)

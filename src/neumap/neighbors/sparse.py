@@ -1,9 +1,9 @@
 """Exact neighbours of sparse rows by sparse products, without a dense copy of the matrix.
 
-A tile of rows times the transposed matrix gives all inner products of the tile; squared
-distances and the counts of binary data follow from them. Products are in float64, where the
-difference ``|x|^2 - 2 x.y + |y|^2`` keeps enough digits for float32 data. Tiles are shared out
-among threads: scipy's product takes one, and lets go of the interpreter meanwhile.
+A tile of rows times the transposed matrix gives all inner products of the tile. Squared distances
+and the counts of binary data follow from them. Products are in float64, where the difference
+``|x|^2 - 2 x.y + |y|^2`` keeps enough digits for float32 data. Several threads work on tiles at the
+same time: scipy's product uses one thread and releases the interpreter lock.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from neumap.neighbors.metrics import EuclideanMetric, Metric, TiledMetric
 
 __all__ = ["OffsetRows", "SparseBackend", "product_cost", "supports"]
 
-TILE_BYTES = 1 << 25  # of one thread's products; it needs four times this with its temporaries
+TILE_BYTES = 1 << 25  # of one thread's products, which needs four times this with temporaries
 MAX_THREADS = 16
 
 
 @dataclass(frozen=True)
 class OffsetRows:
-    """Rows as ``matrix - offsets``: a sparse part, and a shift that would not be sparse.
+    """Rows as ``matrix - offsets``: a sparse part, and a shift that would fill the matrix.
 
     Inner products are ``matrix @ matrix.T - offsets offsets'``.
     """
@@ -52,7 +52,7 @@ class OffsetRows:
 
 @dataclass(frozen=True)
 class SparseBackend:
-    """Exact search in sparse rows for the metrics that inner products decide.
+    """Exact search in sparse rows for metrics that follow from inner products.
 
     Parameters
     ----------
@@ -65,12 +65,12 @@ class SparseBackend:
     exact: bool = True
 
     def prepare(self, data: Any, metric: Metric) -> OffsetRows:
-        """Map the stored entries by the metric."""
+        """Map the stored entries as the metric requires."""
         maker = _PREPARATIONS.get(metric.name, _binary if _is_binary(metric) else None)
         if maker is None:
             raise ValueError(
-                f"Sparse products serve {', '.join(_PREPARATIONS)} and the binary metrics; got "
-                f"{metric.name!r}. Use backend='exact' or 'pynndescent'."
+                f"metric of a search by sparse products must be {', '.join(_PREPARATIONS)} or a "
+                f"binary metric, got {metric.name!r}. Use backend='exact' or 'pynndescent'."
             )
         return maker(scipy.sparse.csr_matrix(data, dtype=np.float64))
 
@@ -79,7 +79,7 @@ class SparseBackend:
         return own_row_first(*self.query(rows, rows, n_neighbors, metric))
 
     def build(self, rows: OffsetRows, n_neighbors: int, metric: Metric) -> OffsetRows:
-        """The rows: all of them are compared."""
+        """Return the rows themselves: a query compares all of them."""
         return rows
 
     def query(
@@ -135,12 +135,12 @@ def _is_binary(metric: Metric) -> bool:
 
 
 def supports(metric: Metric) -> bool:
-    """Whether inner products are enough for the metric."""
+    """Whether the metric follows from inner products."""
     return metric.name in _PREPARATIONS or _is_binary(metric)
 
 
 def product_cost(matrix: Any) -> float:
-    """Multiplications in ``matrix @ matrix.T``, which the fill of each column decides."""
+    """Multiplications in ``matrix @ matrix.T``: the squared entry counts of the columns."""
     per_column = np.bincount(scipy.sparse.csr_matrix(matrix).indices, minlength=matrix.shape[1])
     return float((per_column.astype(np.float64) ** 2).sum())
 
@@ -163,21 +163,21 @@ def _unit(matrix: Any) -> OffsetRows:
 def _root(matrix: Any) -> OffsetRows:
     if matrix.nnz and matrix.data.min() < 0:
         raise ValueError(
-            "metric 'hellinger' compares distributions, so X must not be negative; got a least "
-            f"value of {matrix.data.min()}. Shift or clip the data, or choose another metric."
+            "X must not be negative where metric='hellinger', which compares distributions, got a "
+            f"smallest value of {matrix.data.min()}. Shift or clip X, or choose another metric."
         )
     return _unit(matrix.sqrt())
 
 
 def _centred(matrix: Any) -> OffsetRows:
-    """Centred rows: the mean goes to the offsets, since taking it off would fill the matrix."""
+    """Centred rows: the mean goes to the offsets, since subtracting it would fill the matrix."""
     n_columns = matrix.shape[1]
     means = np.asarray(matrix.sum(axis=1)).reshape(-1) / n_columns
     return _scaled(matrix, np.sqrt(n_columns) * means)
 
 
 def _scaled(matrix: Any, offsets: np.ndarray) -> OffsetRows:
-    """Rows of length one; those of length zero get a column of their own (see ``unit_rows``)."""
+    """Rows of length one; zero rows get a column of their own (see ``unit_rows``)."""
     squares = np.asarray(matrix.multiply(matrix).sum(axis=1)).reshape(-1)
     squared_norms = squares - offsets**2
     is_zero = squared_norms <= 1e-12 * squares
