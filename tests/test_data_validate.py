@@ -244,7 +244,7 @@ class TestFinite:
     def test_count_and_first_position(
         self, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("neumap.data.finite._TILE_BYTES", 4096)  # several tiles
+        monkeypatch.setattr("neumap.data.finite.TILE_BYTES", 4096)  # several tiles
         X = np.zeros((3000, 3), dtype=np.float32)
         X[[2500, 2501, 2600], [2, 0, 1]] = np.nan
         X[[7, 2999], [1, 0]] = -np.inf

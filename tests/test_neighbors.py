@@ -13,6 +13,7 @@ from neumap.neighbors import (
     ExactBackend,
     HnswBackend,
     NeighborGraph,
+    NeighborSearch,
     SparseBackend,
     disconnection_distance_of,
     find_neighbors,
@@ -385,6 +386,29 @@ def test_own_row_first_shifts_the_others():
     )
     assert indices.tolist() == [[0, 3, 2], [1, 0, 2], [2, 0, 1]]
     assert distances.tolist() == [[0, 0, 5], [0, 1, 2], [0, 1, 2]]
+
+
+# Settings as one object
+
+
+def test_one_search_answers_for_its_rows_and_for_new_ones(rows):
+    search = NeighborSearch(metric="minkowski", metric_kwds={"p": 3}, seed=4)
+    settings = {"metric": "minkowski", "metric_kwds": {"p": 3}, "seed": 4}
+    found, once = search.find(rows, 6), find_neighbors(rows, 6, **settings)
+    np.testing.assert_array_equal(found.indices, once.indices)
+    matrix = cdist(rows.astype(np.float64), rows.astype(np.float64), "minkowski", p=3)
+    np.testing.assert_allclose(found.distances, np.sort(matrix, axis=1)[:, :6], rtol=1e-5)
+    index = search.index(rows[10:])
+    for part in (rows[:10], rows[:3]):
+        for ours, theirs in zip(
+            index.query(part, 4), query_neighbors(rows[10:], part, 4, **settings), strict=True
+        ):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_search_refuses_settings_it_does_not_have(rows):
+    with pytest.raises(TypeError, match="n_trees"):
+        find_neighbors(rows, 5, n_trees=3)
 
 
 # Sparse rows

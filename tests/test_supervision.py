@@ -7,7 +7,7 @@ import scipy.sparse
 from neumap.fuzzy import FuzzyGraph, fuzzy_simplicial_set
 from neumap.fuzzy.algebra import intersect_directed
 from neumap.neighbors import METRICS, find_neighbors
-from neumap.neighbors.metrics import _ONLY_IN_PYNNDESCENT
+from neumap.neighbors.metrics import ONLY_IN_PYNNDESCENT
 from neumap.supervision import (
     categorical_intersection,
     discrete_intersection,
@@ -108,7 +108,7 @@ def test_myers_is_the_edit_distance_by_another_name(graph):
     assert_equal_graphs(named, supervise(graph, SPECIES, target_metric="string").to_csr())
 
 
-COMPUTED_HERE = sorted(set(METRICS) - set(_ONLY_IN_PYNNDESCENT) - {"precomputed"})
+COMPUTED_HERE = sorted(set(METRICS) - set(ONLY_IN_PYNNDESCENT) - {"precomputed"})
 NEEDED = {
     "weighted_minkowski": {"w": [1.0, 3.0]},
     "wminkowski": {"w": [1.0, 3.0]},

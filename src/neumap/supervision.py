@@ -12,6 +12,7 @@ import inspect
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from neumap._labels import UNLABELLED
 from neumap.fuzzy.algebra import intersect_directed, reset_local_connectivity
@@ -104,7 +105,7 @@ def supervise(  # noqa: PLR0913 - the target parameters of UMAP
 
 def categorical_intersection(
     graph: FuzzyGraph,
-    labels: np.ndarray,
+    labels: NDArray[Any],
     *,
     target_weight: float = 0.5,
     unknown_distance: float = UNKNOWN_DISTANCE,
@@ -137,7 +138,7 @@ def categorical_intersection(
 
 def discrete_intersection(
     graph: FuzzyGraph,
-    values: np.ndarray,
+    values: NDArray[Any],
     metric: str,
     *,
     metric_kwds: dict[str, Any] | None = None,
@@ -175,7 +176,7 @@ def discrete_intersection(
 
 def metric_intersection(
     graph: FuzzyGraph,
-    targets: np.ndarray,
+    targets: NDArray[Any],
     *,
     search: NeighborSearch = EUCLIDEAN,
     target_weight: float = 0.5,
@@ -204,7 +205,7 @@ def metric_intersection(
     return intersect_directed(graph, found.indices, strengths, target_weight)
 
 
-def _bound(metric: str, values: np.ndarray, kwds: dict[str, Any]) -> Distance:
+def _bound(metric: str, values: NDArray[Any], kwds: dict[str, Any]) -> Distance:
     """Distance of that name between these values."""
     make = DISCRETE_METRICS[metric]
     try:
@@ -226,7 +227,7 @@ def _far_distance(target_weight: float) -> float:
     return FAR_DISTANCE / (1 - target_weight) if target_weight < 1 else INFINITE_DISTANCE
 
 
-def _weaken(graph: FuzzyGraph, distances: np.ndarray) -> FuzzyGraph:
+def _weaken(graph: FuzzyGraph, distances: NDArray[Any]) -> FuzzyGraph:
     """Multiply each edge by ``exp(-distance)`` and restore local connectivity."""
     weights = (graph.weights * np.exp(-distances)).astype(np.float32)
     kept = weights > 0
@@ -234,7 +235,7 @@ def _weaken(graph: FuzzyGraph, distances: np.ndarray) -> FuzzyGraph:
     return reset_local_connectivity(weakened)
 
 
-def _check(graph: FuzzyGraph, targets: np.ndarray, target_weight: float) -> None:
+def _check(graph: FuzzyGraph, targets: NDArray[Any], target_weight: float) -> None:
     if len(targets) != graph.n_vertices:
         raise ValueError(
             f"y must have one entry per row of X, {graph.n_vertices}, got {len(targets)}. Pass "

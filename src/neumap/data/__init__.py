@@ -1,4 +1,4 @@
-"""Data: what may come in, and how training gets its rows.
+"""Data: what users may pass, and how training reads its rows.
 
 `check_input` checks what the user passed, and `as_rows` wraps it in a `RowStore`, which returns
 rows by number and never copies the whole data set. `take`, `stack`, `same`, `distinct` and

@@ -13,7 +13,7 @@ from neumap.data.kinds import is_a
 
 __all__ = ["embed_anndata"]
 
-_STORABLE = (bool, int, float, str)  # what an .h5ad file can hold as a parameter
+STORABLE = (bool, int, float, str)  # what an .h5ad file can hold as a parameter
 
 
 class _Embedder(Protocol):
@@ -101,4 +101,4 @@ def _embedding(result: Any, n_rows: int) -> NDArray[Any]:
 
 def _storable_params(estimator: Any) -> dict[str, Any]:
     params = estimator.get_params(deep=False) if hasattr(estimator, "get_params") else {}
-    return {name: value for name, value in params.items() if isinstance(value, _STORABLE)}
+    return {name: value for name, value in params.items() if isinstance(value, STORABLE)}

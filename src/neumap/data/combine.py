@@ -66,7 +66,7 @@ def take(X: Any, rows: NDArray[np.integer[Any]] | slice) -> Any:
     -------
     checked data
         Of the same kind. Rows of an array on disk are read into memory; rows of a Dataset stay a
-        Dataset, which reads them when asked.
+        Dataset, which reads them when they are used.
 
     Examples
     --------
@@ -199,12 +199,12 @@ def _check_joinable(above: Any, below: Any) -> None:
 
 
 def _as_tensor(array: NDArray[Any]) -> Tensor:
-    """View as a tensor; torch knows neither foreign byte orders nor negative strides."""
+    """View as a tensor; torch supports neither foreign byte orders nor negative strides."""
     return tensor_view(np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("=")))
 
 
 def _as_array(X: Any) -> NDArray[Any]:
-    """View as an array where numpy knows the dtype; bfloat16 becomes float32."""
+    """View as an array where numpy has the dtype; bfloat16 becomes float32."""
     if not isinstance(X, Tensor):
         return np.asarray(X)
     tensor = X.detach().cpu()

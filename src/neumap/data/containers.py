@@ -25,7 +25,7 @@ from neumap.data.kinds import is_a, is_dataset, is_on_disk, is_table
 
 __all__ = ["Contents", "numeric", "open_container"]
 
-_KEPT_DTYPES = [np.float32, np.uint8, np.bool_]  # the first is what others are converted to
+KEPT_DTYPES = [np.float32, np.uint8, np.bool_]  # the first is what others are converted to
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def numeric(contents: Contents, estimator_name: str) -> Any:
         return check_array(
             values,
             accept_sparse="csr",
-            dtype=_KEPT_DTYPES,
+            dtype=KEPT_DTYPES,
             ensure_2d=False,
             allow_nd=True,
             ensure_all_finite=False,

@@ -16,7 +16,7 @@ from neumap.data.rows import Matrix, RowMoments, resolve_row_shape
 
 __all__ = ["DatasetRows"]
 
-_READ_ROWS = 1024
+READ_ROWS = 1024
 
 
 class DatasetRows:
@@ -83,8 +83,8 @@ class DatasetRows:
     def to_matrix(self) -> Matrix:
         """Read every row into a new float32 array: the neighbour search needs all of them."""
         matrix = np.empty((self.n_rows, self.n_features), dtype=np.float32)
-        for number, rows in enumerate(self.slices(_READ_ROWS)):
-            start = number * _READ_ROWS
+        for number, rows in enumerate(self.slices(READ_ROWS)):
+            start = number * READ_ROWS
             matrix[start : start + len(rows)] = rows.view(len(rows), -1).cpu().numpy()
         return matrix
 

@@ -20,7 +20,7 @@ from neumap.data.rows import Matrix, RowMoments, resolve_row_shape
 
 __all__ = ["DenseRows"]
 
-_COMPACT = (torch.uint8, torch.bool)
+COMPACT = (torch.uint8, torch.bool)
 
 
 class DenseRows:
@@ -79,7 +79,7 @@ class DenseRows:
             yield tile.to(torch.float32).view(len(tile), *self.row_shape)
 
     def to_matrix(self) -> Matrix:
-        """Return the table as an array, a view unless the data came on another device."""
+        """Return the table as an array, a view unless the data are on another device."""
         table = self.table.cpu() if self._host is None else self._host
         return table.numpy()
 
@@ -94,7 +94,7 @@ def _as_plain_tensor(X: NDArray[Any] | Tensor) -> Tensor:
     """View as float32, uint8 or bool where `X` is one of these, convert to float32 otherwise."""
     if isinstance(X, Tensor):
         tensor = X.detach()
-        return tensor if tensor.dtype in _COMPACT else tensor.to(torch.float32)
+        return tensor if tensor.dtype in COMPACT else tensor.to(torch.float32)
     keeps = X.dtype in (np.dtype(np.uint8), np.dtype(np.bool_))
     array = np.ascontiguousarray(X, dtype=X.dtype if keeps else np.float32)
     return tensor_view(array)

@@ -32,8 +32,8 @@ __all__ = ["MemmapRows", "read_rows", "tile_starts"]
 
 logger = logging.getLogger(__name__)
 
-_TILE_BYTES = 2**23
-_LOCAL_DRIVERS = ("sec2", "stdio")  # HDF5 drivers whose offsets are those of an ordinary file
+TILE_BYTES = 2**23
+LOCAL_DRIVERS = ("sec2", "stdio")  # HDF5 drivers whose offsets are those of an ordinary file
 
 
 class MemmapRows:
@@ -46,7 +46,7 @@ class MemmapRows:
     Parameters
     ----------
     X : numpy.memmap, h5py.Dataset or zarr.Array of shape (n_rows, *shape)
-        The array. It must stay open and unchanged for the life of the store.
+        The array. It must stay open and unchanged while the store is used.
     dims : tuple of int, optional
         Shape of one row; by default as in `X`.
     device : torch.device or str, default="cpu"
@@ -102,7 +102,7 @@ class MemmapRows:
         return torch.from_numpy(values).to(self.device)
 
 
-def tile_starts(X: Any, tile_bytes: int = _TILE_BYTES) -> range:
+def tile_starts(X: Any, tile_bytes: int = TILE_BYTES) -> range:
     """Return the first row of each tile; the step of the range is the number of rows per tile.
 
     Tiles of a chunked array hold whole chunks, so that each chunk is unpacked once.
@@ -125,7 +125,7 @@ def _map_if_contiguous(X: Any) -> Any:
         return X
     offset = X.id.get_offset()  # None for chunked, compact and not yet written datasets
     file = X.file
-    plain = file.driver in _LOCAL_DRIVERS and X.external is None
+    plain = file.driver in LOCAL_DRIVERS and X.external is None
     if offset is None or not plain or X.is_virtual or X.dtype.kind not in "fiub":
         return X
     file.flush()  # rows just written may still be in HDF5's own buffers

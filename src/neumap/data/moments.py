@@ -1,8 +1,8 @@
 """Mean and overall scale of a sample of rows.
 
-The scale is the standard deviation along the first principal component. Only that one eigenvalue
-is wanted, so it comes from a Lanczos iteration on products with the sample, which works alike for
-dense and sparse rows and never forms the covariance of wide rows.
+The scale is the standard deviation along the first principal component. Only that one eigenvalue is
+needed, so it is computed by a Lanczos iteration on products with the sample. That works for dense
+and sparse rows and never forms the covariance of wide rows.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ __all__ = ["dense_row_moments", "matrix_moments", "sample_rows"]
 
 Vector = NDArray[np.float64]
 
-_MAX_SAMPLE_BYTES = 2**28  # wide rows need fewer of them: the sample stays below this
-_MIN_SAMPLE_ROWS = 256
-_NARROW = 64  # up to this many features the covariance itself is cheap, and exact
+MAX_SAMPLE_BYTES = 2**28  # wide rows need fewer of them: the sample stays below this
+MIN_SAMPLE_ROWS = 256
+NARROW = 64  # up to this many features the covariance itself is cheap, and exact
 
 
 def dense_row_moments(rows: RowStore, max_rows: int, seed: int | np.random.Generator) -> RowMoments:
-    """Moments of a sample that the store gathers."""
+    """Return the moments of a sample of rows of a store."""
     rng = np.random.default_rng(seed)
     chosen = sample_rows(rows.n_rows, max_rows, rng, bytes_per_row=4 * rows.n_features)
     sample = rows.gather(torch.from_numpy(chosen)).view(len(chosen), -1)
@@ -41,7 +41,7 @@ def sample_rows(
     """Draw row numbers without replacement, in ascending order; all of them if they fit."""
     if max_rows < 1:
         raise ValueError(f"max_rows must be at least 1, got {max_rows}. Pass a number of rows.")
-    affordable = max(_MIN_SAMPLE_ROWS, _MAX_SAMPLE_BYTES // max(bytes_per_row, 1))
+    affordable = max(MIN_SAMPLE_ROWS, MAX_SAMPLE_BYTES // max(bytes_per_row, 1))
     n_sampled = min(n_rows, max_rows, affordable)
     if n_sampled == n_rows:
         return np.arange(n_rows, dtype=np.int64)
@@ -52,9 +52,9 @@ def sample_rows(
 def matrix_moments(
     sample: Matrix, seed: int | np.random.Generator, device: torch.device
 ) -> RowMoments:
-    """Moments of the rows of a matrix; rows with missing or infinite values do not count."""
+    """Return the moments of the rows of a matrix, without rows that hold NaN or infinity."""
     start: Vector = np.random.default_rng(seed).standard_normal((sample.shape[1],))
-    if sparse.issparse(sample) and sample.shape[1] > _NARROW:
+    if sparse.issparse(sample) and sample.shape[1] > NARROW:
         mean, scale = _sparse_moments(_finite_sparse_rows(sample), start)
     else:
         dense = sample.toarray() if sparse.issparse(sample) else np.asarray(sample)
@@ -72,7 +72,7 @@ def _dense_moments(rows: NDArray[np.float32], start: Vector) -> tuple[Vector, fl
         return np.zeros(n_features), 0.0
     mean = rows.mean(axis=0, dtype=np.float64)
     centred = rows - mean.astype(np.float32)  # centre first: a far-off cloud keeps its digits
-    if n_features <= _NARROW:
+    if n_features <= NARROW:
         precise = centred.astype(np.float64)
         largest = float(np.linalg.eigvalsh(precise.T @ precise)[-1])
         return mean, math.sqrt(max(largest, 0.0) / n_rows)

@@ -1,4 +1,4 @@
-"""Sparse rows: a CSR matrix of which only the rows of a batch are ever dense."""
+"""Sparse rows: a CSR matrix of which only the rows of one batch are made dense at a time."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class CsrRows:
 def _canonical_csr(X: Any) -> sparse.csr_matrix[Any]:
     """CSR with float32 values, each entry once; shares the memory of `X` where it is that already.
 
-    ``csr_matrix`` rather than ``csr_array``: libraries for neighbour search know only the former.
+    ``csr_matrix`` rather than ``csr_array``: libraries for neighbour search accept only the former.
     """
     csr = X.tocsr()
     values: NDArray[np.float32] = csr.data.astype(np.float32, copy=False)

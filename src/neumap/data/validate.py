@@ -26,7 +26,7 @@ __all__ = ["Validated", "check_input"]
 
 logger = logging.getLogger(__name__)
 
-_CONSTANT_CHECK_ROWS = 10_000
+CONSTANT_CHECK_ROWS = 10_000
 
 
 @dataclass(frozen=True)
@@ -207,7 +207,7 @@ def _log_constant_columns(values: Any) -> None:
     dense = isinstance(values, np.ndarray) and values.ndim == 2 and len(values) > 1
     if not dense or not logger.isEnabledFor(logging.DEBUG):
         return
-    head = values[:_CONSTANT_CHECK_ROWS]
+    head = values[:CONSTANT_CHECK_ROWS]
     constant = np.flatnonzero((head == head[0]).all(axis=0)).tolist()
     if constant:
         logger.debug(

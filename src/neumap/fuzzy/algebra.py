@@ -9,8 +9,10 @@ follow umap-learn's, edge by edge.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from neumap.fuzzy.graph import FuzzyGraph
 
@@ -28,7 +30,7 @@ TOLERANCE = 1e-5
 SMALLEST_STRENGTH = 1e-8
 LARGEST_ABSENT_STRENGTH = 1e-4  # a target graph with only strong edges must not connect everything
 
-Rule = Callable[[np.ndarray, np.ndarray], np.ndarray]
+Rule = Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]]
 
 
 def union(a: FuzzyGraph, b: FuzzyGraph) -> FuzzyGraph:
@@ -109,7 +111,7 @@ def difference(a: FuzzyGraph, b: FuzzyGraph) -> FuzzyGraph:
 
 
 def intersect_directed(
-    graph: FuzzyGraph, indices: np.ndarray, strengths: np.ndarray, weight: float
+    graph: FuzzyGraph, indices: NDArray[Any], strengths: NDArray[Any], weight: float
 ) -> FuzzyGraph:
     """Intersect a graph with directed memberships, such as those of a target's neighbours.
 
@@ -149,7 +151,7 @@ def intersect_directed(
     right_absent = min(_absent_strength(values), LARGEST_ABSENT_STRENGTH)
     heads, tails = np.divmod(keys, n)
 
-    def met(right: np.ndarray) -> np.ndarray:
+    def met(right: NDArray[Any]) -> NDArray[Any]:
         product = _weighted_product(left, right, left_absent, right_absent, weight)
         # A direction that neither graph has stays without an edge.
         return np.where((left > 0) | (right > 0), product, 0)
@@ -185,10 +187,10 @@ def reset_local_connectivity(graph: FuzzyGraph) -> FuzzyGraph:
 
 
 def _rejoin(
-    heads: np.ndarray,
-    tails: np.ndarray,
-    forward: np.ndarray,
-    backward: np.ndarray,
+    heads: NDArray[Any],
+    tails: NDArray[Any],
+    forward: NDArray[Any],
+    backward: NDArray[Any],
     n_vertices: int,
     *,
     reset_local_metric: bool,
@@ -210,12 +212,12 @@ def _rejoin(
 
 
 def _row_powers(
-    heads: np.ndarray,
-    tails: np.ndarray,
-    forward: np.ndarray,
-    backward: np.ndarray,
+    heads: NDArray[Any],
+    tails: NDArray[Any],
+    forward: NDArray[Any],
+    backward: NDArray[Any],
     n_vertices: int,
-) -> np.ndarray:
+) -> NDArray[Any]:
     """Power of each row at which its strengths sum to log2(15), by bisection."""
     below, above = np.zeros(n_vertices), np.full(n_vertices, np.inf)
     middle = np.ones(n_vertices)
@@ -234,8 +236,8 @@ def _row_powers(
 
 
 def _weighted_product(
-    left: np.ndarray, right: np.ndarray, left_absent: float, right_absent: float, weight: float
-) -> np.ndarray:
+    left: NDArray[Any], right: NDArray[Any], left_absent: float, right_absent: float, weight: float
+) -> NDArray[Any]:
     """``left * right``, one of them to a power that gives the other more weight."""
     known = np.where(left > 0, left, left_absent), np.where(right > 0, right, right_absent)
     if weight < 0.5:
@@ -246,13 +248,15 @@ def _weighted_product(
     return np.where(is_informative, product, left + right)
 
 
-def _absent_strength(weights: np.ndarray) -> float:
+def _absent_strength(weights: NDArray[Any]) -> float:
     """Strength of an edge that a graph lacks: half of its weakest edge."""
     weakest = float(weights.min()) if len(weights) else 0.0
     return max(weakest / 2, SMALLEST_STRENGTH)
 
 
-def _aligned(a: FuzzyGraph, b: FuzzyGraph) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _aligned(
+    a: FuzzyGraph, b: FuzzyGraph
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
     """Edges of both graphs with the weight in each, 0 where it has none."""
     n = a.n_vertices
     key_a, key_b = a.heads * n + a.tails, b.heads * n + b.tails

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse
+from numpy.typing import NDArray
 
 from neumap.fuzzy.graph import FuzzyGraph
 from neumap.neighbors.graph import NeighborGraph
@@ -27,10 +28,10 @@ SMALLEST_SCALE = 1e-3  # of the mean distance, keeps weights of near-duplicates 
 
 
 def smooth_knn(
-    distances: np.ndarray,
+    distances: NDArray[Any],
     n_neighbors: float,
     local_connectivity: float = 1.0,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Find the scale sigma and the offset rho of each row.
 
     ``rho`` is the distance to the ``local_connectivity``-th neighbour at a distance above zero
@@ -63,12 +64,12 @@ def smooth_knn(
     # In float64, so that the bisection stops at the same step as umap-learn's, whose sum is too.
     excess = _excess(distances[:, 1:], rhos).T.astype(np.float64, order="C")  # (k - 1, n)
     sigmas = _bisect_scales(excess, np.log2(n_neighbors))
-    # Distances of duplicates do not tell the scale, so the floor of those rows comes from all rows.
+    # Distances of duplicates say nothing about the scale, so those rows use the floor of all rows.
     floor = np.where(rhos > 0, distances.mean(axis=1), distances.mean(dtype=np.float64))
     return np.maximum(sigmas, SMALLEST_SCALE * floor).astype(np.float32), rhos
 
 
-def _offsets(distances: np.ndarray, local_connectivity: float) -> np.ndarray:
+def _offsets(distances: NDArray[Any], local_connectivity: float) -> NDArray[Any]:
     """Interpolated distance to the local_connectivity-th neighbour at a positive distance."""
     n, k = distances.shape
     positive = distances > 0
@@ -78,7 +79,7 @@ def _offsets(distances: np.ndarray, local_connectivity: float) -> np.ndarray:
     part = np.float32(local_connectivity - whole)
     rows = np.arange(n)
 
-    def nth_positive(number: int) -> np.ndarray:
+    def nth_positive(number: int) -> NDArray[Any]:
         """The number-th positive distance of each row; number 0 gives the distance 0."""
         if number == 0:
             return np.zeros(n, dtype=np.float32)
@@ -93,13 +94,13 @@ def _offsets(distances: np.ndarray, local_connectivity: float) -> np.ndarray:
     return np.where(n_positive >= local_connectivity, rhos, largest).astype(np.float32)
 
 
-def _excess(distances: np.ndarray, rhos: np.ndarray) -> np.ndarray:
+def _excess(distances: NDArray[Any], rhos: NDArray[Any]) -> NDArray[Any]:
     """How far each neighbour is beyond the offset of its row."""
     with np.errstate(invalid="ignore"):  # rows without a neighbour: infinity less infinity
         return np.asarray(np.fmax(distances - rhos[:, None], 0))
 
 
-def _bisect_scales(excess: np.ndarray, target: float) -> np.ndarray:
+def _bisect_scales(excess: NDArray[Any], target: float) -> NDArray[Any]:
     """Scale at which the memberships of each column of ``excess`` (k - 1, n) sum to the target."""
     n = excess.shape[1]
     sigmas = np.ones(n)
@@ -122,7 +123,9 @@ def _bisect_scales(excess: np.ndarray, target: float) -> np.ndarray:
     return sigmas
 
 
-def directed_memberships(distances: np.ndarray, sigmas: np.ndarray, rhos: np.ndarray) -> np.ndarray:
+def directed_memberships(
+    distances: NDArray[Any], sigmas: NDArray[Any], rhos: NDArray[Any]
+) -> NDArray[np.float32]:
     """Membership of each neighbour, ``exp(-max(0, d - rho) / sigma)``, shape (n, k), float32."""
     excess = _excess(distances.astype(np.float32, copy=False), rhos)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -176,8 +179,8 @@ def fuzzy_simplicial_set(
 
 
 def membership_to_train(
-    indices: np.ndarray,
-    distances: np.ndarray,
+    indices: NDArray[Any],
+    distances: NDArray[Any],
     n_train: int,
     *,
     local_connectivity: float = 1.0,
@@ -221,7 +224,7 @@ def membership_to_train(
 
 
 def _join_directions(
-    indices: np.ndarray, strengths: np.ndarray, set_op_mix_ratio: float
+    indices: NDArray[Any], strengths: NDArray[Any], set_op_mix_ratio: float
 ) -> FuzzyGraph:
     """One undirected edge for each pair that appears in either direction."""
     n = len(indices)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse
+from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 from neumap.fuzzy import FuzzyGraph
@@ -27,8 +28,8 @@ def spectral_positions(
     *,
     X: Any | None,
     generator: np.random.Generator,
-    start: np.ndarray | None = None,
-) -> np.ndarray:
+    start: NDArray[Any] | None = None,
+) -> NDArray[np.float32]:
     """Return the spectral layout of a graph, component by component.
 
     Parameters
@@ -70,7 +71,7 @@ def spectral_positions(
     return positions
 
 
-def _split(graph: FuzzyGraph) -> tuple[np.ndarray, list[np.ndarray]]:
+def _split(graph: FuzzyGraph) -> tuple[NDArray[Any], list[NDArray[Any]]]:
     """Component of each vertex (-1 without an edge), and the vertices of each component."""
     _, labels = scipy.sparse.csgraph.connected_components(graph.to_csr(), directed=False)
     isolated = graph.isolated()
@@ -82,21 +83,21 @@ def _split(graph: FuzzyGraph) -> tuple[np.ndarray, list[np.ndarray]]:
 
 
 def _lay_out(
-    weights: Any, n_components: int, generator: np.random.Generator, start: np.ndarray | None
-) -> np.ndarray:
+    weights: Any, n_components: int, generator: np.random.Generator, start: NDArray[Any] | None
+) -> NDArray[np.float32]:
     """Lay out one component within the unit ball."""
     n = weights.shape[0]
     if n < 2 * n_components or n <= n_components + 1:  # fewer eigenvectors than axes
         layout = generator.uniform(-1.0, 1.0, size=(n, n_components)).astype(np.float32)
     else:
         layout = laplacian_eigenvectors(weights, n_components, generator=generator, start=start)
-    within_ball: np.ndarray = layout / np.linalg.norm(layout, axis=1).max()
+    within_ball: NDArray[Any] = layout / np.linalg.norm(layout, axis=1).max()
     return within_ball
 
 
 def _places(
-    members: list[np.ndarray], n_components: int, *, X: Any | None, generator: np.random.Generator
-) -> np.ndarray:
+    members: list[NDArray[Any]], n_components: int, *, X: Any | None, generator: np.random.Generator
+) -> NDArray[Any]:
     """Centres of the components, (number of components, n_components)."""
     if len(members) <= 2 * n_components:
         axes = np.eye(n_components)
@@ -108,7 +109,7 @@ def _places(
     return principal_positions(np.stack(means), n_components, generator=generator)
 
 
-def _assemble(layouts: list[np.ndarray], places: np.ndarray) -> np.ndarray:
+def _assemble(layouts: list[NDArray[Any]], places: NDArray[Any]) -> NDArray[Any]:
     """Move each layout to its place and scale it to half the distance to the nearest other one."""
     to_nearest = np.asarray(KDTree(places).query(places, k=2)[0])[:, 1]
     # Means that coincide along the first axes would shrink their components to a point.

@@ -12,6 +12,7 @@ import warnings
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 from neumap._random import numpy_generator
@@ -28,7 +29,7 @@ WORDS = ("spectral", "pca", "tswspectral", "random")
 
 def initial_positions(
     init: Any, *, graph: FuzzyGraph, X_matrix: Any | None, n_components: int, seed: int
-) -> np.ndarray:
+) -> NDArray[np.float32]:
     """Return the positions a free layout starts from.
 
     Parameters
@@ -99,7 +100,7 @@ def initial_positions(
     return _stretch(_scale_with_noise(rough, generator))
 
 
-def _check_array(init: Any, shape: tuple[int, int]) -> np.ndarray:
+def _check_array(init: Any, shape: tuple[int, int]) -> NDArray[Any]:
     positions = np.asarray(init, dtype=np.float64)
     if positions.shape != shape:
         raise ValueError(
@@ -121,7 +122,7 @@ def _spectral_or_next_best(
     X: Any | None,
     n_components: int,
     generator: np.random.Generator,
-) -> np.ndarray:
+) -> NDArray[Any]:
     """Spectral layout; principal components or random positions, with a warning, if it fails."""
     reason = "the graph has no edges"
     if len(graph.weights):
@@ -147,14 +148,14 @@ def _spectral_or_next_best(
     return principal_positions(X, n_components, generator=generator)
 
 
-def _scale_with_noise(rough: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+def _scale_with_noise(rough: NDArray[Any], generator: np.random.Generator) -> NDArray[Any]:
     """Largest coordinate 10, plus noise that separates coincident rows."""
     largest = float(np.abs(rough).max(initial=0.0)) or 1.0
     scaled = rough.astype(np.float64) * (EXTENT / largest)
     return scaled + generator.normal(scale=NOISE, size=rough.shape)
 
 
-def _separate_duplicates(positions: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+def _separate_duplicates(positions: NDArray[Any], generator: np.random.Generator) -> NDArray[Any]:
     """Add noise of a thousandth of the mean distance to the nearest row, if any rows are equal."""
     if len(np.unique(positions, axis=0)) == len(positions):
         return positions
@@ -164,7 +165,7 @@ def _separate_duplicates(positions: np.ndarray, generator: np.random.Generator) 
     return positions + generator.normal(scale=1e-3 * spacing, size=positions.shape)
 
 
-def _stretch(positions: np.ndarray) -> np.ndarray:
+def _stretch(positions: NDArray[Any]) -> NDArray[np.float32]:
     """Map every axis to 0..10; an axis without extent to 5."""
     low, extent = positions.min(axis=0), np.ptp(positions, axis=0)
     has_extent = extent > 0

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse
+from numpy.typing import NDArray
 
 __all__ = ["flat_rows", "principal_positions"]
 
@@ -24,7 +25,9 @@ MOST_SWEEPS = 20
 SLICE_ROWS = 8192
 
 
-def principal_positions(X: Any, n_components: int, *, generator: np.random.Generator) -> np.ndarray:
+def principal_positions(
+    X: Any, n_components: int, *, generator: np.random.Generator
+) -> NDArray[np.float32]:
     """Return the scores of the rows on the first principal axes.
 
     Parameters
@@ -70,7 +73,7 @@ def flat_rows(X: Any) -> Any:
     return X.tocsr() if is_sparse else np.asarray(X).reshape(X.shape[0], -1)
 
 
-def _has_variance(values: np.ndarray) -> np.ndarray:
+def _has_variance(values: NDArray[Any]) -> NDArray[Any]:
     """Which axes have more variance than rounding noise; the others are arbitrary directions."""
     return values > 1e-10 * max(float(values.max()), np.finfo(np.float64).tiny)
 
@@ -82,7 +85,7 @@ def _slices(matrix: Any) -> Iterator[tuple[slice, Any]]:
         yield rows, part if scipy.sparse.issparse(part) else part.astype(np.float32)
 
 
-def _covariance_times(matrix: Any, mean: np.ndarray, block: np.ndarray) -> np.ndarray:
+def _covariance_times(matrix: Any, mean: NDArray[Any], block: NDArray[Any]) -> NDArray[Any]:
     """Multiply the scatter matrix of the centred rows by a block, (n_features, width)."""
     total = np.zeros_like(block)
     shift = mean @ block

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import scipy.linalg
 import scipy.sparse
+from numpy.typing import NDArray
 
 __all__ = ["laplacian_eigenvectors"]
 
@@ -55,8 +56,12 @@ SMALLEST = float(np.finfo(np.float32).tiny)  # keeps a division by a constant co
 
 
 def laplacian_eigenvectors(
-    weights: Any, n_vectors: int, *, generator: np.random.Generator, start: np.ndarray | None = None
-) -> np.ndarray:
+    weights: Any,
+    n_vectors: int,
+    *,
+    generator: np.random.Generator,
+    start: NDArray[Any] | None = None,
+) -> NDArray[np.float32]:
     """Return the smoothest functions on a connected graph, the constant one left out.
 
     Parameters
@@ -96,20 +101,20 @@ def laplacian_eigenvectors(
         )
     functions = vectors / roots.astype(np.float32)[:, None]
     largest = np.abs(functions).argmax(axis=0)
-    signed: np.ndarray = functions * np.sign(functions[largest, np.arange(n_vectors)])
+    signed: NDArray[Any] = functions * np.sign(functions[largest, np.arange(n_vectors)])
     return signed
 
 
-def _solve_dense(adjacency: np.ndarray, n_vectors: int) -> np.ndarray:
+def _solve_dense(adjacency: NDArray[Any], n_vectors: int) -> NDArray[Any]:
     n = len(adjacency)
     _, vectors = scipy.linalg.eigh(adjacency, subset_by_index=[n - 1 - n_vectors, n - 2])
-    smoothest_first: np.ndarray = vectors[:, ::-1].astype(np.float32)
+    smoothest_first: NDArray[Any] = vectors[:, ::-1].astype(np.float32)
     return smoothest_first
 
 
 def _filter_subspace(
-    adjacency: Any, constant: np.ndarray, block: np.ndarray, n_vectors: int
-) -> np.ndarray:
+    adjacency: Any, constant: NDArray[Any], block: NDArray[Any], n_vectors: int
+) -> NDArray[Any]:
     """Alternate filter and Rayleigh-Ritz until the wanted vectors converge."""
     products_left = max(FEWEST_PRODUCTS, WORK // len(block))
     edge = 0.0  # everything below this eigenvalue is damped
@@ -132,14 +137,14 @@ def _stretched(value: float, edge: float) -> float:
     return (2.0 * value + 1.0 - edge) / (1.0 + edge)
 
 
-def _chebyshev(adjacency: Any, block: np.ndarray, degree: int, edge: float) -> np.ndarray:
+def _chebyshev(adjacency: Any, block: NDArray[Any], degree: int, edge: float) -> NDArray[Any]:
     """Apply the Chebyshev polynomial that is bounded by 1 on [-1, edge]."""
     identity = scipy.sparse.eye_array(len(block), dtype=np.float32, format="csr")
     doubled = adjacency * np.float32(4.0 / (1.0 + edge)) + identity * np.float32(
         2.0 * (1.0 - edge) / (1.0 + edge)
     )  # twice the matrix with [-1, edge] stretched to [-1, 1]
     before = block
-    now: np.ndarray = (doubled @ block) * np.float32(0.5)
+    now: NDArray[Any] = (doubled @ block) * np.float32(0.5)
     for _ in range(degree - 1):
         after = doubled @ now
         after -= before
@@ -148,8 +153,8 @@ def _chebyshev(adjacency: Any, block: np.ndarray, degree: int, edge: float) -> n
 
 
 def _rayleigh_ritz(
-    adjacency: Any, constant: np.ndarray, block: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    adjacency: Any, constant: NDArray[Any], block: NDArray[Any]
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """Best eigenpairs within the span of the block, largest value first, with their residuals."""
     basis, _ = np.linalg.qr(block - constant @ (constant.T @ block))
     image = adjacency @ basis

@@ -22,7 +22,7 @@ from neumap.metrics.tiles import distance_tiles, nearest_columns, scored_rows, s
 __all__ = ["knc", "knn_accuracy", "silhouette"]
 
 
-def knn_accuracy(  # noqa: PLR0913 (one argument per array and per knob, all by keyword)
+def knn_accuracy(  # noqa: PLR0913 - one argument per array and setting, all by name
     embedding: ArrayLike,
     labels: ArrayLike,
     *,

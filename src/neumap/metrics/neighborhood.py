@@ -10,7 +10,7 @@ could be a neighbour:
 - recall: the mean share of N(i) found in n(i)
 
 Over all n rows of one set m = n - 1, and the formula is that of Venna and Kaski (2001). For rows
-that were not trained on, the neighbours are sought among the training rows and m is their number.
+that were not trained on, the neighbours are searched among the training rows and m is their number.
 Ranks are counted (how many rows are nearer?), never sorted. Where distances tie, the score is its
 mean over all orders of the tied rows, so a map collapsed to a point earns no credit for its ties.
 """
@@ -45,7 +45,7 @@ class NeighborhoodScores(NamedTuple):
     recall: float
 
 
-def trustworthiness(  # noqa: PLR0913 (one argument per array and per knob, all by keyword)
+def trustworthiness(  # noqa: PLR0913 - one argument per array and setting, all by name
     X: ArrayLike,
     embedding: ArrayLike,
     *,
@@ -100,7 +100,7 @@ def trustworthiness(  # noqa: PLR0913 (one argument per array and per knob, all 
     return _score_of_ranks(clouds, n_neighbors, ranks_in=DATA)
 
 
-def continuity(  # noqa: PLR0913 (one argument per array and per knob, all by keyword)
+def continuity(  # noqa: PLR0913 - one argument per array and setting, all by name
     X: ArrayLike,
     embedding: ArrayLike,
     *,
@@ -141,7 +141,7 @@ def continuity(  # noqa: PLR0913 (one argument per array and per knob, all by ke
     return _score_of_ranks(clouds, n_neighbors, ranks_in=MAP)
 
 
-def knn_recall(  # noqa: PLR0913 (one argument per array and per knob, all by keyword)
+def knn_recall(  # noqa: PLR0913 - one argument per array and setting, all by name
     X: ArrayLike,
     embedding: ArrayLike,
     *,
@@ -192,7 +192,7 @@ def knn_recall(  # noqa: PLR0913 (one argument per array and per knob, all by ke
     return kept / (n_neighbors * original.n_queries)
 
 
-def neighborhood_scores(  # noqa: PLR0913 (one argument per array and per knob, all by keyword)
+def neighborhood_scores(  # noqa: PLR0913 - one argument per array and setting, all by name
     X: ArrayLike,
     embedding: ArrayLike,
     *,

@@ -155,8 +155,8 @@ def umap_cross_entropy_terms(
         attraction += float(weights[chunk] @ np.log1p(u))
     attraction /= float(weights.sum())
 
-    sources, strangers = _repelled_pairs(heads, tails, weights, len(rows), seed)
-    u = _scaled_distance(rows, sources, strangers, a, b)
+    sources, others = _repelled_pairs(heads, tails, weights, len(rows), seed)
+    u = _scaled_distance(rows, sources, others, a, b)
     dissimilarity = np.maximum(u / (1.0 + u), SMALLEST_DISSIMILARITY)
     repulsion = -float(np.log(dissimilarity).mean())
     return CrossEntropy(attraction, repulsion, attraction + negative_sample_rate * repulsion)
@@ -180,8 +180,8 @@ def _repelled_pairs(
     rng = np.random.default_rng(seed)
     draws = rng.random(N_PAIRS) * cumulative[-1]
     sources = np.minimum(np.searchsorted(cumulative, draws, side="right"), n_vertices - 1)
-    strangers = (sources + rng.integers(1, n_vertices, size=N_PAIRS)) % n_vertices
-    return sources, strangers
+    others = (sources + rng.integers(1, n_vertices, size=N_PAIRS)) % n_vertices
+    return sources, others
 
 
 def _edges(

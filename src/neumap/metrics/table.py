@@ -17,7 +17,7 @@ from neumap.metrics.neighborhood import neighborhood_scores
 __all__ = ["scores"]
 
 
-def scores(  # noqa: PLR0913 (one argument per array and per knob, all by keyword)
+def scores(  # noqa: PLR0913 - one argument per array and setting, all by name
     X: ArrayLike,
     embedding: ArrayLike,
     *,

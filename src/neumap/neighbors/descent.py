@@ -23,7 +23,7 @@ __all__ = ["UNKNOWN_TO_PYNNDESCENT", "DescentBackend"]
 MAX_CANDIDATES = 60
 QUERY_NEIGHBORS = 30
 NEAR_EPSILON, ANGULAR_EPSILON = 0.12, 0.24  # how far a query looks beyond the k-th neighbour
-_ANGULAR = ("cosine", "correlation", "dice", "jaccard", "hellinger")
+ANGULAR = ("cosine", "correlation", "dice", "jaccard", "hellinger")
 UNKNOWN_TO_PYNNDESCENT = ("ll_dirichlet", "poincare", "softmax_hellinger")
 
 
@@ -76,7 +76,7 @@ class DescentBackend:
 
     def query(self, index: Any, queries: Any, n_neighbors: int, metric: Metric) -> Found:
         """Neighbours of each query among the rows of the index."""
-        epsilon = ANGULAR_EPSILON if metric.name in _ANGULAR else NEAR_EPSILON
+        epsilon = ANGULAR_EPSILON if metric.name in ANGULAR else NEAR_EPSILON
         indices, distances = index.query(queries, k=n_neighbors, epsilon=epsilon)
         return indices.astype(np.int64), distances.astype(np.float32)
 

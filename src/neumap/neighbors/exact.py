@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from neumap._views import tensor_view
@@ -116,7 +117,7 @@ def _known(metric: Metric) -> EuclideanMetric | TiledMetric:
 
 @torch.no_grad()
 def euclidean_neighbors(
-    rows: np.ndarray, queries: np.ndarray, n_neighbors: int, device: str = "cpu"
+    rows: NDArray[Any], queries: NDArray[Any], n_neighbors: int, device: str = "cpu"
 ) -> Found:
     """Exact Euclidean neighbours of each query among the rows.
 
@@ -221,9 +222,9 @@ def _candidate_distances(tile: Tensor, rows: Tensor, candidates: Tensor) -> Tens
 
 
 def _blurred(nearest_distances: Tensor, centred: Tensor) -> Tensor:
-    """Indices of queries whose neighbours are too close for the product to tell apart.
+    """Indices of queries whose neighbours are too close for the product to rank.
 
-    They come from tight clusters in widely spread data. Where the farthest neighbour is at
+    They lie in tight clusters of widely spread data. Where the farthest neighbour is at
     distance zero, all of them are and nothing is closer.
     """
     farthest = nearest_distances[:, -1].square()
@@ -239,7 +240,7 @@ def by_distance(indices: Tensor, distances: Tensor, k: int) -> tuple[Tensor, Ten
     return indices.gather(1, order), distances.gather(1, order)
 
 
-def _on_device(rows: np.ndarray, device: str) -> Tensor:
+def _on_device(rows: NDArray[Any], device: str) -> Tensor:
     return tensor_view(rows).to(device)
 
 

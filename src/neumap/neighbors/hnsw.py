@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from neumap.neighbors.exact import euclidean_neighbors
 from neumap.neighbors.graph import Found, own_row_first
@@ -59,7 +60,7 @@ class HnswBackend:
     name: str = "hnsw"
     exact: bool = False
 
-    def prepare(self, data: Any, metric: Metric) -> np.ndarray:
+    def prepare(self, data: Any, metric: Metric) -> NDArray[Any]:
         """Map the rows to those whose Euclidean distance gives the metric."""
         if not isinstance(metric, EuclideanMetric):
             raise ValueError(
@@ -68,12 +69,12 @@ class HnswBackend:
             )
         return metric.prepare(data)
 
-    def search(self, rows: np.ndarray, n_neighbors: int, metric: Metric) -> Found:
+    def search(self, rows: NDArray[Any], n_neighbors: int, metric: Metric) -> Found:
         """Neighbours of each row among all rows, itself first."""
         index = self.build(rows, n_neighbors, metric)
         return own_row_first(*self.query(index, rows, n_neighbors, metric))
 
-    def build(self, rows: np.ndarray, n_neighbors: int, metric: Metric) -> HnswIndex:
+    def build(self, rows: NDArray[Any], n_neighbors: int, metric: Metric) -> HnswIndex:
         """Link the rows to a graph that queries walk."""
         faiss = _faiss()
         graph = faiss.IndexHNSWFlat(rows.shape[1], self.n_links)
@@ -86,7 +87,7 @@ class HnswBackend:
         return HnswIndex(graph, rows)
 
     def query(
-        self, index: HnswIndex, queries: np.ndarray, n_neighbors: int, metric: Metric
+        self, index: HnswIndex, queries: NDArray[Any], n_neighbors: int, metric: Metric
     ) -> Found:
         """Neighbours of each query among the rows of the index."""
         assert isinstance(metric, EuclideanMetric)  # prepare has refused the others
@@ -99,7 +100,7 @@ class HnswBackend:
             indices[short], distances[short] = found
         return indices, metric.finish(distances)
 
-    def _sufficient_ef(self, index: HnswIndex, queries: np.ndarray, n_neighbors: int) -> int:
+    def _sufficient_ef(self, index: HnswIndex, queries: NDArray[Any], n_neighbors: int) -> int:
         """Smallest candidate list that reaches the target recall on a sample of queries."""
         generator = np.random.default_rng(self.seed)
         sample = generator.choice(len(queries), size=min(128, len(queries)), replace=False)
@@ -119,9 +120,9 @@ class HnswIndex:
     """A faiss graph and the rows it links, as the metric prepared them."""
 
     graph: Any
-    rows: np.ndarray
+    rows: NDArray[Any]
 
-    def walk(self, queries: np.ndarray, n_neighbors: int, ef: int) -> Found:
+    def walk(self, queries: NDArray[Any], n_neighbors: int, ef: int) -> Found:
         """Euclidean neighbours with `ef` candidates held; -1 where too few were met."""
         # Passed at each call: set on the graph, it would change searches in other threads.
         held = _faiss().SearchParametersHNSW(efSearch=ef)
@@ -129,7 +130,7 @@ class HnswIndex:
         return indices, np.sqrt(squared)
 
 
-def found_share(distances: np.ndarray, exact: np.ndarray) -> float:
+def found_share(distances: NDArray[Any], exact: NDArray[Any]) -> float:
     """Recall by distance: entries no farther than the farthest true neighbour, so ties count.
 
     Examples

@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from neumap.neighbors import rows as row_maps
@@ -31,7 +32,7 @@ __all__ = [
     "resolve_metric",
 ]
 
-RowMap = Callable[[np.ndarray], np.ndarray]
+RowMap = Callable[[NDArray[Any]], NDArray[Any]]
 MetricLike = str | Callable[..., Any]
 
 
@@ -98,7 +99,7 @@ def _mahalanobis(name: str, *, vinv: Any = None, VI: Any = None) -> Metric:
     return EuclideanMetric(name, prepare, kwds={"vinv": inverse})
 
 
-def _one_of(metric: str, **candidates: Any) -> np.ndarray:
+def _one_of(metric: str, **candidates: Any) -> NDArray[Any]:
     """The one argument that was given under either of its names."""
     given = [np.asarray(v, dtype=np.float64) for v in candidates.values() if v is not None]
     if len(given) != 1:
@@ -131,7 +132,7 @@ _angular = _euclidean(row_maps.unit_rows, row_maps.half_square)
 _hellinger = _euclidean(row_maps.root_rows, row_maps.root_half_square)
 
 # A maker takes the name and metric_kwds and returns the metric.
-_MAKERS: dict[str, Callable[..., Metric]] = {
+MAKERS: dict[str, Callable[..., Metric]] = {
     "euclidean": _euclidean(),
     "sqeuclidean": _euclidean(finish=np.square),
     "manhattan": _tiled(partial(tiles.minkowski, p=1.0)),
@@ -162,7 +163,7 @@ _MAKERS: dict[str, Callable[..., Metric]] = {
     "yule": _binary(tiles.yule),
 }
 
-_OTHER_NAMES = {
+OTHER_NAMES = {
     "l2": "euclidean",
     "l1": "manhattan",
     "taxicab": "manhattan",
@@ -174,7 +175,7 @@ _OTHER_NAMES = {
     "wminkowski": "weighted_minkowski",
 }
 
-_ONLY_IN_PYNNDESCENT = (
+ONLY_IN_PYNNDESCENT = (
     "bit_hamming",
     "bit_jaccard",
     "circular_kantorovich",
@@ -193,10 +194,10 @@ _ONLY_IN_PYNNDESCENT = (
 )
 
 METRICS: tuple[str, ...] = tuple(
-    sorted({*_MAKERS, *_OTHER_NAMES, *_ONLY_IN_PYNNDESCENT, "precomputed"})
+    sorted({*MAKERS, *OTHER_NAMES, *ONLY_IN_PYNNDESCENT, "precomputed"})
 )
 
-_LARGEST_DISTANCES = {
+LARGEST_DISTANCES = {
     "cosine": 2.0,
     "correlation": 2.0,
     "hellinger": 1.0,
@@ -214,7 +215,7 @@ def disconnection_distance_of(metric: MetricLike) -> float:
     >>> disconnection_distance_of("cosine"), disconnection_distance_of("euclidean")
     (2.0, inf)
     """
-    return _LARGEST_DISTANCES.get(metric, np.inf) if isinstance(metric, str) else np.inf
+    return LARGEST_DISTANCES.get(metric, np.inf) if isinstance(metric, str) else np.inf
 
 
 def resolve_metric(metric: MetricLike, metric_kwds: dict[str, Any] | None = None) -> Metric:
@@ -246,16 +247,16 @@ def resolve_metric(metric: MetricLike, metric_kwds: dict[str, Any] | None = None
         tile = partial(tiles.pairwise, function=metric, kwds=kwds)
         name = getattr(metric, "__name__", type(metric).__name__)
         return TiledMetric(name, tile, kwds=kwds, function=metric)
-    name = _OTHER_NAMES.get(metric, metric)
-    if name in _ONLY_IN_PYNNDESCENT:
+    name = OTHER_NAMES.get(metric, metric)
+    if name in ONLY_IN_PYNNDESCENT:
         return PynndescentMetric(name, kwds)
-    if name not in _MAKERS:
+    if name not in MAKERS:
         raise ValueError(
             f"metric must be a function of two rows or one of {', '.join(METRICS)}, "
             f"got {metric!r}. Choose one of these."
         )
     try:
-        return _MAKERS[name](name, **kwds)
+        return MAKERS[name](name, **kwds)
     except TypeError as error:
         raise ValueError(
             f"metric_kwds must hold the arguments of metric {metric!r}, got "

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import scipy.sparse
 import torch
+from numpy.typing import NDArray
 
 from neumap.neighbors import sparse
 from neumap.neighbors.descent import UNKNOWN_TO_PYNNDESCENT, DescentBackend
@@ -165,7 +166,7 @@ class NeighborSearch:
 
 
 class NeighborIndex:
-    """Training rows that are asked for the neighbours of new rows any number of times.
+    """Training rows in which the neighbours of new rows are searched, any number of times.
 
     What a search needs (a graph, trees, rows mapped by the metric) is built at the first query
     that needs it and is used by all later ones.
@@ -327,7 +328,7 @@ def _sampled_recall(
     backend: NeighborBackend,
     data: Any,
     rows: Any,
-    distances: np.ndarray,
+    distances: NDArray[Any],
     metric: Metric,
     seed: int | None,
 ) -> float | None:

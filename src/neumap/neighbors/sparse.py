@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from neumap.neighbors.exact import by_distance, smallest
@@ -37,16 +38,16 @@ class OffsetRows:
     """
 
     matrix: Any  # csr, float64
-    offsets: np.ndarray  # (n_rows,)
+    offsets: NDArray[Any]  # (n_rows,)
 
     def __len__(self) -> int:
         """Number of rows."""
         return int(self.matrix.shape[0])
 
-    def squared_norms(self) -> np.ndarray:
+    def squared_norms(self) -> NDArray[Any]:
         """Squared length of each row, shape (n_rows,)."""
         squares = self.matrix.multiply(self.matrix).sum(axis=1)
-        norms: np.ndarray = np.asarray(squares).reshape(-1) - self.offsets**2
+        norms: NDArray[Any] = np.asarray(squares).reshape(-1) - self.offsets**2
         return norms
 
 
@@ -66,10 +67,10 @@ class SparseBackend:
 
     def prepare(self, data: Any, metric: Metric) -> OffsetRows:
         """Map the stored entries as the metric requires."""
-        maker = _PREPARATIONS.get(metric.name, _binary if _is_binary(metric) else None)
+        maker = PREPARATIONS.get(metric.name, _binary if _is_binary(metric) else None)
         if maker is None:
             raise ValueError(
-                f"metric of a search by sparse products must be {', '.join(_PREPARATIONS)} or a "
+                f"metric of a search by sparse products must be {', '.join(PREPARATIONS)} or a "
                 f"binary metric, got {metric.name!r}. Use backend='exact' or 'pynndescent'."
             )
         return maker(scipy.sparse.csr_matrix(data, dtype=np.float64))
@@ -136,7 +137,7 @@ def _is_binary(metric: Metric) -> bool:
 
 def supports(metric: Metric) -> bool:
     """Whether the metric follows from inner products."""
-    return metric.name in _PREPARATIONS or _is_binary(metric)
+    return metric.name in PREPARATIONS or _is_binary(metric)
 
 
 def product_cost(matrix: Any) -> float:
@@ -176,7 +177,7 @@ def _centred(matrix: Any) -> OffsetRows:
     return _scaled(matrix, np.sqrt(n_columns) * means)
 
 
-def _scaled(matrix: Any, offsets: np.ndarray) -> OffsetRows:
+def _scaled(matrix: Any, offsets: NDArray[Any]) -> OffsetRows:
     """Rows of length one; zero rows get a column of their own (see ``unit_rows``)."""
     squares = np.asarray(matrix.multiply(matrix).sum(axis=1)).reshape(-1)
     squared_norms = squares - offsets**2
@@ -188,7 +189,7 @@ def _scaled(matrix: Any, offsets: np.ndarray) -> OffsetRows:
     return OffsetRows(unit, offsets * scale)
 
 
-_PREPARATIONS: dict[str, Callable[[Any], OffsetRows]] = {
+PREPARATIONS: dict[str, Callable[[Any], OffsetRows]] = {
     "euclidean": _as_is,
     "sqeuclidean": _as_is,
     "cosine": _unit,
