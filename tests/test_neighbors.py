@@ -391,7 +391,8 @@ def test_own_row_first_shifts_the_others():
 # Settings as one object
 
 
-def test_one_search_answers_for_its_rows_and_for_new_ones(rows):
+def test_one_search_answers_for_its_rows_and_for_new_ones():
+    rows = blobs(60)
     search = NeighborSearch(metric="minkowski", metric_kwds={"p": 3}, seed=4)
     settings = {"metric": "minkowski", "metric_kwds": {"p": 3}, "seed": 4}
     found, once = search.find(rows, 6), find_neighbors(rows, 6, **settings)
@@ -406,9 +407,9 @@ def test_one_search_answers_for_its_rows_and_for_new_ones(rows):
             np.testing.assert_array_equal(ours, theirs)
 
 
-def test_a_search_refuses_settings_it_does_not_have(rows):
+def test_a_search_refuses_settings_it_does_not_have():
     with pytest.raises(TypeError, match="n_trees"):
-        find_neighbors(rows, 5, n_trees=3)
+        find_neighbors(blobs(20), 5, n_trees=3)
 
 
 # Sparse rows
