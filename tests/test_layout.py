@@ -256,9 +256,12 @@ def test_array_that_is_one_point_becomes_many() -> None:
     ("init", "message"),
     [
         ("sectral", "one of .*'spectral'.*got 'sectral'"),
-        (np.zeros((49, 2)), r"shape \(50, 2\); got \(49, 2\)"),
-        (np.zeros((50, 3)), r"shape \(50, 2\); got \(50, 3\)"),
-        (np.where(np.arange(100).reshape(50, 2) < 3, np.nan, 1.0), "2 of its 50 rows"),
+        (np.zeros((49, 2)), r"shape \(50, 2\), got \(49, 2\)"),
+        (np.zeros((50, 3)), r"shape \(50, 2\), got \(50, 3\)"),
+        (
+            np.where(np.arange(100).reshape(50, 2) < 3, np.nan, 1.0),
+            "got NaN or infinity in 2 of 50 rows",
+        ),
         ("pca", "needs the rows of X"),
     ],
 )

@@ -108,7 +108,7 @@ def test_knn_recall_of_held_out_rows_equals_brute_force(clusters):
 
 def test_one_pass_equals_the_three_scores(clusters, monkeypatch):
     X, embedding, _ = clusters
-    monkeypatch.setattr(metrics._tiles, "TILE_BYTES", 8 * 300 * 7)  # 7 queries a tile, 100 = 14*7+2
+    monkeypatch.setattr(metrics.tiles, "TILE_BYTES", 8 * 300 * 7)  # 7 queries a tile, 100 = 14*7+2
     options = {"n_neighbors": 9, "n_samples": 100, "random_state": 3}
     together = metrics.neighborhood_scores(X, embedding, **options)
     assert together.trustworthiness == metrics.trustworthiness(X, embedding, **options)
@@ -119,8 +119,8 @@ def test_one_pass_equals_the_three_scores(clusters, monkeypatch):
 def test_tiles_do_not_change_scores(clusters, monkeypatch):
     X, embedding, labels = clusters
     whole = metrics.scores(X, embedding, labels=labels)
-    monkeypatch.setattr(metrics._tiles, "TILE_BYTES", 1)
-    monkeypatch.setattr(metrics._global, "CHUNK_BYTES", 8 * 12 * 1000)
+    monkeypatch.setattr(metrics.tiles, "TILE_BYTES", 1)
+    monkeypatch.setattr(metrics.large_scale, "CHUNK_BYTES", 8 * 12 * 1000)
     assert metrics.scores(X, embedding, labels=labels) == pytest.approx(whole, abs=1e-12)
 
 
@@ -286,7 +286,7 @@ def test_random_triplet_accuracy_approaches_the_one_over_all_triplets(clusters):
 
 def test_sampled_pairs_and_triplets_hold_different_rows_uniformly():
     rng = np.random.default_rng(0)
-    triplets = np.stack(metrics._global._different_rows(rng, 4, 48_000, 3), axis=1)
+    triplets = np.stack(metrics.large_scale._different_rows(rng, 4, 48_000, 3), axis=1)
     assert all(len(set(triplet)) == 3 for triplet in triplets[:1000].tolist())
     _, counts = np.unique(triplets, axis=0, return_counts=True)
     assert len(counts) == 24  # all ordered triplets of four rows
@@ -460,7 +460,12 @@ edges = sparse.csr_array(np.ones((20, 20)))
     [
         (metrics.trustworthiness, (rows, rows[:9]), {}, r"same rows.*20 and 9"),
         (metrics.trustworthiness, (rows, rows), {"n_neighbors": 10}, r"between 1 and 9.*got 10"),
-        (metrics.trustworthiness, (with_nan, rows), {}, r"finite; 1 of 20 rows"),
+        (
+            metrics.trustworthiness,
+            (with_nan, rows),
+            {},
+            r"finite, got NaN or infinity in 1 of 20 rows",
+        ),
         (metrics.trustworthiness, (rows, rows), {"X_reference": rows}, "given together"),
         (metrics.trustworthiness, (rows[:, 0], rows), {}, r"got shape \(20,\)"),
         (metrics.trustworthiness, (rows, rows), {"n_samples": 0}, "n_samples must be between 1"),
@@ -468,19 +473,19 @@ edges = sparse.csr_array(np.ones((20, 20)))
             metrics.trustworthiness,
             (rows, rows),
             {"X_reference": rows[:, :1], "embedding_reference": rows},
-            "as many columns; got 2 and 1",
+            "same number of columns, got 2 and 1",
         ),
         (metrics.continuity, (rows, rows), {"n_neighbors": 0}, "n_neighbors must be between"),
         (metrics.knn_recall, (rows, rows), {"n_neighbors": 20}, r"between 1 and 19.*got 20"),
         (metrics.neighborhood_scores, (rows[:0], rows[:0]), {}, r"at least one.*\(0, 2\)"),
-        (metrics.knn_accuracy, (rows, [1, 2]), {}, r"shape \(20,\); got shape \(2,\)"),
+        (metrics.knn_accuracy, (rows, [1, 2]), {}, r"shape \(20,\), got shape \(2,\)"),
         (metrics.knn_accuracy, (rows, [1] * 20), {"labels_test": [1]}, "given together"),
-        (metrics.silhouette, (rows, [3] * 20), {}, "two classes; got only"),
+        (metrics.silhouette, (rows, [3] * 20), {}, "two classes, got only"),
         (metrics.knc, (rows, rows, [0, 1] * 10), {}, "n_neighbors must be between 1 and 0"),
         (metrics.distance_correlation, (rows, rows), {"method": "kendall"}, "got 'kendall'"),
-        (metrics.distance_correlation, (rows[:2], rows[:2]), {}, "at least 3 rows; got 2"),
+        (metrics.distance_correlation, (rows[:2], rows[:2]), {}, "at least 3 rows, got 2"),
         (metrics.procrustes_disparity, (rows, rows[:, :1]), {}, "same shape"),
-        (metrics.procrustes_disparity, (rows, np.ones((20, 2))), {}, "all 20 coincide"),
+        (metrics.procrustes_disparity, (rows, np.ones((20, 2))), {}, "got 20 rows at one position"),
         (metrics.umap_cross_entropy, (rows[:9], edges, 1, 1), {}, "20 vertices and 9 rows"),
         (metrics.umap_cross_entropy, (rows, edges, 0, 1), {}, "a=0"),
         (metrics.umap_cross_entropy, (rows, -edges, 1, 1), {}, "not negative"),
@@ -488,9 +493,9 @@ edges = sparse.csr_array(np.ones((20, 20)))
         (metrics.umap_cross_entropy, (rows, 0 * edges, 1, 1), {}, "at least one edge"),
         (metrics.umap_cross_entropy, (rows, edges, 1, 1, -1), {}, "negative_sample_rate"),
         (metrics.reconstruction_error, (rows, rows[:, :1]), {}, "same shape"),
-        (metrics.reconstruction_r2, (np.ones((3, 1)), np.ones((3, 1))), {}, "all 3 rows are equal"),
+        (metrics.reconstruction_r2, (np.ones((3, 1)), np.ones((3, 1))), {}, "got 3 equal rows"),
         (metrics.scores, (rows, rows), {"X_test": rows}, "X_test and embedding_test"),
-        (metrics.scores, (rows, rows), {"labels_test": [1]}, "labels_test needs"),
+        (metrics.scores, (rows, rows), {"labels_test": [1]}, "labels_test must be given together"),
     ],
 )
 def test_unusable_input_is_refused(score, arguments, options, message):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,11 @@ import numpy as np
 import pytest
 import torch
 
-import neumap.estimators.graph as graphs_room
 import neumap.estimators.task as task_room
 from neumap import UMAP, ParametricUMAP
 from neumap.callbacks import Callback
 from neumap.estimators import PRESETS
-from neumap.neighbors import DescentBackend, find_neighbors
+from neumap.neighbors import DescentBackend, NeighborSearch, find_neighbors
 
 N_ROWS = 60
 GENERATOR = np.random.default_rng(11)
@@ -87,7 +86,7 @@ def n_steps(seen: Seen) -> Any:
 
 
 def search(name: str) -> Look:
-    return lambda seen: seen.calls["find_neighbors"][name]
+    return lambda seen: seen.calls["search"][name]
 
 
 @dataclass(frozen=True)
@@ -132,7 +131,7 @@ SHARED: dict[str, Flow] = {
     "transform_queue_size": Flow(
         9.0,
         "candidates of the approximate search",
-        lambda seen: seen.calls["find_neighbors"]["backend"].ef_search,
+        lambda seen: seen.calls["search"]["backend"].ef_search,
         {"force_approximation_algorithm": True},
     ),
     "a": Flow(3.0, "the similarity itself", base={"a": 1.0, "b": 1.0}),
@@ -237,14 +236,15 @@ def observe(
     """Fit once, with an eye on what the search and the device resolver are asked for."""
     calls: dict[str, Any] = {}
 
-    def watched_search(*args: Any, **kwargs: Any) -> Any:
-        calls["find_neighbors"] = dict(kwargs)
-        backend = kwargs["backend"]
+    find = NeighborSearch.find
+
+    def watched_search(self: NeighborSearch, *args: Any, **kwargs: Any) -> Any:
+        calls["search"] = {**vars(self), **kwargs}
         calls["backend"] = DescentBackend()  # what "auto" would be without the settings
-        if isinstance(backend, DescentBackend):
-            calls["backend"] = backend  # seen, but not run: its compilation takes half a minute
-            kwargs["backend"] = "auto"
-        return find_neighbors(*args, **kwargs)
+        if isinstance(self.backend, DescentBackend):
+            calls["backend"] = self.backend  # seen, not run: its compilation takes half a minute
+            return find(replace(self, backend="auto"), *args, **kwargs)
+        return find(self, *args, **kwargs)
 
     resolve_device = task_room.resolve_device
 
@@ -252,7 +252,7 @@ def observe(
         calls["device"] = device
         return resolve_device(device)
 
-    monkeypatch.setattr(graphs_room, "find_neighbors", watched_search)
+    monkeypatch.setattr(NeighborSearch, "find", watched_search)
     monkeypatch.setattr(task_room, "resolve_device", watched_device)
     data = X if flow.data is None else flow.data
     model = kind(**{**QUICK[kind], **flow.base, **parameters})
@@ -358,7 +358,7 @@ def test_half_a_curve_is_refused() -> None:
 
 def test_other_metrics_are_searched_approximately_by_descent() -> None:
     settings = UMAP(metric="manhattan", force_approximation_algorithm=True)._recipe().graph
-    assert settings.search(X, torch.device("cpu"))["backend"] == "pynndescent"
+    assert settings.search(X, torch.device("cpu")).backend == "pynndescent"
 
 
 PAGE = Path(__file__).parents[1] / "docs" / "from_umap_learn.md"

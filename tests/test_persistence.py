@@ -355,9 +355,7 @@ def test_lost_part_of_a_list_leaves_no_tensors(tmp_path: Path) -> None:
 def test_table_with_a_metric_of_its_own_is_refused(tmp_path: Path) -> None:
     """With the default metric in its place, transform would be silently wrong."""
     model = copy.deepcopy(table_model()).set_params(metric=math.dist)
-    with pytest.raises(
-        ArchiveError, match="metric must be one that a file can hold"
-    ):
+    with pytest.raises(ArchiveError, match="metric must be one that a file can hold"):
         model.save(tmp_path)
     with pytest.warns(UserWarning, match="metric: "):
         model.save(tmp_path, keep_data=False)

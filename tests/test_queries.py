@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from neumap import UMAP, ParametricUMAP
-from neumap.neighbors import HnswBackend, NeighborIndex, query_neighbors
+from neumap.neighbors import HnswBackend, NeighborIndex, NeighborSearch, query_neighbors
 
 X = np.random.default_rng(0).normal(size=(300, 5)).astype(np.float32)
 NEW = X[:7] + np.float32(0.2)
@@ -40,7 +40,7 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_an_index_is_built_once_and_answers_as_a_single_query(built: list[int]) -> None:
-    index = NeighborIndex(X, metric="cosine", backend="hnsw")
+    index = NeighborSearch(metric="cosine", backend="hnsw").index(X)
     answers = [index.query(NEW, 4) for _ in range(3)]
     assert built == [300]
     once = query_neighbors(X, NEW, 4, metric="cosine", backend="hnsw")

@@ -1,7 +1,7 @@
 """Distances between discrete labels: classes of a hierarchy, ranks, counts and strings.
 
-Each function looks at all labels once and returns a distance between two arrays of them, scaled
-so that 1 is about the distance of labels without anything in common. The rules are umap-learn's.
+Each function reads all labels once and returns a distance between two arrays of labels, scaled so
+that labels without anything in common have a distance of about 1. The rules are umap-learn's.
 """
 
 from __future__ import annotations
@@ -10,18 +10,19 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-__all__ = ["DISCRETE_METRICS", "UNKNOWN", "Distance"]
+from neumap._labels import UNLABELLED
 
-UNKNOWN = -1
+__all__ = ["DISCRETE_METRICS", "Distance"]
 
-Distance = Callable[[np.ndarray, np.ndarray], np.ndarray]
+Distance = Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]]
 
 
 def _hierarchical_distance(
-    values: np.ndarray, cat_hierarchy: Sequence[Mapping[Hashable, Any]]
+    values: NDArray[Any], cat_hierarchy: Sequence[Mapping[Hashable, Any]]
 ) -> Distance:
-    """Share of the levels, from the finest one up, on which two labels part.
+    """Share of the levels, from the finest one up, on which two labels differ.
 
     Each level of `cat_hierarchy` maps every label to its group. Labels in one group on the first
     level are at distance 0, those in one group on the second of three levels at 1/3, those that
@@ -31,7 +32,7 @@ def _hierarchical_distance(
     levels = [_groups(labels, level) for level in cat_hierarchy]
     groups = np.array(levels).reshape(len(levels), len(labels))  # NaN is no group
 
-    def distance(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    def distance(ours: NDArray[Any], theirs: NDArray[Any]) -> NDArray[Any]:
         one, other = (groups[:, np.searchsorted(labels, side)] for side in (ours, theirs))
         alike = np.vstack([one == other, np.ones(one.shape[1], dtype=bool)])  # the root holds all
         parted = alike.argmax(axis=0) / len(levels)
@@ -40,40 +41,41 @@ def _hierarchical_distance(
     return distance
 
 
-def _groups(labels: np.ndarray, level: Mapping[Hashable, Any]) -> list[float]:
+def _groups(labels: NDArray[Any], level: Mapping[Hashable, Any]) -> list[float]:
     """Number the groups of one level, NaN for an unknown label."""
     names = labels.tolist()
-    missing = [name for name in names if name not in level and name != UNKNOWN]
+    missing = [name for name in names if name not in level and name != UNLABELLED]
     if missing:
         raise ValueError(
-            "Each level of cat_hierarchy must map every label to its group; one lacks "
+            "Each level of cat_hierarchy must map every label to its group, got one without "
             f"{missing[0]!r}. Add it, or mark rows without a label with -1."
         )
     numbers = {group: i for i, group in enumerate(dict.fromkeys(level.values()))}
     return [numbers[level[name]] if name in level else np.nan for name in names]
 
 
-def _ordinal_distance(values: np.ndarray) -> Distance:
+def _ordinal_distance(values: NDArray[Any]) -> Distance:
     """Difference of ranks over half of their range."""
     half_range = float(values.max() - values.min()) / 2 or 1.0
     return lambda ours, theirs: np.abs(ours - theirs) / half_range
 
 
-def _count_distance(values: np.ndarray) -> Distance:
+def _count_distance(values: NDArray[Any]) -> Distance:
     """Log-probability of a Poisson variable summed from the smaller to the larger count.
 
     The mean count is the rate; half of the distance across all counts is the unit.
     """
     if values.min() < 0:
         raise ValueError(
-            f"Counts must not be negative; got {values.min()}. Use target_metric='ordinal'."
+            f"y must not be negative where target_metric='count', got {values.min()}. Use "
+            "target_metric='ordinal'."
         )
     lowest, highest = int(values.min()), int(values.max())
     counts = np.arange(lowest, highest)
     log_rate = np.log(values.mean())
 
-    def span(low: np.ndarray, high: np.ndarray) -> np.ndarray:
-        # The factorial starts at the smaller count's, so each start has a table of its own.
+    def span(low: NDArray[Any], high: NDArray[Any]) -> NDArray[Any]:
+        # The factorial starts at that of the smaller count, so each start has its own table.
         result = np.zeros(len(low))
         for start in np.unique(low):
             first = max(int(start), 0)
@@ -93,7 +95,7 @@ def _count_distance(values: np.ndarray) -> Distance:
 
     unit = float(span(np.array([lowest]), np.array([highest]))[0]) / 2 or 1.0
 
-    def distance(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    def distance(ours: NDArray[Any], theirs: NDArray[Any]) -> NDArray[Any]:
         low, high = np.minimum(ours, theirs), np.maximum(ours, theirs)
         return span(low.astype(np.int64), high.astype(np.int64)) / unit
 
@@ -110,11 +112,11 @@ def _log_factorial(count: int) -> float:
     return float(n * np.log(n) - n + 0.5 * np.log(2 * np.pi / n) + 1 / (12 * n))
 
 
-def _string_distance(values: np.ndarray) -> Distance:
+def _string_distance(values: NDArray[Any]) -> Distance:
     """Edit distance over a third of the longest string's length, which is also the most."""
     most = max(len(text) for text in values) / 3 or 1.0
 
-    def distance(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    def distance(ours: NDArray[Any], theirs: NDArray[Any]) -> NDArray[Any]:
         ours, theirs = ours.astype(str), theirs.astype(str)
         pairs, inverse = np.unique(np.stack([ours, theirs]), axis=1, return_inverse=True)
         edits = np.array([_edit_distance(a, b, most) for a, b in pairs.T])

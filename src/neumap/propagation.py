@@ -1,8 +1,8 @@
-"""Few labels, spread over the graph: the classes of some rows in, a class for every row out.
+"""Spread a few labels over the graph: from the classes of some rows to a class for every row.
 
 Poisson learning (Calder, Cook, Thorpe & Slepcev 2020): each label is a source that flows along the
-edges of the graph, and a row belongs to the class whose flow reaches it most. Averaging labels over
-neighbours, the older rule, is flat away from the labels where there are only a handful.
+edges of the graph, and a row gets the class of the largest flow. Averaging labels over neighbours,
+the older rule, is nearly constant away from the labels where there are only a few.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import scipy.sparse
 import scipy.sparse.csgraph
 from numpy.typing import NDArray
 
+from neumap._labels import UNLABELLED
 from neumap.fuzzy import FuzzyGraph
 
 __all__ = ["spread_labels"]
 
-UNLABELLED = -1
 MAX_STEPS = 500
-# Distance of a random walk from its limit, at which the flow has been everywhere.
+# Distance of a random walk from its limit below which the flow has reached every row.
 MIXED = 1e-3
 
 
@@ -34,8 +34,8 @@ def spread_labels(
     classes : array of shape (n,), int64
         0 to n_classes - 1, or -1 for rows without a label.
     leave_out : float, default=0.0
-        Share of each class's rows that stay -1: those at which the flows of two classes are most
-        alike. A larger share makes the classes purer, and leaves more of their borders to others.
+        Share of each class's rows that stay -1: those with the most similar flows of two classes.
+        A larger share makes the classes purer and leaves more rows at their borders unlabelled.
 
     Returns
     -------
@@ -55,7 +55,7 @@ def spread_labels(
     """
     labelled = np.flatnonzero(classes > UNLABELLED)
     if len(labelled) == 0:
-        raise ValueError("No row has a label: every class is -1. Label some rows.")
+        raise ValueError("classes must hold at least one label, got only -1. Label some rows.")
     weights = graph.to_csr()
     flow = _flow(weights, classes, labelled)
     spread = np.asarray(flow.argmax(axis=1), dtype=np.int64)
@@ -68,7 +68,7 @@ def spread_labels(
 def _flow(
     weights: scipy.sparse.csr_matrix, classes: NDArray[np.int64], labelled: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Let sources at the labels flow until a random walk from them has mixed, (n, n_classes)."""
+    """Let the sources flow until a random walk from the labels has mixed, (n, n_classes)."""
     n, n_classes = len(classes), int(classes.max()) + 1
     counts = np.bincount(classes[labelled], minlength=n_classes)
     degrees = np.asarray(weights.sum(axis=1)).ravel()
@@ -90,11 +90,11 @@ def _flow(
             break
     share = counts / len(labelled)
     balanced = flow / np.maximum(share, np.finfo(np.float64).tiny)
-    return np.where(counts > 0, balanced, -np.inf)  # a class without a label reaches nobody
+    return np.where(counts > 0, balanced, -np.inf)  # a class without a label reaches no row
 
 
 def _reached(weights: scipy.sparse.csr_matrix, labelled: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Whether each row is in one connected part with a label."""
+    """Whether each row is in one connected component with a label."""
     _, parts = scipy.sparse.csgraph.connected_components(weights, directed=False)
     return np.asarray(np.isin(parts, parts[labelled]))
 

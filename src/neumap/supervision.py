@@ -1,9 +1,9 @@
-"""Labels reshape the graph: edges between rows with unlike labels lose strength.
+"""Labels reshape the graph: edges between rows with different labels lose strength.
 
-A fuzzy graph and the targets go in, a fuzzy graph comes out. Categories weaken each edge
-directly; numbers and vectors get a neighbour graph of their own, which is intersected with the
-graph of the data. Afterwards every row gets an edge of full strength again. The rules follow
-umap-learn's, so ``target_weight`` means the same here.
+In: a fuzzy graph and the targets. Out: a fuzzy graph. Categories weaken each edge directly. Numbers
+and vectors get a neighbour graph of their own, which is intersected with the graph of the data.
+Afterwards every row gets an edge of full strength again. The rules follow umap-learn's, so
+``target_weight`` has the same meaning.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ import inspect
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from neumap._labels import UNLABELLED
 from neumap.fuzzy.algebra import intersect_directed, reset_local_connectivity
 from neumap.fuzzy.graph import FuzzyGraph
 from neumap.fuzzy.memberships import directed_memberships, smooth_knn
-from neumap.label_distances import DISCRETE_METRICS, UNKNOWN, Distance
-from neumap.neighbors import find_neighbors
+from neumap.label_distances import DISCRETE_METRICS, Distance
+from neumap.neighbors import NeighborSearch
 from neumap.neighbors.metrics import MetricLike
 
 __all__ = [
@@ -30,6 +32,7 @@ __all__ = [
 UNKNOWN_DISTANCE = 1.0
 FAR_DISTANCE = 2.5  # between unlike labels as target_weight goes to 0
 INFINITE_DISTANCE = 1e12  # at target_weight 1
+EUCLIDEAN = NeighborSearch()
 
 
 def supervise(  # noqa: PLR0913 - the target parameters of UMAP
@@ -52,13 +55,13 @@ def supervise(  # noqa: PLR0913 - the target parameters of UMAP
         Labels or values; -1 marks an unknown label where ``target_metric="categorical"``.
     target_metric : str or callable, default="categorical"
         "categorical" for labels, "hierarchical_categorical" for those with groups, "ordinal",
-        "count" or "string" for those, otherwise a metric of ``neumap.neighbors``, for example
+        "count" or "string" for such values, otherwise a metric of ``neumap.neighbors``, for example
         "euclidean" for continuous targets.
     target_metric_kwds : dict, optional
         Arguments of the metric; of "hierarchical_categorical" the ``cat_hierarchy``, see
         ``discrete_intersection``.
     target_weight : float in [0, 1], default=0.5
-        0 lets the data rule, 1 the targets.
+        0 gives all weight to the data, 1 to the targets.
     target_n_neighbors : int, default=15
         Neighbours in the target space, for continuous targets.
     seed : int, optional
@@ -94,17 +97,15 @@ def supervise(  # noqa: PLR0913 - the target parameters of UMAP
     return metric_intersection(
         graph,
         targets,
-        metric=target_metric,
-        metric_kwds=kwds,
+        search=NeighborSearch(metric=target_metric, metric_kwds=kwds, seed=seed),
         target_weight=target_weight,
         n_neighbors=target_n_neighbors,
-        seed=seed,
     )
 
 
 def categorical_intersection(
     graph: FuzzyGraph,
-    labels: np.ndarray,
+    labels: NDArray[Any],
     *,
     target_weight: float = 0.5,
     unknown_distance: float = UNKNOWN_DISTANCE,
@@ -130,14 +131,14 @@ def categorical_intersection(
     ours, theirs = columns[graph.heads], columns[graph.tails]  # (n_edges, n_columns)
     distances = np.where(ours != theirs, _far_distance(target_weight), 0.0)
     if columns.dtype.kind not in "US":  # text has no -1
-        is_unknown = (ours == UNKNOWN) | (theirs == UNKNOWN)
+        is_unknown = (ours == UNLABELLED) | (theirs == UNLABELLED)
         distances = np.where(is_unknown, unknown_distance, distances)
     return _weaken(graph, distances.mean(axis=1))
 
 
 def discrete_intersection(
     graph: FuzzyGraph,
-    values: np.ndarray,
+    values: NDArray[Any],
     metric: str,
     *,
     metric_kwds: dict[str, Any] | None = None,
@@ -155,7 +156,7 @@ def discrete_intersection(
         For "hierarchical_categorical" ``{"cat_hierarchy": levels}``: a list of dicts from label
         to group, the finest level first, such as ``[{"cat": 0, "dog": 1, "oak": 2},
         {"cat": "animal", "dog": "animal", "oak": "plant"}]``. The distance is the share of the
-        levels on which two labels part; -1 is an unknown label.
+        levels on which two labels differ; -1 is an unknown label.
     target_weight : float in [0, 1], default=0.5
 
     Returns
@@ -164,8 +165,8 @@ def discrete_intersection(
     """
     if values.ndim != 1:
         raise ValueError(
-            f"target_metric={metric!r} compares one value per row; got y of shape {values.shape}. "
-            "Pass a single column, or use target_metric='categorical' for several."
+            f"y must have one value per row where target_metric={metric!r}, got shape "
+            f"{values.shape}. Pass a single column, or use target_metric='categorical' for several."
         )
     distance = _bound(metric, values, metric_kwds or {})
     far = _far_distance(target_weight)
@@ -173,15 +174,13 @@ def discrete_intersection(
     return _weaken(graph, np.nan_to_num(scaled, nan=UNKNOWN_DISTANCE))
 
 
-def metric_intersection(  # noqa: PLR0913 - a neighbour search has its own settings
+def metric_intersection(
     graph: FuzzyGraph,
-    targets: np.ndarray,
+    targets: NDArray[Any],
     *,
-    metric: MetricLike = "euclidean",
-    metric_kwds: dict[str, Any] | None = None,
+    search: NeighborSearch = EUCLIDEAN,
     target_weight: float = 0.5,
     n_neighbors: int = 15,
-    seed: int | None = 0,
 ) -> FuzzyGraph:
     """Intersect the graph with the neighbour graph of continuous or multi-label targets.
 
@@ -189,25 +188,24 @@ def metric_intersection(  # noqa: PLR0913 - a neighbour search has its own setti
     ----------
     graph : FuzzyGraph
     targets : array of shape (n,) or (n, n_targets)
-    metric, metric_kwds
-        As in ``find_neighbors``.
+    search : NeighborSearch, optional
+        How neighbours among the targets are found; by Euclidean distance if not given.
     target_weight : float in [0, 1], default=0.5
     n_neighbors : int, default=15
         Neighbours of each row among the targets.
-    seed : int, optional
 
     Returns
     -------
     FuzzyGraph
     """
     columns = targets.reshape(len(targets), -1)
-    found = find_neighbors(columns, n_neighbors, metric=metric, metric_kwds=metric_kwds, seed=seed)
+    found = search.find(columns, n_neighbors)
     sigmas, rhos = smooth_knn(found.distances, found.indices.shape[1])
     strengths = directed_memberships(found.distances, sigmas, rhos)
     return intersect_directed(graph, found.indices, strengths, target_weight)
 
 
-def _bound(metric: str, values: np.ndarray, kwds: dict[str, Any]) -> Distance:
+def _bound(metric: str, values: NDArray[Any], kwds: dict[str, Any]) -> Distance:
     """Distance of that name between these values."""
     make = DISCRETE_METRICS[metric]
     try:
@@ -220,7 +218,7 @@ def _bound(metric: str, values: np.ndarray, kwds: dict[str, Any]) -> Distance:
 def _wrong_arguments(metric: str, kwds: dict[str, Any]) -> ValueError:
     wanted = "cat_hierarchy" if metric == "hierarchical_categorical" else "no arguments"
     return ValueError(
-        f"target_metric_kwds of {metric!r} must hold {wanted}; got {sorted(kwds)}. Correct or "
+        f"target_metric_kwds of {metric!r} must hold {wanted}, got {sorted(kwds)}. Correct or "
         "remove them."
     )
 
@@ -229,7 +227,7 @@ def _far_distance(target_weight: float) -> float:
     return FAR_DISTANCE / (1 - target_weight) if target_weight < 1 else INFINITE_DISTANCE
 
 
-def _weaken(graph: FuzzyGraph, distances: np.ndarray) -> FuzzyGraph:
+def _weaken(graph: FuzzyGraph, distances: NDArray[Any]) -> FuzzyGraph:
     """Multiply each edge by ``exp(-distance)`` and restore local connectivity."""
     weights = (graph.weights * np.exp(-distances)).astype(np.float32)
     kept = weights > 0
@@ -237,14 +235,14 @@ def _weaken(graph: FuzzyGraph, distances: np.ndarray) -> FuzzyGraph:
     return reset_local_connectivity(weakened)
 
 
-def _check(graph: FuzzyGraph, targets: np.ndarray, target_weight: float) -> None:
+def _check(graph: FuzzyGraph, targets: NDArray[Any], target_weight: float) -> None:
     if len(targets) != graph.n_vertices:
         raise ValueError(
-            f"y must have one entry per row of X, {graph.n_vertices}; got {len(targets)}. "
-            "Pass labels for all rows, with -1 for those you do not know."
+            f"y must have one entry per row of X, {graph.n_vertices}, got {len(targets)}. Pass "
+            "labels for all rows, with -1 for unknown ones."
         )
     if not 0 <= target_weight <= 1:
         raise ValueError(
-            f"target_weight must lie between 0 and 1; got {target_weight!r}. "
-            "0 lets the data rule, 1 the targets."
+            f"target_weight must be between 0 and 1, got {target_weight!r}. Use 0 to give all "
+            "weight to the data, 1 to the targets."
         )

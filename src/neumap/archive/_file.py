@@ -7,7 +7,6 @@ the JSON document holds.
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from neumap._atomic import replacing
+from neumap._views import tensor_view
 from neumap.archive._document import (
     FORMAT_NAME,
     damaged,
@@ -211,7 +211,7 @@ def _collect(
         stored[name] = _as_stored(value, name)
     for name, content in blobs.items():
         kinds[_BLOB + name] = "blob"
-        stored[_BLOB + name] = _from_numpy(np.frombuffer(content, dtype=np.uint8))
+        stored[_BLOB + name] = tensor_view(np.frombuffer(content, dtype=np.uint8))
     return _with_own_memory(stored), kinds
 
 
@@ -224,7 +224,7 @@ def _as_stored(value: object, name: str) -> Tensor:
         # asarray keeps a 0-d array 0-d, which ascontiguousarray does not.
         array = np.asarray(value, order="C")
         try:
-            tensor = _from_numpy(array.astype(array.dtype.newbyteorder("="), copy=False))
+            tensor = tensor_view(array.astype(array.dtype.newbyteorder("="), copy=False))
         except TypeError:
             tensor = None
         if tensor is not None and tensor.dtype in _DTYPES:
@@ -236,13 +236,6 @@ def _as_stored(value: object, name: str) -> Tensor:
         f"Expected tensors[{name!r}] to be a dense, numeric or boolean array or tensor; got "
         f"{came}. Convert it first (strings go into metadata, sparse matrices through pack_csr)."
     )
-
-
-def _from_numpy(array: np.ndarray) -> Tensor:
-    with warnings.catch_warnings():
-        # torch warns that a read-only array could be written to through the tensor; none is here.
-        warnings.filterwarnings("ignore", message=".*not writable")
-        return torch.from_numpy(array)
 
 
 def _with_own_memory(stored: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -1,27 +1,35 @@
-"""Data: what may come in, and how training gets its rows.
+"""Data: what users may pass, and how training reads its rows.
 
-`check_input` takes what the user passed and says whether it can be embedded; `as_rows` wraps it in
-a `RowStore`, which hands out rows by number and never copies the whole data set.
+`check_input` checks what the user passed, and `as_rows` wraps it in a `RowStore`, which returns
+rows by number and never copies the whole data set. `take`, `stack`, `same`, `distinct` and
+`row_count` work on all rows of what `check_input` returned.
 """
 
 from neumap.data.anndata import embed_anndata
 from neumap.data.choose import as_rows
+from neumap.data.combine import DistinctRows, distinct, row_count, same, stack, take
 from neumap.data.dataset import DatasetRows
 from neumap.data.dense import DenseRows
 from neumap.data.disk import MemmapRows
 from neumap.data.rows import RowMoments, RowStore
-from neumap.data.sparse import SparseRows
+from neumap.data.sparse import CsrRows
 from neumap.data.validate import Validated, check_input
 
 __all__ = [
+    "CsrRows",
     "DatasetRows",
     "DenseRows",
+    "DistinctRows",
     "MemmapRows",
     "RowMoments",
     "RowStore",
-    "SparseRows",
     "Validated",
     "as_rows",
     "check_input",
+    "distinct",
     "embed_anndata",
+    "row_count",
+    "same",
+    "stack",
+    "take",
 ]

@@ -1,4 +1,4 @@
-"""Annotated matrices: embed the cells of an AnnData in place, as scanpy's functions do."""
+"""Embed the cells of an AnnData in place, as scanpy's functions do."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from neumap.data.kinds import is_a
 
 __all__ = ["embed_anndata"]
 
-_STORABLE = (bool, int, float, str)  # what an .h5ad file can hold as a parameter
+STORABLE = (bool, int, float, str)  # what an .h5ad file can hold as a parameter
 
 
 class _Embedder(Protocol):
@@ -37,9 +37,9 @@ def embed_anndata(
     estimator : object with fit_transform
         A `ParametricUMAP`, say. It is fitted, and afterwards places new cells with
         ``estimator.transform(other.obsm[use_rep])``.
-    use_rep : str
+    use_rep : str, default="X_pca"
         The representation to embed: a key of ``obsm``, or ``"X"`` for the matrix itself.
-    key_added : str
+    key_added : str, default="neumap"
         The embedding goes to ``obsm["X_" + key_added]``, the parameters to ``uns[key_added]``.
     labels : str, optional
         Column of ``obs`` that supervises the embedding; missing labels count as unknown.
@@ -49,7 +49,7 @@ def embed_anndata(
     TypeError
         If `adata` is not an AnnData.
     KeyError
-        If the representation or the column of labels is not there.
+        If `adata` has no such representation or column of labels.
 
     Examples
     --------
@@ -62,8 +62,8 @@ def embed_anndata(
     """
     if not is_a(adata, "anndata", "AnnData"):
         raise TypeError(
-            f"embed_anndata expected an anndata.AnnData, got {type(adata).__name__}. For arrays "
-            "and tables call estimator.fit_transform(X)."
+            f"adata must be an anndata.AnnData, got {type(adata).__name__}. For arrays and tables "
+            "call estimator.fit_transform(X)."
         )
     values = open_container(adata, use_rep).values
     if labels is None:
@@ -75,11 +75,11 @@ def embed_anndata(
 
 
 def _label_column(adata: Any, labels: str) -> Any:
-    """Numbers as they are; categories as codes, in which -1 stands for an unknown label."""
+    """Return numbers as they are, categories as codes with -1 for an unknown label."""
     if labels not in adata.obs:
         raise KeyError(
-            f"labels={labels!r} is not a column of this AnnData's obs, which has "
-            f"{list(adata.obs.columns)}. Pass one of these."
+            f"labels must be a column of adata.obs, one of {list(adata.obs.columns)}, got "
+            f"{labels!r}. Pass one of these."
         )
     column = adata.obs[labels]
     pandas = require("pandas", extra="tables")
@@ -92,7 +92,7 @@ def _embedding(result: Any, n_rows: int) -> NDArray[Any]:
     shape = getattr(result, "shape", None)  # a tuple of several results has none
     if shape is None or len(shape) != 2 or shape[0] != n_rows:
         raise ValueError(
-            f"The estimator must return one position per row, an array ({n_rows}, n_components); "
+            f"estimator must return one position per row, an array ({n_rows}, n_components), "
             f"got {type(result).__name__} of shape {shape}. Turn off options that return more or "
             "other results, such as output_dens."
         )
@@ -101,4 +101,4 @@ def _embedding(result: Any, n_rows: int) -> NDArray[Any]:
 
 def _storable_params(estimator: Any) -> dict[str, Any]:
     params = estimator.get_params(deep=False) if hasattr(estimator, "get_params") else {}
-    return {name: value for name, value in params.items() if isinstance(value, _STORABLE)}
+    return {name: value for name, value in params.items() if isinstance(value, STORABLE)}

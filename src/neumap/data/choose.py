@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,11 +10,11 @@ from torch import Tensor
 
 from neumap.data.containers import numeric, open_container
 from neumap.data.dataset import DatasetRows
-from neumap.data.dense import DenseRows, Storage
+from neumap.data.dense import DenseRows
 from neumap.data.disk import MemmapRows
 from neumap.data.kinds import is_dataset, is_on_disk
 from neumap.data.rows import RowStore, is_row_store
-from neumap.data.sparse import SparseRows
+from neumap.data.sparse import CsrRows
 from neumap.data.validate import Validated
 
 __all__ = ["as_rows"]
@@ -26,29 +25,23 @@ def as_rows(
     *,
     dims: tuple[int, ...] | None = None,
     device: torch.device | str = "cpu",
-    storage: Storage = "auto",
-    scratch_dir: Path | str | None = None,
 ) -> RowStore:
     """Wrap data in the row store that fits them.
 
     Parameters
     ----------
     X : Validated, RowStore, or data of shape (n_rows, *shape)
-        The result of `check_input`, or anything `check_input` accepts (unchecked then). A store
-        comes back as it is.
+        The result of `check_input`, or anything `check_input` accepts, which is not checked then.
+        A store is returned as it is.
     dims : tuple of int, optional
         Shape of one row for the network, such as ``(28, 28, 1)`` for flat rows of 784.
-    device : torch.device or str
-        Where rows are handed out.
-    storage : {"auto", "float32", "bfloat16", "uint8"}
-        How dense rows are kept in memory; see `DenseRows`. Other stores keep their own format.
-    scratch_dir : path, optional
-        Folder for the temporary file of a chunked array on disk; see `MemmapRows`.
+    device : torch.device or str, default="cpu"
+        Where rows are returned.
 
     Returns
     -------
     RowStore
-        `DenseRows`, `SparseRows`, `MemmapRows` or `DatasetRows`.
+        `DenseRows`, `CsrRows`, `MemmapRows` or `DatasetRows`.
 
     Raises
     ------
@@ -67,22 +60,23 @@ def as_rows(
     if is_dataset(values):
         return DatasetRows(values, dims=dims, device=device)
     if is_on_disk(values):
-        return MemmapRows(values, dims=dims, device=device, scratch_dir=scratch_dir)
+        return MemmapRows(values, dims=dims, device=device)
     if sparse.issparse(values):
-        return SparseRows(values, dims=dims, device=device)
+        return CsrRows(values, dims=dims, device=device)
     if not isinstance(values, Tensor) and values.ndim < 2:
         raise ValueError(
-            f"Rows need at least two axes (rows, features), got shape {values.shape}. "
-            "Reshape your data with array.reshape(-1, 1) if it has a single feature."
+            f"X must have at least two axes (rows, features), got shape {values.shape}. Reshape it "
+            "with X.reshape(-1, 1) if it has a single feature."
         )
-    return DenseRows(values, dims=dims, storage=storage, device=device)
+    return DenseRows(values, dims=dims, device=device)
 
 
 def _same_store(rows: RowStore, dims: tuple[int, ...] | None, device: torch.device) -> RowStore:
     wanted = rows.row_shape if dims is None else tuple(dims)
     if wanted != rows.row_shape or device != rows.device:
         raise ValueError(
-            f"Expected rows of shape {wanted} on {device}, got a {type(rows).__name__} of rows "
-            f"{rows.row_shape} on {rows.device}. Build the store with these dims and this device."
+            f"A row store must have rows of shape {wanted} on {device}, got a "
+            f"{type(rows).__name__} with rows of shape {rows.row_shape} on {rows.device}. Build "
+            "the store with these dims and this device."
         )
     return rows

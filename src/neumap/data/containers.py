@@ -1,8 +1,8 @@
-"""Take the numbers, the column names and the row labels out of whatever container came in.
+"""Read the numbers and the column names from whatever container the user passed.
 
-Tables and annotated matrices are opened here, text and dates are refused with the name of their
-column, and the rest of the package sees one of five kinds of data only: an array, a CSR matrix, a
-torch tensor, an array on disk or a torch Dataset.
+Tables and annotated matrices are opened here, and text and dates are refused with the name of their
+column. The rest of the package sees only five kinds of data: an array, a CSR matrix, a torch
+tensor, an array on disk or a torch Dataset.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from neumap.data.kinds import is_a, is_dataset, is_on_disk, is_table
 
 __all__ = ["Contents", "numeric", "open_container"]
 
-_KEPT_DTYPES = [np.float32, np.uint8, np.bool_]  # the first is what others are converted to
+KEPT_DTYPES = [np.float32, np.uint8, np.bool_]  # the first is what others are converted to
 
 
 @dataclass(frozen=True)
@@ -37,14 +37,11 @@ class Contents:
     values : object
         The data themselves, not yet checked.
     named : object
-        What carries the column names, in a form scikit-learn reads them from.
-    index : pandas.Index or None
-        Labels of the rows.
+        The object from which scikit-learn reads the column names, or None.
     """
 
     values: Any
     named: Any
-    index: Any | None = None
 
 
 def open_container(X: Any, use_rep: str | None = None) -> Contents:
@@ -55,42 +52,36 @@ def open_container(X: Any, use_rep: str | None = None) -> Contents:
     X : object
         What the user passed.
     use_rep : str, optional
-        For an AnnData: a key of ``obsm``, or ``"X"``. By default ``X``.
+        For an AnnData: a key of ``obsm``, or ``"X"``, the default. Other containers ignore it.
 
     Raises
     ------
     TypeError
-        If `use_rep` is given and `X` is not an AnnData, or a lazy table came in.
+        If `X` is the name of a file or a lazy table.
     KeyError
         If the AnnData has no such representation.
     """
     if is_a(X, "anndata", "AnnData"):
         return _open_anndata(X, use_rep)
-    if use_rep is not None:
-        raise TypeError(
-            f"use_rep={use_rep!r} names a representation inside an AnnData, but X is a "
-            f"{type(X).__name__}. Pass the AnnData, or leave use_rep out."
-        )
     if isinstance(X, str | Path):
         raise TypeError(
-            f"X must hold data, but the name {str(X)!r} came. Read the file first, for example "
-            "with numpy.load or pandas.read_csv."
+            f"X must hold data, got the name {str(X)!r}. Read the file first, for example with "
+            "numpy.load or pandas.read_csv."
         )
     if is_a(X, "polars", "LazyFrame"):
-        raise TypeError("X must hold data, but a polars LazyFrame came. Call X.collect() first.")
+        raise TypeError("X must hold data, got a polars LazyFrame. Call X.collect() first.")
     if isinstance(X, TensorDataset):
         return Contents(values=_plain_tensor(X.tensors[0]), named=None)
     if isinstance(X, Tensor):
         return Contents(values=_plain_tensor(X), named=None)
-    index = X.index if is_a(X, "pandas", "DataFrame") else None
-    return Contents(values=X, named=X if is_table(X) else None, index=index)
+    return Contents(values=X, named=X if is_table(X) else None)
 
 
 def numeric(contents: Contents, estimator_name: str) -> Any:
     """Turn the values of a container into one of the five kinds of data.
 
-    Arrays become float32, or stay uint8 or bool, without a copy where they are that already;
-    sparse matrices become CSR. Missing and infinite values pass.
+    Arrays become float32, or stay uint8 or bool; those of such a dtype are not copied. Sparse
+    matrices become CSR. Missing and infinite values are let through.
 
     Raises
     ------
@@ -110,7 +101,7 @@ def numeric(contents: Contents, estimator_name: str) -> Any:
         return check_array(
             values,
             accept_sparse="csr",
-            dtype=_KEPT_DTYPES,
+            dtype=KEPT_DTYPES,
             ensure_2d=False,
             allow_nd=True,
             ensure_all_finite=False,
@@ -125,21 +116,20 @@ def _open_anndata(adata: Any, use_rep: str | None) -> Contents:
     if use_rep is None or use_rep == "X":
         if adata.X is None:
             raise KeyError(
-                "This AnnData has no X. Pass use_rep with one of its representations: "
-                f"{sorted(adata.obsm)}."
+                "adata.X must hold the data where use_rep names no other representation, got None. "
+                f"Pass use_rep, one of {sorted(adata.obsm)}."
             )
         # An AnnData opened in backed mode holds its sparse matrix in the file.
         values = adata.X.to_memory() if hasattr(adata.X, "to_memory") else adata.X
         columns = require("pandas", extra="tables").DataFrame(columns=adata.var_names)
-        return Contents(values=values, named=columns, index=adata.obs_names)
+        return Contents(values=values, named=columns)
     if use_rep not in adata.obsm:
         raise KeyError(
-            f"use_rep={use_rep!r} is not a representation of this AnnData, whose obsm has "
-            f"{sorted(adata.obsm)}. Compute it first (scanpy.pp.pca writes 'X_pca'), or pass one "
-            "of these or 'X'."
+            f"use_rep must be 'X' or a key of obsm, one of {sorted(adata.obsm)}, got {use_rep!r}. "
+            "Compute it first (scanpy.pp.pca writes 'X_pca'), or pass one of these."
         )
     values = adata.obsm[use_rep]
-    return Contents(values, named=values if is_table(values) else None, index=adata.obs_names)
+    return Contents(values, named=values if is_table(values) else None)
 
 
 def _plain_tensor(X: Tensor) -> Any:
@@ -159,7 +149,7 @@ def _plain_tensor(X: Tensor) -> Any:
 
 def _as_array(values: Any) -> NDArray[Any]:
     if isinstance(values, np.ma.MaskedArray):
-        # Dropping the mask would turn missing values into whatever lies beneath it.
+        # Without the mask, missing values would become whatever the array holds under it.
         data = np.asarray(values.data, dtype=np.float32)
         return np.where(np.ma.getmaskarray(values), np.float32(np.nan), data)
     if isinstance(values, np.matrix):
@@ -168,8 +158,8 @@ def _as_array(values: Any) -> NDArray[Any]:
         return np.asarray(values)
     except ValueError as error:
         raise ValueError(
-            "X must be a rectangular array, with all rows of one length; a "
-            f"{type(values).__name__} of unequal rows came ({error}). Pad or cut the rows."
+            "X must be a rectangular array with rows of one length, got a "
+            f"{type(values).__name__} with rows of unequal length ({error}). Pad or cut the rows."
         ) from error
 
 
@@ -178,11 +168,11 @@ def _refuse_dtype(dtype: Any) -> None:
         return
     if getattr(dtype, "is_complex", False) or getattr(dtype, "kind", "") == "c":
         raise ValueError(
-            f"Complex data not supported: X has dtype {dtype}. Pass real and imaginary parts (or "
-            "modulus and phase) as separate features."
+            f"Complex data not supported: X must hold real numbers, got dtype {dtype}. Pass real "
+            "and imaginary parts (or modulus and phase) as separate features."
         )
     if getattr(dtype, "kind", "i") not in "fiub":
-        raise ValueError(f"X must hold numbers, but its dtype is {dtype}. Convert it to float32.")
+        raise ValueError(f"X must hold numbers, got dtype {dtype}. Convert it to float32.")
 
 
 def _refuse_text(values: Any) -> None:
@@ -190,9 +180,9 @@ def _refuse_text(values: Any) -> None:
         unfit = _describe_unfit(column)
         if unfit:
             raise ValueError(
-                f"X must hold numbers, but column {name!r} holds {unfit}. Encode it (for example "
-                "with sklearn.preprocessing.OneHotEncoder, or pandas.to_numeric for numbers "
-                "written as text), or leave it out of X."
+                f"X must hold numbers, got {unfit} in column {name!r}. Encode it (for example with "
+                "sklearn.preprocessing.OneHotEncoder, or pandas.to_numeric for numbers written as "
+                "text), or leave it out of X."
             )
 
 

@@ -8,16 +8,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
 from neumap.data.moments import dense_row_moments
-from neumap.data.rows import Matrix, RowMoments, check_out, resolve_row_shape
+from neumap.data.rows import Matrix, RowMoments, resolve_row_shape
 
 __all__ = ["DatasetRows"]
 
-_READ_ROWS = 1024
+READ_ROWS = 1024
 
 
 class DatasetRows:
@@ -27,16 +26,16 @@ class DatasetRows:
     ----------
     dataset : Dataset
         Its items are tensors or arrays of one shape, or tuples whose first entry is one, such as
-        ``(image, label)``. It must have a length. A dataset with ``__getitems__`` is asked for a
-        whole batch at once.
+        ``(image, label)``. It must have a length. A dataset with ``__getitems__`` loads a whole
+        batch in one call.
     dims : tuple of int, optional
         Shape of one row; by default that of an item.
-    device : torch.device or str
-        Where rows are handed out.
+    device : torch.device or str, default="cpu"
+        Where rows are returned.
 
     Attributes
     ----------
-    n_rows, row_shape, n_features, device, nbytes
+    n_rows, row_shape, n_features, device
         As in `RowStore`.
 
     Raises
@@ -50,8 +49,6 @@ class DatasetRows:
     >>> rows = DatasetRows(pairs)
     >>> rows.gather(torch.tensor([1]))
     tensor([[0., 1., 0.]])
-    >>> rows.labels()
-    array([5, 6, 7])
     """
 
     def __init__(
@@ -67,20 +64,16 @@ class DatasetRows:
         self.row_shape = resolve_row_shape(self._item_shape, dims)
         self.n_features = math.prod(self.row_shape)
         self.device = torch.device(device)
-        self.nbytes = 0
 
-    def gather(self, indices: Tensor, out: Tensor | None = None) -> Tensor:
+    def gather(self, indices: Tensor) -> Tensor:
         """Return the rows with these numbers, float32 (batch, *row_shape)."""
         shape = (len(indices), *self.row_shape)
-        if out is not None:
-            check_out(out, len(indices), self.row_shape)
         numbers = indices.tolist()
         rows = [_row(item) for item in self._items(numbers)]
         if not rows:
             return torch.empty(shape, device=self.device)
         self._check_shapes(rows, numbers)
-        batch = torch.stack(rows).to(self.device).view(shape)
-        return batch if out is None else out.copy_(batch)
+        return torch.stack(rows).to(self.device).view(shape)
 
     def slices(self, batch_rows: int) -> Iterator[Tensor]:
         """Yield all rows in order, each slice in new memory."""
@@ -90,25 +83,16 @@ class DatasetRows:
     def to_matrix(self) -> Matrix:
         """Read every row into a new float32 array: the neighbour search needs all of them."""
         matrix = np.empty((self.n_rows, self.n_features), dtype=np.float32)
-        for number, rows in enumerate(self.slices(_READ_ROWS)):
-            start = number * _READ_ROWS
+        for number, rows in enumerate(self.slices(READ_ROWS)):
+            start = number * READ_ROWS
             matrix[start : start + len(rows)] = rows.view(len(rows), -1).cpu().numpy()
         return matrix
 
     def mean_and_scale(
         self, *, max_rows: int = 10_000, seed: int | np.random.Generator = 0
     ) -> RowMoments:
-        """Estimate mean, scale and standard deviations from a random sample of rows."""
+        """Estimate the mean and the scale from a random sample of rows."""
         return dense_row_moments(self, max_rows, seed)
-
-    def labels(self) -> NDArray[Any] | None:
-        """Return the second entries of the items, or None if the items are not tuples.
-
-        Reads every item, as the labels of a general Dataset are stored nowhere else.
-        """
-        if not self.n_rows or not _is_pair(self._dataset[0]):
-            return None
-        return np.asarray([np.asarray(self._dataset[i][1]) for i in range(self.n_rows)])
 
     def _items(self, numbers: list[int]) -> Sequence[Any]:
         if hasattr(self._dataset, "__getitems__"):
@@ -120,8 +104,8 @@ class DatasetRows:
         for number, row in zip(numbers, rows, strict=True):
             if tuple(row.shape) != self._item_shape:
                 raise ValueError(
-                    f"All items of a Dataset must have the shape of the first, {self._item_shape}; "
-                    f"item {number} has shape {tuple(row.shape)}. Crop, pad or resize it in the "
+                    f"All items of a Dataset must have the shape of the first, {self._item_shape}, "
+                    f"got item {number} of shape {tuple(row.shape)}. Crop, pad or resize it in the "
                     "Dataset."
                 )
 
@@ -129,8 +113,8 @@ class DatasetRows:
 def _length(dataset: Any) -> int:
     if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
         raise TypeError(
-            "Rows are drawn by number, so X must be a map-style Dataset with __len__ and "
-            f"__getitem__; got {type(dataset).__name__}. Collect the stream into an array or a "
+            "X must be a map-style Dataset with __len__ and __getitem__, since rows are drawn by "
+            f"number, got {type(dataset).__name__}. Collect the stream into an array or a "
             "memory-mapped file first."
         )
     return len(dataset)
@@ -152,6 +136,6 @@ def _row(item: Any) -> Tensor:
     if array.dtype.kind not in "fiub" or array.ndim == 0:
         raise TypeError(
             "An item of a Dataset must be a tensor or an array of numbers, or a tuple that starts "
-            f"with one; got {type(row).__name__}. Convert it in the Dataset."
+            f"with one, got {type(row).__name__}. Convert it in the Dataset."
         )
     return torch.from_numpy(np.array(array, dtype=np.float32, order="C"))

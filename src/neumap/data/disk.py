@@ -1,12 +1,12 @@
 """Rows on disk: memory maps, HDF5 and zarr arrays, read batch by batch and never as a whole.
 
-A batch is read in ascending order of rows, each distinct row once. Three layouts occur:
+A batch is read in ascending order of rows, each distinct row once. There are three layouts:
 
-- a flat file (``np.memmap``) is read where the rows are;
-- a contiguous, uncompressed HDF5 dataset is a flat file inside a file, and mapped as one;
-- a chunked array must unpack a whole chunk for a single row, so scattered batches would unpack the
-  file over and over. The first call of `to_matrix`, which a fit makes for its neighbour search,
-  unpacks it once into a flat temporary file; from then on batches are read there.
+- A flat file (``np.memmap``) is read in place.
+- A contiguous, uncompressed HDF5 dataset is a flat file inside a file, and is mapped as one.
+- A chunked array must unpack a whole chunk for a single row, so random batches would unpack the
+  file many times. The first call of `to_matrix`, which a fit makes for its neighbour search,
+  unpacks it once into a flat temporary file, and later batches are read from there.
 """
 
 from __future__ import annotations
@@ -26,35 +26,35 @@ from torch import Tensor
 
 from neumap.data.kinds import is_a
 from neumap.data.moments import dense_row_moments
-from neumap.data.rows import Matrix, RowMoments, check_out, resolve_row_shape
+from neumap.data.rows import Matrix, RowMoments, resolve_row_shape
 
-__all__ = ["MemmapRows", "tile_starts"]
+__all__ = ["MemmapRows", "read_rows", "tile_starts"]
 
 logger = logging.getLogger(__name__)
 
-_TILE_BYTES = 2**23
-_LOCAL_DRIVERS = ("sec2", "stdio")  # HDF5 drivers whose offsets are those of an ordinary file
+TILE_BYTES = 2**23
+LOCAL_DRIVERS = ("sec2", "stdio")  # HDF5 drivers whose offsets are those of an ordinary file
 
 
 class MemmapRows:
     """Rows of an array on disk.
 
+    The temporary file of a chunked array is made in the folder that Python's `tempfile` chooses,
+    which the environment variable ``TMPDIR`` sets. It takes ``n_rows * n_features`` times 4 bytes
+    (1 for bytes and booleans) and is removed with the store.
+
     Parameters
     ----------
     X : numpy.memmap, h5py.Dataset or zarr.Array of shape (n_rows, *shape)
-        The array. It must stay open and unchanged for the life of the store.
+        The array. It must stay open and unchanged while the store is used.
     dims : tuple of int, optional
         Shape of one row; by default as in `X`.
-    device : torch.device or str
-        Where rows are handed out.
-    scratch_dir : path, optional
-        Folder for the temporary file of a chunked array, by default the system's. It needs
-        ``n_rows * n_features`` times 4 bytes (1 for bytes and booleans); the file vanishes with the
-        store.
+    device : torch.device or str, default="cpu"
+        Where rows are returned.
 
     Attributes
     ----------
-    n_rows, row_shape, n_features, device, nbytes
+    n_rows, row_shape, n_features, device
         As in `RowStore`.
     """
 
@@ -64,25 +64,19 @@ class MemmapRows:
         *,
         dims: tuple[int, ...] | None = None,
         device: torch.device | str = "cpu",
-        scratch_dir: Path | str | None = None,
     ) -> None:
-        self._scratch_dir = scratch_dir
         self._source = _map_if_contiguous(X)
         self.n_rows = int(X.shape[0])
         self.row_shape = resolve_row_shape(tuple(X.shape[1:]), dims)
         self.n_features = math.prod(self.row_shape)
         self.device = torch.device(device)
-        self.nbytes = 0  # of memory: the rows are on disk
 
-    def gather(self, indices: Tensor, out: Tensor | None = None) -> Tensor:
+    def gather(self, indices: Tensor) -> Tensor:
         """Return the rows with these numbers, float32 (batch, *row_shape)."""
-        if out is not None:
-            check_out(out, len(indices), self.row_shape)
         ascending, where = np.unique(indices.cpu().numpy(), return_inverse=True)
-        read = self._to_device(_read_rows(self._source, ascending))  # (n_distinct, n_features)
-        flat = None if out is None else out.view(len(indices), self.n_features)
+        read = self._to_device(read_rows(self._source, ascending))  # (n_distinct, n_features)
         index = torch.from_numpy(where).to(self.device)
-        return torch.index_select(read, 0, index, out=flat).view(len(indices), *self.row_shape)
+        return torch.index_select(read, 0, index).view(len(indices), *self.row_shape)
 
     def slices(self, batch_rows: int) -> Iterator[Tensor]:
         """Yield all rows in order, each slice in new memory."""
@@ -93,13 +87,13 @@ class MemmapRows:
     def to_matrix(self) -> Matrix:
         """Return a memory-mapped matrix; a chunked array is unpacked to a temporary file first."""
         if not _is_flat(self._source):
-            self._source = _unpack(self._source, self._scratch_dir)
+            self._source = _unpack(self._source)
         return np.asarray(self._source).reshape(self.n_rows, -1)
 
     def mean_and_scale(
         self, *, max_rows: int = 10_000, seed: int | np.random.Generator = 0
     ) -> RowMoments:
-        """Estimate mean, scale and standard deviations from a random sample of rows."""
+        """Estimate the mean and the scale from a random sample of rows."""
         return dense_row_moments(self, max_rows, seed)
 
     def _to_device(self, read: NDArray[Any]) -> Tensor:
@@ -108,8 +102,8 @@ class MemmapRows:
         return torch.from_numpy(values).to(self.device)
 
 
-def tile_starts(X: Any, tile_bytes: int = _TILE_BYTES) -> range:
-    """Rows at which to cut an array for a pass in tiles; its step is the number of rows per tile.
+def tile_starts(X: Any, tile_bytes: int = TILE_BYTES) -> range:
+    """Return the first row of each tile; the step of the range is the number of rows per tile.
 
     Tiles of a chunked array hold whole chunks, so that each chunk is unpacked once.
     """
@@ -131,15 +125,15 @@ def _map_if_contiguous(X: Any) -> Any:
         return X
     offset = X.id.get_offset()  # None for chunked, compact and not yet written datasets
     file = X.file
-    plain = file.driver in _LOCAL_DRIVERS and X.external is None
+    plain = file.driver in LOCAL_DRIVERS and X.external is None
     if offset is None or not plain or X.is_virtual or X.dtype.kind not in "fiub":
         return X
-    file.flush()  # rows written in this session may still be in HDF5's own buffers
+    file.flush()  # rows just written may still be in HDF5's own buffers
     return np.memmap(file.filename, mode="r", dtype=X.dtype, shape=X.shape, offset=offset)
 
 
-def _read_rows(source: Any, ascending: NDArray[np.int64]) -> NDArray[Any]:
-    """Read distinct rows given in ascending order."""
+def read_rows(source: Any, ascending: NDArray[np.int64]) -> NDArray[Any]:
+    """Read distinct rows of an array on disk, given in ascending order."""
     if isinstance(source, np.ndarray):
         return source[ascending]
     if is_a(source, "zarr", "Array"):
@@ -156,18 +150,19 @@ def _read_rows(source: Any, ascending: NDArray[np.int64]) -> NDArray[Any]:
     return np.concatenate(blocks) if blocks else np.asarray(source[:0])
 
 
-def _unpack(source: Any, scratch_dir: Path | str | None) -> NDArray[Any]:
+def _unpack(source: Any) -> NDArray[Any]:
     """Copy an array, tile by tile, into a flat temporary file that lives as long as its map."""
     compact = source.dtype.kind == "b" or source.dtype == np.uint8
     dtype = np.dtype(source.dtype) if compact else np.dtype(np.float32)
     n_bytes = math.prod(source.shape) * dtype.itemsize
-    folder = Path(scratch_dir or tempfile.gettempdir())
+    folder = Path(tempfile.gettempdir())
     free = shutil.disk_usage(folder).free
     if free < n_bytes:
         raise OSError(
-            f"A chunked array of shape {source.shape} is unpacked to a temporary file of "
-            f"{n_bytes / 1e9:.2f} GB, but {folder} has {free / 1e9:.2f} GB free. Pass scratch_dir, "
-            "or save the array uncompressed and without chunks."
+            f"{folder} must have {n_bytes / 1e9:.2f} GB free, since a chunked array of shape "
+            f"{source.shape} is unpacked to a temporary file there, got {free / 1e9:.2f} GB. Free "
+            "space, set the environment variable TMPDIR to a folder on a larger disk before "
+            "Python starts, or save the array uncompressed and without chunks."
         )
     logger.info("unpacking a chunked array of %.2f GB to %s", n_bytes / 1e9, folder)
     with tempfile.TemporaryFile(dir=folder) as file:

@@ -1,7 +1,7 @@
 """Find missing and infinite values without a mask the size of the data.
 
-Data pass through in tiles of a few megabytes; the answer is how many values are missing or
-infinite, and where the first one stands.
+The data are read in tiles of a few megabytes. The answer is how many values are missing or
+infinite, and the position of the first one.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from neumap.data.rows import is_row_store
 
 __all__ = ["NonFinite", "find_non_finite"]
 
-_TILE_BYTES = 2**22  # the mask of a tile stays in the processor's cache
-_STORE_TILE_ROWS = 1024
+TILE_BYTES = 2**22  # the mask of a tile stays in the processor's cache
+STORE_TILE_ROWS = 1024
 
 
 @dataclass(frozen=True)
@@ -86,10 +86,10 @@ def _holds_floats(X: Any) -> bool:
 def _tiles(X: Any) -> Iterator[tuple[int, NDArray[Any] | Tensor]]:
     """Cut into consecutive rows; the first value is the number of the tile's first row."""
     if is_row_store(X):
-        for number, rows in enumerate(X.slices(_STORE_TILE_ROWS)):
-            yield number * _STORE_TILE_ROWS, rows
+        for number, rows in enumerate(X.slices(STORE_TILE_ROWS)):
+            yield number * STORE_TILE_ROWS, rows
         return
-    starts = tile_starts(X, _TILE_BYTES)
+    starts = tile_starts(X, TILE_BYTES)
     for start in starts:
         tile = X[start : start + starts.step]
         yield start, tile if isinstance(tile, Tensor) else np.asarray(tile)

@@ -1,4 +1,4 @@
-"""Tell kinds of data apart without importing the optional packages they come from."""
+"""Recognise kinds of data without importing the optional packages that define them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 __all__ = ["is_a", "is_dataset", "is_on_disk", "is_table"]
 
-_TABLES = (("pandas", "DataFrame"), ("polars", "DataFrame"), ("pyarrow", "Table"))
+TABLES = (("pandas", "DataFrame"), ("polars", "DataFrame"), ("pyarrow", "Table"))
 
 
 def is_a(X: Any, module: str, name: str) -> bool:
@@ -21,7 +21,7 @@ def is_a(X: Any, module: str, name: str) -> bool:
 
 def is_table(X: Any) -> bool:
     """Whether `X` is a table with named columns: pandas, polars or pyarrow."""
-    return any(is_a(X, module, name) for module, name in _TABLES)
+    return any(is_a(X, module, name) for module, name in TABLES)
 
 
 def is_dataset(X: Any) -> bool:

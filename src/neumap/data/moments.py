@@ -1,8 +1,8 @@
-"""Mean, per-feature deviation and overall scale of a sample of rows.
+"""Mean and overall scale of a sample of rows.
 
-The scale is the standard deviation along the first principal component. Only that one eigenvalue
-is wanted, so it comes from a Lanczos iteration on products with the sample, which works alike for
-dense and sparse rows and never forms the covariance of wide rows.
+The scale is the standard deviation along the first principal component. Only that one eigenvalue is
+needed, so it is computed by a Lanczos iteration on products with the sample. That works for dense
+and sparse rows and never forms the covariance of wide rows.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ __all__ = ["dense_row_moments", "matrix_moments", "sample_rows"]
 
 Vector = NDArray[np.float64]
 
-_MAX_SAMPLE_BYTES = 2**28  # wide rows need fewer of them: the sample stays below this
-_MIN_SAMPLE_ROWS = 256
-_NARROW = 64  # up to this many features the covariance itself is cheap, and exact
+MAX_SAMPLE_BYTES = 2**28  # wide rows need fewer of them: the sample stays below this
+MIN_SAMPLE_ROWS = 256
+NARROW = 64  # up to this many features the covariance itself is cheap, and exact
 
 
 def dense_row_moments(rows: RowStore, max_rows: int, seed: int | np.random.Generator) -> RowMoments:
-    """Moments of a sample that the store gathers."""
+    """Return the moments of a sample of rows of a store."""
     rng = np.random.default_rng(seed)
     chosen = sample_rows(rows.n_rows, max_rows, rng, bytes_per_row=4 * rows.n_features)
     sample = rows.gather(torch.from_numpy(chosen)).view(len(chosen), -1)
@@ -41,7 +41,7 @@ def sample_rows(
     """Draw row numbers without replacement, in ascending order; all of them if they fit."""
     if max_rows < 1:
         raise ValueError(f"max_rows must be at least 1, got {max_rows}. Pass a number of rows.")
-    affordable = max(_MIN_SAMPLE_ROWS, _MAX_SAMPLE_BYTES // max(bytes_per_row, 1))
+    affordable = max(MIN_SAMPLE_ROWS, MAX_SAMPLE_BYTES // max(bytes_per_row, 1))
     n_sampled = min(n_rows, max_rows, affordable)
     if n_sampled == n_rows:
         return np.arange(n_rows, dtype=np.int64)
@@ -52,52 +52,53 @@ def sample_rows(
 def matrix_moments(
     sample: Matrix, seed: int | np.random.Generator, device: torch.device
 ) -> RowMoments:
-    """Moments of the rows of a matrix; rows with missing or infinite values do not count."""
+    """Return the moments of the rows of a matrix, without rows that hold NaN or infinity."""
     start: Vector = np.random.default_rng(seed).standard_normal((sample.shape[1],))
-    if sparse.issparse(sample) and sample.shape[1] > _NARROW:
-        mean, std, scale = _sparse_moments(_finite_sparse_rows(sample), start)
+    if sparse.issparse(sample) and sample.shape[1] > NARROW:
+        mean, scale = _sparse_moments(_finite_sparse_rows(sample), start)
     else:
         dense = sample.toarray() if sparse.issparse(sample) else np.asarray(sample)
         finite = np.isfinite(dense).all(axis=1)
-        mean, std, scale = _dense_moments(dense if finite.all() else dense[finite], start)
+        mean, scale = _dense_moments(dense if finite.all() else dense[finite], start)
     return RowMoments(
         mean=torch.from_numpy(mean.astype(np.float32)).to(device),
         scale=scale if scale > 0.0 else 1.0,
-        std=torch.from_numpy(std.astype(np.float32)).to(device),
     )
 
 
-def _dense_moments(rows: NDArray[np.float32], start: Vector) -> tuple[Vector, Vector, float]:
+def _dense_moments(rows: NDArray[np.float32], start: Vector) -> tuple[Vector, float]:
     n_rows, n_features = rows.shape
     if n_rows == 0:
-        return np.zeros(n_features), np.zeros(n_features), 0.0
+        return np.zeros(n_features), 0.0
     mean = rows.mean(axis=0, dtype=np.float64)
     centred = rows - mean.astype(np.float32)  # centre first: a far-off cloud keeps its digits
-    std = np.sqrt(np.square(centred).mean(axis=0, dtype=np.float64))
-    if n_features <= _NARROW:
+    if n_features <= NARROW:
         precise = centred.astype(np.float64)
         largest = float(np.linalg.eigvalsh(precise.T @ precise)[-1])
-        return mean, std, math.sqrt(max(largest, 0.0) / n_rows)
+        return mean, math.sqrt(max(largest, 0.0) / n_rows)
+    if not centred.any():
+        return mean, 0.0
 
     def scatter_product(v: Vector) -> Vector:
         return np.asarray(centred.T @ (centred @ v.astype(np.float32)), dtype=np.float64)
 
-    return mean, std, _leading_deviation(scatter_product, std, n_rows, start)
+    return mean, _leading_deviation(scatter_product, n_rows, start)
 
 
-def _sparse_moments(rows: sparse.csr_matrix, start: Vector) -> tuple[Vector, Vector, float]:
+def _sparse_moments(rows: sparse.csr_matrix, start: Vector) -> tuple[Vector, float]:
     n_rows, n_features = rows.shape
     if n_rows == 0:
-        return np.zeros(n_features), np.zeros(n_features), 0.0
+        return np.zeros(n_features), 0.0
     mean = np.asarray(rows.mean(axis=0), dtype=np.float64).ravel()
     mean_square = np.asarray(rows.multiply(rows).mean(axis=0), dtype=np.float64).ravel()
-    std = np.sqrt(np.maximum(mean_square - mean**2, 0.0))
+    if not (mean_square > mean**2).any():
+        return mean, 0.0
 
     def scatter_product(v: Vector) -> Vector:
         projected = rows @ v - mean @ v  # centres without a dense copy of the rows
         return np.asarray(rows.T @ projected - mean * projected.sum())
 
-    return mean, std, _leading_deviation(scatter_product, std, n_rows, start)
+    return mean, _leading_deviation(scatter_product, n_rows, start)
 
 
 def _finite_sparse_rows(sample: Matrix) -> sparse.csr_matrix:
@@ -111,12 +112,10 @@ def _finite_sparse_rows(sample: Matrix) -> sparse.csr_matrix:
 
 
 def _leading_deviation(
-    scatter_product: Callable[[Vector], Vector], std: Vector, n_rows: int, start: Vector
+    scatter_product: Callable[[Vector], Vector], n_rows: int, start: Vector
 ) -> float:
     """Standard deviation along the first principal component, from products with the scatter."""
-    if not std.any():
-        return 0.0
-    n_features = std.shape[0]
+    n_features = len(start)
     operator = LinearOperator((n_features, n_features), matvec=scatter_product, dtype=np.float64)
     # The error of an eigenvalue is of the order of the tolerance squared.
     largest = eigsh(operator, k=1, which="LA", v0=start, tol=1e-2, return_eigenvectors=False)[0]

@@ -1,8 +1,8 @@
-"""The contract between data and training: a `RowStore` hands out rows of ``X`` by number.
+"""The contract between data and training: a `RowStore` returns rows of ``X`` by number.
 
-Training asks for the rows of a batch, transform for consecutive slices, the neighbour search for
-one matrix. Where the rows live (memory, a graphics card, a sparse matrix, a file, a Dataset) is the
-store's own business. Everything a store hands out as a row is float32, on its device.
+Training reads the rows of a batch, transform consecutive slices, and the neighbour search one
+matrix. Where the rows are (in memory, on a graphics card, in a sparse matrix, a file or a Dataset)
+is known to the store only. Every row that a store returns is float32 and on its device.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
-__all__ = ["Matrix", "RowMoments", "RowStore", "check_out", "is_row_store", "resolve_row_shape"]
+__all__ = ["Matrix", "RowMoments", "RowStore", "is_row_store", "resolve_row_shape"]
 
 Matrix = NDArray[Any] | sparse.csr_matrix[Any]
 
@@ -32,13 +32,10 @@ class RowMoments(NamedTuple):
     scale : float
         Standard deviation along the first principal component: the one number that brings the
         cloud as a whole to unit size without changing its shape. 1.0 if all rows are equal.
-    std : Tensor of shape (n_features,), float32
-        Standard deviation of each feature, 0 where the feature is constant.
     """
 
     mean: Tensor
     scale: float
-    std: Tensor
 
 
 class RowStore(Protocol):
@@ -56,33 +53,26 @@ class RowStore(Protocol):
 
     @property
     def n_features(self) -> int:
-        """Numbers per row, the product of `row_shape`."""
+        """Number of values per row, the product of `row_shape`."""
         ...
 
     @property
     def device(self) -> torch.device:
-        """Device on which rows are handed out."""
+        """Device of the rows that are returned."""
         ...
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of memory (not of disk) the store holds or views."""
-        ...
-
-    def gather(self, indices: Tensor, out: Tensor | None = None) -> Tensor:
+    def gather(self, indices: Tensor) -> Tensor:
         """Return the rows with these numbers.
 
         Parameters
         ----------
         indices : Tensor of shape (batch,), int64
             Row numbers in any order, repeats allowed, on any device.
-        out : Tensor of shape (batch, *row_shape), float32, optional
-            Contiguous memory on the store's device to write into.
 
         Returns
         -------
         Tensor of shape (batch, *row_shape), float32
-            `out` if given, else new memory; never a view of the data.
+            In new memory, never a view of the data.
         """
         ...
 
@@ -103,14 +93,14 @@ class RowStore(Protocol):
     def mean_and_scale(
         self, *, max_rows: int = 10_000, seed: int | np.random.Generator = 0
     ) -> RowMoments:
-        """Estimate mean, scale and standard deviations from a random sample of rows.
+        """Estimate the mean and the scale from a random sample of rows.
 
         Parameters
         ----------
-        max_rows : int
+        max_rows : int, default=10_000
             Largest size of the sample; 10,000 rows give the scale to about 1 %. All rows are used
             if there are no more than that.
-        seed : int or numpy.random.Generator
+        seed : int or numpy.random.Generator, default=0
             Decides which rows are drawn.
         """
         ...
@@ -119,8 +109,7 @@ class RowStore(Protocol):
 def is_row_store(X: Any) -> TypeGuard[RowStore]:
     """Whether `X` has the methods of a `RowStore`.
 
-    Looks at the class alone: reading attributes of arbitrary data may raise (a sparse tensor has
-    no ``nbytes``) or cost time.
+    Looks at the class alone: reading attributes of arbitrary data may raise or cost time.
     """
     methods = ("gather", "slices", "to_matrix", "mean_and_scale")
     return all(callable(getattr(type(X), name, None)) for name in methods)
@@ -129,7 +118,7 @@ def is_row_store(X: Any) -> TypeGuard[RowStore]:
 def resolve_row_shape(
     stored_shape: tuple[int, ...], dims: tuple[int, ...] | None
 ) -> tuple[int, ...]:
-    """Shape of one row for the network, from the shape it is stored in and the wish of the user.
+    """Return the shape of one row for the network, from its stored shape and the user's `dims`.
 
     Flat rows take any `dims` of the same number of elements. Rows that already have axes may only
     gain or lose axes of length one: reshaping ``(3, 28, 28)`` to ``(28, 28, 3)`` would scramble the
@@ -156,21 +145,10 @@ def resolve_row_shape(
         return wanted
     n_elements = math.prod(stored_shape)
     raise ValueError(
-        f"dims={wanted} asks for rows of {math.prod(wanted)} numbers, but the rows of X have shape "
-        f"{stored_shape} ({n_elements} numbers). Pass dims whose product is "
-        f"{n_elements} for flat rows, or transpose X so that its rows have the shape of dims."
+        f"dims must fit the rows of X, which have shape {stored_shape} ({n_elements} values), got "
+        f"{wanted} ({math.prod(wanted)} values). Pass dims whose product is {n_elements} for flat "
+        "rows, or transpose X so that its rows have the shape of dims."
     )
-
-
-def check_out(out: Tensor, batch: int, row_shape: tuple[int, ...]) -> None:
-    """Refuse a buffer of the wrong shape, dtype or layout."""
-    expected = (batch, *row_shape)
-    if tuple(out.shape) != expected or out.dtype != torch.float32 or not out.is_contiguous():
-        raise ValueError(
-            f"gather expected a contiguous float32 buffer of shape {expected}, got "
-            f"{'contiguous' if out.is_contiguous() else 'non-contiguous'} {out.dtype} of shape "
-            f"{tuple(out.shape)}. Allocate it with torch.empty{expected}."
-        )
 
 
 def _without_unit_axes(shape: tuple[int, ...]) -> tuple[int, ...]:

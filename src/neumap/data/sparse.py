@@ -1,4 +1,4 @@
-"""Sparse rows: a CSR matrix of which only the rows of a batch are ever dense."""
+"""Sparse rows: a CSR matrix of which only the rows of one batch are made dense at a time."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from scipy import sparse
 from torch import Tensor
 
 from neumap.data.moments import matrix_moments, sample_rows
-from neumap.data.rows import Matrix, RowMoments, check_out, resolve_row_shape
+from neumap.data.rows import Matrix, RowMoments, resolve_row_shape
 
-__all__ = ["SparseRows"]
+__all__ = ["CsrRows"]
 
 
-class SparseRows:
+class CsrRows:
     """Rows of a sparse matrix, made dense one batch at a time.
 
     Parameters
@@ -26,17 +26,17 @@ class SparseRows:
         Any format. CSR with float32 values and no duplicate entries is viewed, not copied.
     dims : tuple of int, optional
         Shape of one row; by default ``(n_features,)``.
-    device : torch.device or str
-        Where the matrix lives and rows are handed out.
+    device : torch.device or str, default="cpu"
+        Where the matrix is kept and rows are returned.
 
     Attributes
     ----------
-    n_rows, row_shape, n_features, device, nbytes
+    n_rows, row_shape, n_features, device
         As in `RowStore`.
 
     Examples
     --------
-    >>> rows = SparseRows(sparse.eye(3, format="csr"))
+    >>> rows = CsrRows(sparse.eye(3, format="csr"))
     >>> rows.gather(torch.tensor([1]))
     tensor([[0., 1., 0.]])
     """
@@ -55,17 +55,12 @@ class SparseRows:
         self._starts = torch.from_numpy(self._matrix.indptr).to(self.device)
         self._columns = torch.from_numpy(self._matrix.indices).to(self.device)
         self._values = torch.from_numpy(self._matrix.data).to(self.device)
-        self.nbytes = self._values.nbytes + self._columns.nbytes + self._starts.nbytes
 
-    def gather(self, indices: Tensor, out: Tensor | None = None) -> Tensor:
+    def gather(self, indices: Tensor) -> Tensor:
         """Return the rows with these numbers, dense float32 (batch, *row_shape)."""
         index = indices.to(self.device)
         shape = (len(index), *self.row_shape)
-        if out is None:
-            result = torch.zeros(shape, dtype=torch.float32, device=self.device)
-        else:
-            check_out(out, len(index), self.row_shape)
-            result = out.zero_()
+        result = torch.zeros(shape, dtype=torch.float32, device=self.device)
         first = self._starts[index].long()
         counts = self._starts[index + 1].long() - first  # (batch,) entries of each row
         row = torch.repeat_interleave(torch.arange(len(index), device=self.device), counts)
@@ -88,7 +83,7 @@ class SparseRows:
     def mean_and_scale(
         self, *, max_rows: int = 10_000, seed: int | np.random.Generator = 0
     ) -> RowMoments:
-        """Estimate mean, scale and standard deviations from a random sample of sparse rows."""
+        """Estimate the mean and the scale from a random sample of sparse rows."""
         rng = np.random.default_rng(seed)
         chosen = sample_rows(self.n_rows, max_rows, rng)
         sample = self._matrix if len(chosen) == self.n_rows else self._matrix[chosen]
@@ -98,7 +93,7 @@ class SparseRows:
 def _canonical_csr(X: Any) -> sparse.csr_matrix[Any]:
     """CSR with float32 values, each entry once; shares the memory of `X` where it is that already.
 
-    ``csr_matrix`` rather than ``csr_array``: libraries for neighbour search know only the former.
+    ``csr_matrix`` rather than ``csr_array``: libraries for neighbour search accept only the former.
     """
     csr = X.tocsr()
     values: NDArray[np.float32] = csr.data.astype(np.float32, copy=False)

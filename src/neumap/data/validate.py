@@ -26,7 +26,7 @@ __all__ = ["Validated", "check_input"]
 
 logger = logging.getLogger(__name__)
 
-_CONSTANT_CHECK_ROWS = 10_000
+CONSTANT_CHECK_ROWS = 10_000
 
 
 @dataclass(frozen=True)
@@ -40,21 +40,18 @@ class Validated:
     feature_names : ndarray of str or None
         Names of the columns, by scikit-learn's rule: only if all of them are strings.
     n_features : int
-        Numbers per row.
+        Number of values per row.
     row_shape : tuple of int
         Shape of one row; ``(n_features,)`` for flat data.
-    index : pandas.Index or None
-        Labels of the rows of a pandas DataFrame or an AnnData.
     """
 
     X: Any
     feature_names: NDArray[Any] | None
     n_features: int
     row_shape: tuple[int, ...]
-    index: Any | None
 
 
-def check_input(  # noqa: PLR0913 - one argument per rule, all but X by name
+def check_input(
     X: Any,
     *,
     ensure_all_finite: bool | Literal["allow-nan"] = True,
@@ -62,7 +59,6 @@ def check_input(  # noqa: PLR0913 - one argument per rule, all but X by name
     feature_names: NDArray[Any] | None = None,
     min_rows: int = 1,
     estimator_name: str = "ParametricUMAP",
-    use_rep: str | None = None,
 ) -> Validated:
     """Check input data and bring them to a form that a row store wraps.
 
@@ -70,19 +66,17 @@ def check_input(  # noqa: PLR0913 - one argument per rule, all but X by name
     ----------
     X : array-like, table, sparse matrix, Tensor, array on disk, Dataset or AnnData
         Data with one row per sample. Rows may have more than one axis.
-    ensure_all_finite : bool or "allow-nan"
+    ensure_all_finite : bool or "allow-nan", default=True
         True refuses missing and infinite values, ``"allow-nan"`` only infinite ones, False neither.
         The check reads all data once; data on disk and Datasets are read in tiles.
     n_features : int, optional
         Width the estimator was fitted on; None while fitting.
     feature_names : array of str, optional
-        Column names the estimator was fitted on; looked at if `n_features` is given.
-    min_rows : int
-        Smallest number of rows that is of use.
-    estimator_name : str
-        Name that messages use.
-    use_rep : str, optional
-        For an AnnData: the key of ``obsm`` to read, ``"X"`` or None for ``X``.
+        Column names the estimator was fitted on; only used if `n_features` is given.
+    min_rows : int, default=1
+        Smallest number of rows that the estimator can use.
+    estimator_name : str, default="ParametricUMAP"
+        Name for the messages.
 
     Returns
     -------
@@ -105,10 +99,10 @@ def check_input(  # noqa: PLR0913 - one argument per rule, all but X by name
     """
     if ensure_all_finite not in (True, False, "allow-nan"):
         raise ValueError(
-            "ensure_all_finite should be a bool or 'allow-nan'. Got "
-            f"{ensure_all_finite!r} instead. Leave it at True if unsure."
+            f"ensure_all_finite must be a bool or 'allow-nan', got {ensure_all_finite!r}. Leave it "
+            "at True if unsure."
         )
-    contents = open_container(X, use_rep)
+    contents = open_container(X)
     names = _checked_names(contents, n_features, feature_names, estimator_name)
     values = numeric(contents, estimator_name)
     readable = DatasetRows(values) if is_dataset(values) else values
@@ -125,7 +119,6 @@ def check_input(  # noqa: PLR0913 - one argument per rule, all but X by name
         feature_names=names,
         n_features=width,
         row_shape=tuple(shape[1:]),
-        index=contents.index,
     )
 
 
@@ -210,11 +203,11 @@ def _where(position: tuple[int, ...] | None, names: NDArray[Any] | None) -> str:
 
 
 def _log_constant_columns(values: Any) -> None:
-    """Constant columns carry no information but do no harm, so they are worth a debug line only."""
+    """Log constant columns at level DEBUG: they hold no information but do no harm."""
     dense = isinstance(values, np.ndarray) and values.ndim == 2 and len(values) > 1
     if not dense or not logger.isEnabledFor(logging.DEBUG):
         return
-    head = values[:_CONSTANT_CHECK_ROWS]
+    head = values[:CONSTANT_CHECK_ROWS]
     constant = np.flatnonzero((head == head[0]).all(axis=0)).tolist()
     if constant:
         logger.debug(

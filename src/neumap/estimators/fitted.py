@@ -140,7 +140,7 @@ class Fitted:
     def data(self, purpose: str) -> Validated:
         """Return the training rows as checked data."""
         rows = self.training_rows(purpose).rows
-        return Validated(rows, self.feature_names, self.n_features, self.input_shape, None)
+        return Validated(rows, self.feature_names, self.n_features, self.input_shape)
 
     def head(self, n_rows: int) -> Fitted:
         """Return the model of the first rows, without landmarks that were appended to them."""

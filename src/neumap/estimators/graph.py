@@ -15,16 +15,16 @@ from numpy.typing import NDArray
 from neumap.fuzzy import FuzzyGraph, edge_distances, fuzzy_simplicial_set, local_radii
 from neumap.label_distances import DISCRETE_METRICS
 from neumap.neighbors import (
+    BackendName,
     DescentBackend,
     HnswBackend,
     NeighborBackend,
     NeighborGraph,
+    NeighborSearch,
     disconnection_distance_of,
-    find_neighbors,
     neighbors_from_knn,
 )
 from neumap.neighbors.metrics import EuclideanMetric, resolve_metric
-from neumap.neighbors.search import BackendName
 from neumap.supervision import supervise
 
 __all__ = [
@@ -63,16 +63,16 @@ class GraphSettings:
             return self.disconnection_distance
         return disconnection_distance_of(self.metric)
 
-    def search(self, rows: Any, device: torch.device) -> dict[str, Any]:
-        """Return the arguments of a neighbour search among these rows."""
-        return {
-            "metric": self.metric,
-            "metric_kwds": self.metric_kwds,
-            "backend": self._backend(rows),
-            "n_jobs": -1 if self.n_jobs is None else self.n_jobs,
-            "seed": None if self.seed is None else self.seed % 2**31,
-            "device": str(device),
-        }
+    def search(self, rows: Any, device: torch.device) -> NeighborSearch:
+        """Return the settings of a neighbour search among these rows."""
+        return NeighborSearch(
+            metric=self.metric,
+            metric_kwds=self.metric_kwds,
+            backend=self._backend(rows),
+            n_jobs=-1 if self.n_jobs is None else self.n_jobs,
+            seed=None if self.seed is None else self.seed % 2**31,
+            device=device,
+        )
 
     def _backend(self, rows: Any) -> BackendName | NeighborBackend:
         n_jobs = -1 if self.n_jobs is None else self.n_jobs
@@ -205,6 +205,5 @@ def training_neighbors(matrix: Any, settings: GraphSettings, device: torch.devic
         checked = neighbors_from_knn(given, matrix.shape[0], settings.n_neighbors)
         if checked is not None:
             return checked
-    return find_neighbors(
-        matrix, settings.n_neighbors, verbose=settings.verbose, **settings.search(matrix, device)
-    )
+    search = settings.search(matrix, device)
+    return search.find(matrix, settings.n_neighbors, verbose=settings.verbose)

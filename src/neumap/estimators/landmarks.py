@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from neumap._labels import UNLABELLED
 from neumap._random import numpy_generator
-from neumap.data import Validated
-from neumap.estimators.containers import stack_rows
-from neumap.estimators.targets import UNLABELLED
+from neumap.data import Validated, row_count, stack
 from neumap.training.loop import History
 
 __all__ = [
@@ -46,9 +45,9 @@ class Landmarks:
 
     def append_to(self, data: Validated) -> tuple[Validated, NDArray[np.float32]]:
         """Return the data followed by the landmarks, and positions with NaN for the data."""
-        n_new = data.X.shape[0]
+        n_new = row_count(data.X)
         free = np.full((n_new, self.positions.shape[1]), np.nan, dtype=np.float32)
-        joined = stack_rows(data.X, self.rows)
+        joined = stack(data.X, self.rows)
         return replace(data, X=joined), np.concatenate([free, self.positions])
 
     def extend_targets(self, y: Any, n_new: int) -> NDArray[Any]:

@@ -17,7 +17,7 @@ from torch import nn
 
 from neumap._random import RandomState, resolve_seed
 from neumap.callbacks import Callback
-from neumap.data import Validated, as_rows
+from neumap.data import Validated, as_rows, row_count, take
 from neumap.estimators.constraints import (
     ANYTHING,
     ARGUMENTS,
@@ -31,7 +31,6 @@ from neumap.estimators.constraints import (
     Whole,
     check_parameter,
 )
-from neumap.estimators.containers import row_count
 from neumap.estimators.fitted import Learned, check_rows, device_of
 from neumap.estimators.fitting import fit_map
 from neumap.estimators.landmarks import (
@@ -714,7 +713,7 @@ class ParametricUMAP(UMAP):
         data = fitted.check_new(X, True, type(self).__name__)
         seed = resolve_seed(self.random_state)
         rows = choose_landmarks(row_count(data.X), sample_pct, sample_mode, idx, seed)
-        chosen = replace(data, X=data.X[rows])
+        chosen = replace(data, X=take(data.X, rows))
         landmarks = Landmarks(chosen.X, fitted.encode(chosen), landmark_loss_weight)
         self._fitted = replace(fitted, landmarks=landmarks)
         return self

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import column_or_1d
 
-__all__ = ["Classes", "check_targets", "encode_classes"]
+from neumap._labels import UNLABELLED
 
-UNLABELLED = -1
+__all__ = ["Classes", "check_targets", "encode_classes"]
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from neumap._device import resolve_device
 from neumap._random import RandomState, resolve_seed
-from neumap.data import RowStore, Validated, as_rows
-from neumap.estimators.containers import DistinctRows, distinct_rows, row_count
+from neumap.data import DistinctRows, RowStore, Validated, as_rows, distinct, row_count, take
 from neumap.estimators.landmarks import WarmStart
 from neumap.estimators.targets import check_targets
 
@@ -86,16 +85,16 @@ def prepare(
     """
     resolved, seed = resolve_device(device), resolve_seed(random_state)
     targets = None if y is None else check_targets(y, row_count(data.X))
-    distinct = distinct_rows(data.X) if unique else None
-    X = data.X if distinct is None else data.X[distinct.first]
-    if targets is not None and distinct is not None:
-        targets = targets[distinct.first]
+    found = distinct(data.X) if unique else None
+    X = data.X if found is None else take(data.X, found.first)
+    if targets is not None and found is not None:
+        targets = targets[found.first]
     return Task(
         data=data,
         X=X,
         rows=as_rows(X, dims=dims, device=resolved),
         targets=targets,
-        distinct=distinct,
+        distinct=found,
         warm_start=warm_start,
         seed=seed,
         search_seed=None if random_state is None else seed,

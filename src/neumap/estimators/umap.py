@@ -22,6 +22,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from neumap._random import RandomState
 from neumap.callbacks import Callback
+from neumap.data import stack
 from neumap.estimators.constraints import (
     ANYTHING,
     ARGUMENTS,
@@ -40,7 +41,6 @@ from neumap.estimators.constraints import (
     Word,
     check_parameters,
 )
-from neumap.estimators.containers import stack_rows
 from neumap.estimators.fitted import Fitted, Learned, check_rows
 from neumap.estimators.fitting import fit_map
 from neumap.estimators.landmarks import WarmStart
@@ -573,7 +573,7 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
             )
         placed = place(added, fitted, replace(recipe, stops_at_graph=False))
         start = WarmStart.after(fitted.positions, placed, fitted.encoder, fitted.history)
-        joined = replace(added, X=stack_rows(fitted.training.rows, added.X))
+        joined = replace(added, X=stack(fitted.training.rows, added.X))
         learned = fit_map(joined, recipe, warm_start=start)
         self._fitted = replace(learned, landmarks=fitted.landmarks)
         return self

@@ -1,16 +1,18 @@
 """Combine graphs over the same vertices: union, intersection, difference.
 
-These are the operations behind ``+``, ``*`` and ``-`` of fitted models, and ``intersect_directed``
-is the step by which labels enter a graph. An edge that one of the graphs lacks counts with a
-strength below all that the graph has, since a product with zero would let one graph veto the
-other. The rules follow umap-learn's, edge by edge.
+These operations implement ``+``, ``*`` and ``-`` of fitted models, and ``intersect_directed``
+brings labels into a graph. An edge that one of the graphs lacks gets a strength below all edges of
+that graph, since a product with zero would remove every edge that only one graph has. The rules
+follow umap-learn's, edge by edge.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from neumap.fuzzy.graph import FuzzyGraph
 
@@ -22,13 +24,13 @@ __all__ = [
     "union",
 ]
 
-METRIC_ROW_SUM = np.log2(15)  # of a row after reset_local_metric, whatever n_neighbors was
+METRIC_ROW_SUM = np.log2(15)  # of a row where reset_local_metric is on, whatever n_neighbors was
 N_BISECTIONS = 32
 TOLERANCE = 1e-5
 SMALLEST_STRENGTH = 1e-8
-LARGEST_ABSENT_STRENGTH = 1e-4  # a target graph of strong edges only must not connect everything
+LARGEST_ABSENT_STRENGTH = 1e-4  # a target graph with only strong edges must not connect everything
 
-Rule = Callable[[np.ndarray, np.ndarray], np.ndarray]
+Rule = Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]]
 
 
 def union(a: FuzzyGraph, b: FuzzyGraph) -> FuzzyGraph:
@@ -71,7 +73,7 @@ def intersection(a: FuzzyGraph, b: FuzzyGraph, weight: float = 0.5) -> FuzzyGrap
     a, b : FuzzyGraph
         Over the same vertices.
     weight : float in [0, 1], default=0.5
-        Pull towards b: 0 leaves a, 1 gives b.
+        Weight of b: 0 gives a, 1 gives b.
 
     Returns
     -------
@@ -85,10 +87,10 @@ def intersection(a: FuzzyGraph, b: FuzzyGraph, weight: float = 0.5) -> FuzzyGrap
 
 
 def difference(a: FuzzyGraph, b: FuzzyGraph) -> FuzzyGraph:
-    """Edges of a, by how far b does not have them: the graph of ``model_a - model_b``.
+    """Edges of a, weaker the stronger they are in b: the graph of ``model_a - model_b``.
 
-    As in umap-learn, an edge that b lacks altogether takes the least strength that an edge of
-    the complement can have, not full strength; only edges known to both are told apart.
+    As in umap-learn, an edge that b lacks gets the smallest strength that an edge of the complement
+    can have, not full strength. Only edges that both have differ in strength.
 
     Parameters
     ----------
@@ -109,7 +111,7 @@ def difference(a: FuzzyGraph, b: FuzzyGraph) -> FuzzyGraph:
 
 
 def intersect_directed(
-    graph: FuzzyGraph, indices: np.ndarray, strengths: np.ndarray, weight: float
+    graph: FuzzyGraph, indices: NDArray[Any], strengths: NDArray[Any], weight: float
 ) -> FuzzyGraph:
     """Intersect a graph with directed memberships, such as those of a target's neighbours.
 
@@ -117,11 +119,11 @@ def intersect_directed(
     ----------
     graph : FuzzyGraph
     indices : array of shape (n, k), int64
-        Neighbours of each row; -1 and the row itself are passed over.
+        Neighbours of each row; -1 and the row itself are ignored.
     strengths : array of shape (n, k)
         Membership of each neighbour.
     weight : float in [0, 1]
-        Pull towards the directed memberships.
+        Weight of the directed memberships.
 
     Returns
     -------
@@ -149,7 +151,7 @@ def intersect_directed(
     right_absent = min(_absent_strength(values), LARGEST_ABSENT_STRENGTH)
     heads, tails = np.divmod(keys, n)
 
-    def met(right: np.ndarray) -> np.ndarray:
+    def met(right: NDArray[Any]) -> NDArray[Any]:
         product = _weighted_product(left, right, left_absent, right_absent, weight)
         # A direction that neither graph has stays without an edge.
         return np.where((left > 0) | (right > 0), product, 0)
@@ -157,14 +159,12 @@ def intersect_directed(
     return _rejoin(heads, tails, met(forward), met(backward), n, reset_local_metric=False)
 
 
-def reset_local_connectivity(graph: FuzzyGraph, *, reset_local_metric: bool = False) -> FuzzyGraph:
+def reset_local_connectivity(graph: FuzzyGraph) -> FuzzyGraph:
     """Give every vertex an edge of full strength again, then join both directions.
 
     Parameters
     ----------
     graph : FuzzyGraph
-    reset_local_metric : bool, default=False
-        Also raise each row to the power at which it sums to ``log2(15)``.
 
     Returns
     -------
@@ -182,15 +182,15 @@ def reset_local_connectivity(graph: FuzzyGraph, *, reset_local_metric: bool = Fa
         graph.weights,
         graph.weights,
         graph.n_vertices,
-        reset_local_metric=reset_local_metric,
+        reset_local_metric=False,
     )
 
 
 def _rejoin(
-    heads: np.ndarray,
-    tails: np.ndarray,
-    forward: np.ndarray,
-    backward: np.ndarray,
+    heads: NDArray[Any],
+    tails: NDArray[Any],
+    forward: NDArray[Any],
+    backward: NDArray[Any],
     n_vertices: int,
     *,
     reset_local_metric: bool,
@@ -212,12 +212,12 @@ def _rejoin(
 
 
 def _row_powers(
-    heads: np.ndarray,
-    tails: np.ndarray,
-    forward: np.ndarray,
-    backward: np.ndarray,
+    heads: NDArray[Any],
+    tails: NDArray[Any],
+    forward: NDArray[Any],
+    backward: NDArray[Any],
     n_vertices: int,
-) -> np.ndarray:
+) -> NDArray[Any]:
     """Power of each row at which its strengths sum to log2(15), by bisection."""
     below, above = np.zeros(n_vertices), np.full(n_vertices, np.inf)
     middle = np.ones(n_vertices)
@@ -236,9 +236,9 @@ def _row_powers(
 
 
 def _weighted_product(
-    left: np.ndarray, right: np.ndarray, left_absent: float, right_absent: float, weight: float
-) -> np.ndarray:
-    """``left * right``, one of them to a power that makes the other weigh more."""
+    left: NDArray[Any], right: NDArray[Any], left_absent: float, right_absent: float, weight: float
+) -> NDArray[Any]:
+    """``left * right``, one of them to a power that gives the other more weight."""
     known = np.where(left > 0, left, left_absent), np.where(right > 0, right, right_absent)
     if weight < 0.5:
         product = known[0] * known[1] ** (weight / (1 - weight))
@@ -248,13 +248,15 @@ def _weighted_product(
     return np.where(is_informative, product, left + right)
 
 
-def _absent_strength(weights: np.ndarray) -> float:
+def _absent_strength(weights: NDArray[Any]) -> float:
     """Strength of an edge that a graph lacks: half of its weakest edge."""
     weakest = float(weights.min()) if len(weights) else 0.0
     return max(weakest / 2, SMALLEST_STRENGTH)
 
 
-def _aligned(a: FuzzyGraph, b: FuzzyGraph) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _aligned(
+    a: FuzzyGraph, b: FuzzyGraph
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
     """Edges of both graphs with the weight in each, 0 where it has none."""
     n = a.n_vertices
     key_a, key_b = a.heads * n + a.tails, b.heads * n + b.tails
@@ -269,6 +271,6 @@ def _aligned(a: FuzzyGraph, b: FuzzyGraph) -> tuple[np.ndarray, np.ndarray, np.n
 def _check_same_vertices(a: FuzzyGraph, b: FuzzyGraph) -> None:
     if a.n_vertices != b.n_vertices:
         raise ValueError(
-            "Graphs to combine must have the same vertices; got graphs over "
+            "Graphs to be combined must have the same vertices, got graphs of "
             f"{a.n_vertices} and {b.n_vertices} vertices. Fit both models on the same rows."
         )

@@ -6,7 +6,10 @@ density-preserving data visualization", 2021.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from neumap.fuzzy.graph import FuzzyGraph
 from neumap.neighbors.graph import NeighborGraph
@@ -16,11 +19,11 @@ __all__ = ["edge_distances", "local_radii"]
 SMALLEST_RADIUS = 1e-8
 
 
-def local_radii(graph: FuzzyGraph, squared_distances: np.ndarray) -> np.ndarray:
+def local_radii(graph: FuzzyGraph, squared_distances: NDArray[Any]) -> NDArray[np.float32]:
     """Logarithm of each vertex's mean squared distance to its neighbours, by membership.
 
-    ``log(1e-8 + sum_j w_ij d_ij^2 / sum_j w_ij)``. The same function serves the data (with the
-    distances of ``edge_distances``) and an embedding (with distances between positions).
+    ``log(1e-8 + sum_j w_ij d_ij^2 / sum_j w_ij)``. The same function works for the data (with the
+    distances of ``edge_distances``) and for an embedding (with distances between positions).
 
     Parameters
     ----------
@@ -44,11 +47,11 @@ def local_radii(graph: FuzzyGraph, squared_distances: np.ndarray) -> np.ndarray:
     total = np.bincount(graph.heads, weighted, n) + np.bincount(graph.tails, weighted, n)
     degrees = graph.degrees().astype(np.float64)
     mean = np.divide(total, degrees, out=np.full(n, np.nan), where=degrees > 0)
-    radii: np.ndarray = np.log(SMALLEST_RADIUS + mean).astype(np.float32)
+    radii: NDArray[Any] = np.log(SMALLEST_RADIUS + mean).astype(np.float32)
     return radii
 
 
-def edge_distances(graph: FuzzyGraph, neighbors: NeighborGraph) -> np.ndarray:
+def edge_distances(graph: FuzzyGraph, neighbors: NeighborGraph) -> NDArray[np.float32]:
     """Distance between the ends of each edge, as the neighbour search found it.
 
     Parameters

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse
+from numpy.typing import NDArray
 
 __all__ = ["FuzzyGraph"]
 
@@ -22,7 +23,7 @@ class FuzzyGraph:
     weights : array of shape (n_edges,), float32
         Membership strengths in (0, 1].
     n_vertices : int
-        Number of rows, those without an edge included.
+        Number of rows, including those without an edge.
 
     Examples
     --------
@@ -32,9 +33,9 @@ class FuzzyGraph:
     [1.5, 1.25, 0.75]
     """
 
-    heads: np.ndarray
-    tails: np.ndarray
-    weights: np.ndarray
+    heads: NDArray[np.int64]
+    tails: NDArray[np.int64]
+    weights: NDArray[np.float32]
     n_vertices: int
 
     @classmethod
@@ -57,7 +58,7 @@ class FuzzyGraph:
         upper = scipy.sparse.csr_matrix((self.weights, (self.heads, self.tails)), shape=(n, n))
         return (upper + upper.T).tocsr()
 
-    def degrees(self) -> np.ndarray:
+    def degrees(self) -> NDArray[np.float32]:
         """Sum of the weights at each vertex, shape (n_vertices,), float32."""
         n = self.n_vertices
         degrees = np.bincount(self.heads, self.weights, n) + np.bincount(
@@ -65,6 +66,6 @@ class FuzzyGraph:
         )
         return degrees.astype(np.float32)
 
-    def isolated(self) -> np.ndarray:
+    def isolated(self) -> NDArray[np.int64]:
         """Indices of the vertices without an edge, int64."""
         return np.flatnonzero(self.degrees() == 0)

@@ -1,4 +1,4 @@
-"""From distances to memberships: each row measures its neighbours by its own scale.
+"""From distances to memberships: each row weighs its neighbours by its own scale.
 
 McInnes, Healy and Melville, "UMAP: Uniform Manifold Approximation and Projection for Dimension
 Reduction", 2018, algorithms 2 and 3. The details (tolerance, floor of the scale, treatment of
@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse
+from numpy.typing import NDArray
 
 from neumap.fuzzy.graph import FuzzyGraph
 from neumap.neighbors.graph import NeighborGraph
@@ -27,27 +28,24 @@ SMALLEST_SCALE = 1e-3  # of the mean distance, keeps weights of near-duplicates 
 
 
 def smooth_knn(
-    distances: np.ndarray,
+    distances: NDArray[Any],
     n_neighbors: float,
     local_connectivity: float = 1.0,
-    bandwidth: float = 1.0,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Find the scale sigma and the offset rho of each row.
 
     ``rho`` is the distance to the ``local_connectivity``-th neighbour at a distance above zero
     (interpolated where it is not whole). ``sigma`` solves
-    ``sum_j exp(-max(0, d_j - rho) / sigma) = bandwidth * log2(n_neighbors)``.
+    ``sum_j exp(-max(0, d_j - rho) / sigma) = log2(n_neighbors)``.
 
     Parameters
     ----------
     distances : array of shape (n, k)
-        Rising along each row; column 0, the row itself, takes no part in the sum.
+        Rising along each row; column 0, the row itself, is not part of the sum.
     n_neighbors : float
         Larger values widen the scale. Usually ``k``.
     local_connectivity : float, default=1.0
         Neighbours that count as fully connected.
-    bandwidth : float, default=1.0
-        Factor of the target.
 
     Returns
     -------
@@ -65,14 +63,13 @@ def smooth_knn(
     rhos = _offsets(distances, local_connectivity)
     # In float64, so that the bisection stops at the same step as umap-learn's, whose sum is too.
     excess = _excess(distances[:, 1:], rhos).T.astype(np.float64, order="C")  # (k - 1, n)
-    sigmas = _bisect_scales(excess, np.log2(n_neighbors) * bandwidth)
-    # Distances of duplicates say nothing about the scale here, so those rows take the floor
-    # from all rows.
+    sigmas = _bisect_scales(excess, np.log2(n_neighbors))
+    # Distances of duplicates say nothing about the scale, so those rows use the floor of all rows.
     floor = np.where(rhos > 0, distances.mean(axis=1), distances.mean(dtype=np.float64))
     return np.maximum(sigmas, SMALLEST_SCALE * floor).astype(np.float32), rhos
 
 
-def _offsets(distances: np.ndarray, local_connectivity: float) -> np.ndarray:
+def _offsets(distances: NDArray[Any], local_connectivity: float) -> NDArray[Any]:
     """Interpolated distance to the local_connectivity-th neighbour at a positive distance."""
     n, k = distances.shape
     positive = distances > 0
@@ -82,8 +79,8 @@ def _offsets(distances: np.ndarray, local_connectivity: float) -> np.ndarray:
     part = np.float32(local_connectivity - whole)
     rows = np.arange(n)
 
-    def nth_positive(number: int) -> np.ndarray:
-        """The number-th positive distance of each row; 0 stands for the distance 0."""
+    def nth_positive(number: int) -> NDArray[Any]:
+        """The number-th positive distance of each row; number 0 gives the distance 0."""
         if number == 0:
             return np.zeros(n, dtype=np.float32)
         return np.asarray(distances[rows, np.minimum(first + number - 1, k - 1)])
@@ -97,13 +94,13 @@ def _offsets(distances: np.ndarray, local_connectivity: float) -> np.ndarray:
     return np.where(n_positive >= local_connectivity, rhos, largest).astype(np.float32)
 
 
-def _excess(distances: np.ndarray, rhos: np.ndarray) -> np.ndarray:
+def _excess(distances: NDArray[Any], rhos: NDArray[Any]) -> NDArray[Any]:
     """How far each neighbour is beyond the offset of its row."""
     with np.errstate(invalid="ignore"):  # rows without a neighbour: infinity less infinity
         return np.asarray(np.fmax(distances - rhos[:, None], 0))
 
 
-def _bisect_scales(excess: np.ndarray, target: float) -> np.ndarray:
+def _bisect_scales(excess: NDArray[Any], target: float) -> NDArray[Any]:
     """Scale at which the memberships of each column of ``excess`` (k - 1, n) sum to the target."""
     n = excess.shape[1]
     sigmas = np.ones(n)
@@ -126,7 +123,9 @@ def _bisect_scales(excess: np.ndarray, target: float) -> np.ndarray:
     return sigmas
 
 
-def directed_memberships(distances: np.ndarray, sigmas: np.ndarray, rhos: np.ndarray) -> np.ndarray:
+def directed_memberships(
+    distances: NDArray[Any], sigmas: NDArray[Any], rhos: NDArray[Any]
+) -> NDArray[np.float32]:
     """Membership of each neighbour, ``exp(-max(0, d - rho) / sigma)``, shape (n, k), float32."""
     excess = _excess(distances.astype(np.float32, copy=False), rhos)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -148,14 +147,14 @@ def fuzzy_simplicial_set(
     graph : NeighborGraph
         Neighbours with the row itself in column 0.
     set_op_mix_ratio : float in [0, 1], default=1.0
-        1 keeps an edge that either end sees (union), 0 only edges that both ends see
+        1 keeps an edge that either end has (union), 0 only edges that both ends have
         (intersection); with directed weights a and b the result is
         ``mix * (a + b - ab) + (1 - mix) * ab``.
     local_connectivity : float, default=1.0
-        Neighbours at each row that count as fully connected. Larger values tie the map closer
-        together; more than the intrinsic dimension is rarely useful.
+        Neighbours at each row that count as fully connected. Larger values connect the map more
+        tightly; more than the intrinsic dimension is rarely useful.
     disconnection_distance : float, optional
-        Neighbours at this distance or farther are no neighbours.
+        Neighbours at this distance or farther are not counted as neighbours.
 
     Returns
     -------
@@ -180,8 +179,8 @@ def fuzzy_simplicial_set(
 
 
 def membership_to_train(
-    indices: np.ndarray,
-    distances: np.ndarray,
+    indices: NDArray[Any],
+    distances: NDArray[Any],
     n_train: int,
     *,
     local_connectivity: float = 1.0,
@@ -189,8 +188,8 @@ def membership_to_train(
 ) -> Any:
     """Weigh the training rows near each new row, for placing new rows without an encoder.
 
-    New rows are not their own neighbours, so they ask for one connected neighbour less than
-    training rows do.
+    New rows are not their own neighbours, so they have one connected neighbour less than training
+    rows.
 
     Parameters
     ----------
@@ -225,7 +224,7 @@ def membership_to_train(
 
 
 def _join_directions(
-    indices: np.ndarray, strengths: np.ndarray, set_op_mix_ratio: float
+    indices: NDArray[Any], strengths: NDArray[Any], set_op_mix_ratio: float
 ) -> FuzzyGraph:
     """One undirected edge for each pair that appears in either direction."""
     n = len(indices)
@@ -253,8 +252,8 @@ def _warn_of_isolated(graph: FuzzyGraph) -> None:
     n_isolated = len(graph.isolated())
     if n_isolated:
         warnings.warn(
-            f"{n_isolated} of {graph.n_vertices} rows have no neighbour left and take no part in "
-            "the map. Expected every row to have one: raise n_neighbors, disconnection_distance "
-            "or set_op_mix_ratio.",
+            f"Every row must have a neighbour to be placed on the map, but {n_isolated} of "
+            f"{graph.n_vertices} rows have no neighbour left. Raise n_neighbors, "
+            "disconnection_distance or set_op_mix_ratio.",
             stacklevel=3,
         )

@@ -1,8 +1,8 @@
-"""Layout: where a table of free positions starts before it is trained.
+"""Layout: where free positions start before they are trained.
 
 ``initial_positions`` (``initial``) is the main path. ``spectral`` finds the smoothest functions on
-a connected graph, ``components`` places the pieces of a graph that falls apart, ``principal``
-projects rows on their principal axes.
+a connected graph, ``components`` places the components of a graph, ``principal`` projects rows on
+their principal axes.
 """
 
 from neumap.layout.components import spectral_positions

@@ -1,9 +1,9 @@
-"""Positions for graphs that fall apart: each component laid out, all of them placed.
+"""Positions for graphs with several components: each is laid out, then all of them are placed.
 
-In: a fuzzy graph of any shape. Out: rough positions for every vertex. As in umap-learn, up to
-two components per axis stand at opposite ends of the axes, more of them stand where the means of
-their rows lie (there by spectral embedding, here along principal axes), and each fills half the
-way to its nearest neighbour.
+In: a fuzzy graph of any shape. Out: rough positions for every vertex. As in umap-learn, up to two
+components per axis lie at opposite ends of the axes. More of them lie at the means of their rows
+(in umap-learn by spectral embedding, here along principal axes). The radius of each is half the
+distance to the nearest other one.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse
+from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 from neumap.fuzzy import FuzzyGraph
@@ -27,8 +28,8 @@ def spectral_positions(
     *,
     X: Any | None,
     generator: np.random.Generator,
-    start: np.ndarray | None = None,
-) -> np.ndarray:
+    start: NDArray[Any] | None = None,
+) -> NDArray[np.float32]:
     """Return the spectral layout of a graph, component by component.
 
     Parameters
@@ -38,8 +39,8 @@ def spectral_positions(
     n_components : int
         Dimension of the layout.
     X : array or sparse matrix of shape (n, ...), optional
-        Rows whose means place the components where there are many; without them the places
-        are random.
+        Rows whose means place the components where there are many; without rows the places are
+        random.
     generator : numpy.random.Generator
     start : array of shape (n, m), optional
         See :func:`~neumap.layout.spectral.laplacian_eigenvectors`.
@@ -47,8 +48,8 @@ def spectral_positions(
     Returns
     -------
     array of shape (n, n_components), float32
-        Of no particular scale. Vertices without an edge lie anywhere among the others: nothing
-        ever pulls at them.
+        Of no particular scale. Vertices without an edge get random positions among the others,
+        since no edge attracts them.
     """
     labels, members = _split(graph)
     weights = graph.to_csr().astype(np.float64)
@@ -70,7 +71,7 @@ def spectral_positions(
     return positions
 
 
-def _split(graph: FuzzyGraph) -> tuple[np.ndarray, list[np.ndarray]]:
+def _split(graph: FuzzyGraph) -> tuple[NDArray[Any], list[NDArray[Any]]]:
     """Component of each vertex (-1 without an edge), and the vertices of each component."""
     _, labels = scipy.sparse.csgraph.connected_components(graph.to_csr(), directed=False)
     isolated = graph.isolated()
@@ -82,21 +83,21 @@ def _split(graph: FuzzyGraph) -> tuple[np.ndarray, list[np.ndarray]]:
 
 
 def _lay_out(
-    weights: Any, n_components: int, generator: np.random.Generator, start: np.ndarray | None
-) -> np.ndarray:
-    """Lay one component out within the unit ball."""
+    weights: Any, n_components: int, generator: np.random.Generator, start: NDArray[Any] | None
+) -> NDArray[np.float32]:
+    """Lay out one component within the unit ball."""
     n = weights.shape[0]
     if n < 2 * n_components or n <= n_components + 1:  # fewer eigenvectors than axes
         layout = generator.uniform(-1.0, 1.0, size=(n, n_components)).astype(np.float32)
     else:
         layout = laplacian_eigenvectors(weights, n_components, generator=generator, start=start)
-    within_ball: np.ndarray = layout / np.linalg.norm(layout, axis=1).max()
+    within_ball: NDArray[Any] = layout / np.linalg.norm(layout, axis=1).max()
     return within_ball
 
 
 def _places(
-    members: list[np.ndarray], n_components: int, *, X: Any | None, generator: np.random.Generator
-) -> np.ndarray:
+    members: list[NDArray[Any]], n_components: int, *, X: Any | None, generator: np.random.Generator
+) -> NDArray[Any]:
     """Centres of the components, (number of components, n_components)."""
     if len(members) <= 2 * n_components:
         axes = np.eye(n_components)
@@ -108,8 +109,8 @@ def _places(
     return principal_positions(np.stack(means), n_components, generator=generator)
 
 
-def _assemble(layouts: list[np.ndarray], places: np.ndarray) -> np.ndarray:
-    """Put each layout at its place, sized to half the way to the nearest other place."""
+def _assemble(layouts: list[NDArray[Any]], places: NDArray[Any]) -> NDArray[Any]:
+    """Move each layout to its place and scale it to half the distance to the nearest other one."""
     to_nearest = np.asarray(KDTree(places).query(places, k=2)[0])[:, 1]
     # Means that coincide along the first axes would shrink their components to a point.
     extent = float(np.ptp(places, axis=0).max())

@@ -1,9 +1,9 @@
 """Where a free layout starts: the word or array given as ``init`` becomes positions.
 
-All starts end as umap-learn's do (``simplicial_set_embedding``): every axis stretched to 0..10.
-Computed ones are first scaled to 10 and given noise of 1e-4, so that no two rows coincide, since
-coincident points exert no force on each other; a given array gets noise only if it has
-equal rows, a thousandth of the mean distance between nearest rows.
+As in umap-learn (``simplicial_set_embedding``), every axis is stretched to 0..10 in the end.
+Computed positions are first scaled to 10 and get noise of 1e-4, so that no two rows coincide:
+coincident points exert no force on each other. A given array gets noise only if it has equal rows,
+a thousandth of the mean distance between nearest rows.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import warnings
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 from neumap._random import numpy_generator
@@ -28,7 +29,7 @@ WORDS = ("spectral", "pca", "tswspectral", "random")
 
 def initial_positions(
     init: Any, *, graph: FuzzyGraph, X_matrix: Any | None, n_components: int, seed: int
-) -> np.ndarray:
+) -> NDArray[np.float32]:
     """Return the positions a free layout starts from.
 
     Parameters
@@ -36,12 +37,13 @@ def initial_positions(
     init : {"spectral", "pca", "tswspectral", "random"} or array of shape (n, n_components)
         * ``"spectral"``: smoothest functions on the graph; keeps the global shape and is the
           best start in general.
-        * ``"tswspectral"``: the same, its iteration started from principal components (from a
-          truncated SVD of the Laplacian in umap-learn). Worth a try where ``"spectral"`` is slow.
-        * ``"pca"``: principal components of `X_matrix`; distances far apart mean something.
+        * ``"tswspectral"``: the same, with an iteration that starts from principal components
+          (in umap-learn from a truncated SVD of the Laplacian). Worth a try where ``"spectral"``
+          is slow.
+        * ``"pca"``: principal components of `X_matrix`; keeps large distances.
         * ``"random"``: uniform.
-        * an array: these positions, copied. Only their shape along each axis counts, since all
-          axes are stretched to the same extent.
+        * an array: these positions, copied. Only the relative positions along each axis matter,
+          since all axes are stretched to the same extent.
     graph : FuzzyGraph
         The graph to be laid out, of n vertices.
     X_matrix : array of shape (n, ...), sparse matrix or None
@@ -65,8 +67,8 @@ def initial_positions(
     Warns
     -----
     UserWarning
-        If a spectral start is impossible (no edge, or a solver that fails) and principal
-        components, or random positions, take its place.
+        If a spectral start is not possible (no edge, or a solver that fails) and principal
+        components or random positions replace it.
 
     Examples
     --------
@@ -78,35 +80,38 @@ def initial_positions(
     generator = numpy_generator(seed, "layout")
     shape = (graph.n_vertices, n_components)
     if not isinstance(init, str):
-        return _stretch(_part_duplicates(_check_array(init, shape), generator))
+        return _stretch(_separate_duplicates(_check_array(init, shape), generator))
     if init == "random":
         return _stretch(generator.uniform(size=shape))
     if init == "pca":
         if X_matrix is None:
             raise ValueError(
-                "init='pca' needs the rows of X, but only distances are known. "
-                "Use init='spectral' or 'random', or pass an array of positions."
+                "init must not be 'pca' where only distances are known, since it needs the rows of "
+                "X, got 'pca'. Use init='spectral' or 'random', or pass an array of positions."
             )
         rough = principal_positions(X_matrix, n_components, generator=generator)
     elif init in ("spectral", "tswspectral"):
         rough = _spectral_or_next_best(init, graph, X_matrix, n_components, generator)
     else:
-        raise ValueError(f"init must be one of {WORDS} or an array of shape {shape}, got {init!r}.")
+        raise ValueError(
+            f"init must be one of {WORDS} or an array of shape {shape}, got {init!r}. Choose "
+            "one of these."
+        )
     return _stretch(_scale_with_noise(rough, generator))
 
 
-def _check_array(init: Any, shape: tuple[int, int]) -> np.ndarray:
+def _check_array(init: Any, shape: tuple[int, int]) -> NDArray[Any]:
     positions = np.asarray(init, dtype=np.float64)
     if positions.shape != shape:
         raise ValueError(
-            f"init must have one row per row of X and one column per component, shape {shape}; "
-            f"got {positions.shape}."
+            f"init must have one row per row of X and one column per component, shape {shape}, "
+            f"got {positions.shape}. Pass the positions of exactly these rows."
         )
     n_bad = int((~np.isfinite(positions)).any(axis=1).sum())
     if n_bad:
         raise ValueError(
-            f"init must be finite, but {n_bad} of its {len(positions)} rows hold NaN or infinity. "
-            "Fill them, for example with the mean position of their neighbours."
+            f"init must be finite, got NaN or infinity in {n_bad} of {len(positions)} rows. Fill "
+            "them, for example with the mean position of their neighbours."
         )
     return positions
 
@@ -117,7 +122,7 @@ def _spectral_or_next_best(
     X: Any | None,
     n_components: int,
     generator: np.random.Generator,
-) -> np.ndarray:
+) -> NDArray[Any]:
     """Spectral layout; principal components or random positions, with a warning, if it fails."""
     reason = "the graph has no edges"
     if len(graph.weights):
@@ -134,8 +139,8 @@ def _spectral_or_next_best(
             reason = "the eigenvectors are not finite"
     other = "random positions" if X is None else "principal components"
     warnings.warn(
-        f"No spectral start ({reason}); starting from {other}. Pass init='pca', 'random' or an "
-        "array to choose.",
+        f"A spectral start is not possible: {reason}. The layout starts from {other}. Pass "
+        "init='pca', 'random' or an array to choose the start.",
         stacklevel=4,
     )
     if X is None:
@@ -143,14 +148,14 @@ def _spectral_or_next_best(
     return principal_positions(X, n_components, generator=generator)
 
 
-def _scale_with_noise(rough: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Largest coordinate 10, plus noise that parts coincident rows."""
+def _scale_with_noise(rough: NDArray[Any], generator: np.random.Generator) -> NDArray[Any]:
+    """Largest coordinate 10, plus noise that separates coincident rows."""
     largest = float(np.abs(rough).max(initial=0.0)) or 1.0
     scaled = rough.astype(np.float64) * (EXTENT / largest)
     return scaled + generator.normal(scale=NOISE, size=rough.shape)
 
 
-def _part_duplicates(positions: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+def _separate_duplicates(positions: NDArray[Any], generator: np.random.Generator) -> NDArray[Any]:
     """Add noise of a thousandth of the mean distance to the nearest row, if any rows are equal."""
     if len(np.unique(positions, axis=0)) == len(positions):
         return positions
@@ -160,7 +165,7 @@ def _part_duplicates(positions: np.ndarray, generator: np.random.Generator) -> n
     return positions + generator.normal(scale=1e-3 * spacing, size=positions.shape)
 
 
-def _stretch(positions: np.ndarray) -> np.ndarray:
+def _stretch(positions: NDArray[Any]) -> NDArray[np.float32]:
     """Map every axis to 0..10; an axis without extent to 5."""
     low, extent = positions.min(axis=0), np.ptp(positions, axis=0)
     has_extent = extent > 0

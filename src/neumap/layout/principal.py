@@ -1,8 +1,8 @@
 """Principal components of a matrix that may be large, sparse or on disk.
 
-In: rows. Out: their positions along the first principal axes. The matrix is only ever multiplied
-by a thin block, a slice of rows at a time, so uint8 images are not copied to float and sparse
-rows are not filled in.
+In: rows. Out: their positions along the first principal axes. The matrix is only multiplied by a
+block of a few columns, a slice of rows at a time, so uint8 images are not copied to float and
+sparse rows are not made dense.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse
+from numpy.typing import NDArray
 
 __all__ = ["flat_rows", "principal_positions"]
 
@@ -24,7 +25,9 @@ MOST_SWEEPS = 20
 SLICE_ROWS = 8192
 
 
-def principal_positions(X: Any, n_components: int, *, generator: np.random.Generator) -> np.ndarray:
+def principal_positions(
+    X: Any, n_components: int, *, generator: np.random.Generator
+) -> NDArray[np.float32]:
     """Return the scores of the rows on the first principal axes.
 
     Parameters
@@ -32,9 +35,9 @@ def principal_positions(X: Any, n_components: int, *, generator: np.random.Gener
     X : array of shape (n, ...) or sparse matrix of shape (n, n_features)
         Rows, finite; anything after the first axis is flattened.
     n_components : int
-        Number of axes. Those the data do not have come back as zeros.
+        Number of axes. Axes that the data do not have are zeros.
     generator : numpy.random.Generator
-        For the start of the iteration.
+        Draws the start of the iteration.
 
     Returns
     -------
@@ -70,8 +73,8 @@ def flat_rows(X: Any) -> Any:
     return X.tocsr() if is_sparse else np.asarray(X).reshape(X.shape[0], -1)
 
 
-def _has_variance(values: np.ndarray) -> np.ndarray:
-    """Which axes carry more than rounding noise; the others are arbitrary directions."""
+def _has_variance(values: NDArray[Any]) -> NDArray[Any]:
+    """Which axes have more variance than rounding noise; the others are arbitrary directions."""
     return values > 1e-10 * max(float(values.max()), np.finfo(np.float64).tiny)
 
 
@@ -82,7 +85,7 @@ def _slices(matrix: Any) -> Iterator[tuple[slice, Any]]:
         yield rows, part if scipy.sparse.issparse(part) else part.astype(np.float32)
 
 
-def _covariance_times(matrix: Any, mean: np.ndarray, block: np.ndarray) -> np.ndarray:
+def _covariance_times(matrix: Any, mean: NDArray[Any], block: NDArray[Any]) -> NDArray[Any]:
     """Multiply the scatter matrix of the centred rows by a block, (n_features, width)."""
     total = np.zeros_like(block)
     shift = mean @ block

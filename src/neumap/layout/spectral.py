@@ -1,19 +1,19 @@
 """Smoothest functions on a connected graph: eigenvectors of its normalised Laplacian.
 
-In: a symmetric sparse matrix of weights W with degrees D. Out: the solutions of
-``(D - W) f = lambda D f`` that belong to the smallest lambda above zero (Belkin and Niyogi 2003).
-umap-learn takes ``D^(1/2) f`` instead, which draws vertices of low degree, often the rim of the
-data, towards the centre: on digits the trustworthiness is .835 with it and .934 without.
+In: a symmetric sparse matrix of weights W with degrees D. Out: the solutions of ``(D - W) f =
+lambda D f`` that belong to the smallest lambda above zero (Belkin and Niyogi 2003). umap-learn
+takes ``D^(1/2) f`` instead, which moves vertices of low degree, often the rim of the data, towards
+the centre: on digits the trustworthiness is .835 with it and .934 without.
 
 Small graphs are solved exactly. Larger ones go through Chebyshev-filtered subspace iteration
 (Zhou, Saad, Tiago and Chelikowsky 2006): a polynomial of the matrix that is large on the wanted
 end of the spectrum and at most one elsewhere is applied to a block of vectors, the block is made
-orthonormal, and a small eigenproblem in its span tells where the spectrum ends and whether
-another round is due.
+orthonormal, and a small eigenproblem in its span shows where the spectrum ends and whether another
+round is needed.
 
-A general eigensolver iterates until it meets its tolerance, for hours on a graph that is nearly
-disconnected. Here the work is bounded: what comes back after the last round is at worst a
-mixture of smooth functions, which starts a layout just as well.
+A general eigensolver iterates until it reaches its tolerance, which takes hours on a graph that is
+nearly disconnected. Here the work is bounded: the result of the last round is at worst a mixture of
+smooth functions, which is an equally good start of a layout.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import scipy.linalg
 import scipy.sparse
+from numpy.typing import NDArray
 
 __all__ = ["laplacian_eigenvectors"]
 
@@ -37,8 +38,9 @@ DENSE_VERTICES = 1000
 # convergence, and each costs as much as a wanted one: 3 were faster than 5 or 8 on MNIST.
 N_GUARDS = 3
 
-# A round ends when the leading vector has grown by about e to this power. Shorter rounds look for
-# the end of the spectrum more often; longer ones drown the last vector of the block in rounding.
+# A round ends when the leading vector has grown by about e to this power. Shorter rounds estimate
+# the end of the spectrum more often. In longer ones the last vector of the block is lost to
+# rounding.
 LOG_GROWTH = 6.0
 
 # A vector counts as found when the length of (matrix - eigenvalue) vector falls below this share
@@ -54,8 +56,12 @@ SMALLEST = float(np.finfo(np.float32).tiny)  # keeps a division by a constant co
 
 
 def laplacian_eigenvectors(
-    weights: Any, n_vectors: int, *, generator: np.random.Generator, start: np.ndarray | None = None
-) -> np.ndarray:
+    weights: Any,
+    n_vectors: int,
+    *,
+    generator: np.random.Generator,
+    start: NDArray[Any] | None = None,
+) -> NDArray[np.float32]:
     """Return the smoothest functions on a connected graph, the constant one left out.
 
     Parameters
@@ -65,7 +71,7 @@ def laplacian_eigenvectors(
     n_vectors : int
         Number of eigenvectors.
     generator : numpy.random.Generator
-        For the block the iteration starts from; results differ only in the last digits.
+        Draws the block from which the iteration starts; results differ only in the last digits.
     start : array of shape (n, m), optional
         Vectors expected to resemble the wanted ones; they replace the first random ones.
 
@@ -95,21 +101,21 @@ def laplacian_eigenvectors(
         )
     functions = vectors / roots.astype(np.float32)[:, None]
     largest = np.abs(functions).argmax(axis=0)
-    signed: np.ndarray = functions * np.sign(functions[largest, np.arange(n_vectors)])
+    signed: NDArray[Any] = functions * np.sign(functions[largest, np.arange(n_vectors)])
     return signed
 
 
-def _solve_dense(adjacency: np.ndarray, n_vectors: int) -> np.ndarray:
+def _solve_dense(adjacency: NDArray[Any], n_vectors: int) -> NDArray[Any]:
     n = len(adjacency)
     _, vectors = scipy.linalg.eigh(adjacency, subset_by_index=[n - 1 - n_vectors, n - 2])
-    smoothest_first: np.ndarray = vectors[:, ::-1].astype(np.float32)
+    smoothest_first: NDArray[Any] = vectors[:, ::-1].astype(np.float32)
     return smoothest_first
 
 
 def _filter_subspace(
-    adjacency: Any, constant: np.ndarray, block: np.ndarray, n_vectors: int
-) -> np.ndarray:
-    """Alternate filter and Rayleigh-Ritz until the wanted vectors stand still."""
+    adjacency: Any, constant: NDArray[Any], block: NDArray[Any], n_vectors: int
+) -> NDArray[Any]:
+    """Alternate filter and Rayleigh-Ritz until the wanted vectors converge."""
     products_left = max(FEWEST_PRODUCTS, WORK // len(block))
     edge = 0.0  # everything below this eigenvalue is damped
     while True:
@@ -127,18 +133,18 @@ def _filter_subspace(
 
 
 def _stretched(value: float, edge: float) -> float:
-    """Map [-1, edge] to [-1, 1]; what lies above `edge` comes out above 1."""
+    """Map [-1, edge] to [-1, 1]; values above `edge` become values above 1."""
     return (2.0 * value + 1.0 - edge) / (1.0 + edge)
 
 
-def _chebyshev(adjacency: Any, block: np.ndarray, degree: int, edge: float) -> np.ndarray:
+def _chebyshev(adjacency: Any, block: NDArray[Any], degree: int, edge: float) -> NDArray[Any]:
     """Apply the Chebyshev polynomial that is bounded by 1 on [-1, edge]."""
     identity = scipy.sparse.eye_array(len(block), dtype=np.float32, format="csr")
     doubled = adjacency * np.float32(4.0 / (1.0 + edge)) + identity * np.float32(
         2.0 * (1.0 - edge) / (1.0 + edge)
     )  # twice the matrix with [-1, edge] stretched to [-1, 1]
     before = block
-    now: np.ndarray = (doubled @ block) * np.float32(0.5)
+    now: NDArray[Any] = (doubled @ block) * np.float32(0.5)
     for _ in range(degree - 1):
         after = doubled @ now
         after -= before
@@ -147,8 +153,8 @@ def _chebyshev(adjacency: Any, block: np.ndarray, degree: int, edge: float) -> n
 
 
 def _rayleigh_ritz(
-    adjacency: Any, constant: np.ndarray, block: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    adjacency: Any, constant: NDArray[Any], block: NDArray[Any]
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """Best eigenpairs within the span of the block, largest value first, with their residuals."""
     basis, _ = np.linalg.qr(block - constant @ (constant.T @ block))
     image = adjacency @ basis

@@ -14,27 +14,27 @@ sampled with a seed, and distances are computed in tiles of bounded size. Distan
 for cosine geometry pass rows scaled to unit length.
 """
 
-from neumap.metrics._classes import knc, knn_accuracy, silhouette
-from neumap.metrics._global import (
+from neumap.metrics.classes import knc, knn_accuracy, silhouette
+from neumap.metrics.large_scale import (
     distance_correlation,
     procrustes_disparity,
     random_triplet_accuracy,
 )
-from neumap.metrics._neighborhood import (
+from neumap.metrics.neighborhood import (
     NeighborhoodScores,
     continuity,
     knn_recall,
     neighborhood_scores,
     trustworthiness,
 )
-from neumap.metrics._objective import (
+from neumap.metrics.objective import (
     CrossEntropy,
     EdgeGraph,
     umap_cross_entropy,
     umap_cross_entropy_terms,
 )
-from neumap.metrics._reconstruction import reconstruction_error, reconstruction_r2
-from neumap.metrics._table import scores
+from neumap.metrics.reconstruction import reconstruction_error, reconstruction_r2
+from neumap.metrics.table import scores
 
 __all__ = [
     "CrossEntropy",

@@ -1,10 +1,11 @@
 """Nearest neighbours: rows in, a :class:`NeighborGraph` out.
 
-``find_neighbors`` is the main path (``search``). It turns the metric's name into an object
-(``metrics``, with ``rows`` and ``tiles`` for the arithmetic), picks a backend that serves it
-(``exact``, ``sparse``, ``hnsw``, ``descent``), searches, and measures the recall of an approximate
-answer. ``query_neighbors`` does the same for rows outside the training set, ``NeighborIndex`` for
-many such questions, and ``precomputed`` reads neighbours or distances that the user has already.
+``NeighborSearch`` (``search``) is the main path: it holds the settings. Its ``find`` turns the
+metric's name into an object (``metrics``, with ``rows`` and ``tiles`` for the arithmetic), picks a
+backend that serves it (``exact``, ``sparse``, ``hnsw``, ``descent``), searches, and measures the
+recall of an approximate answer. Its ``index`` keeps training rows for queries of new rows.
+``find_neighbors`` and ``query_neighbors`` do either in one call, and ``precomputed`` reads
+neighbours or distances that the user has already.
 """
 
 from neumap.neighbors.descent import DescentBackend
@@ -13,17 +14,25 @@ from neumap.neighbors.graph import NeighborBackend, NeighborGraph
 from neumap.neighbors.hnsw import HnswBackend
 from neumap.neighbors.metrics import METRICS, disconnection_distance_of, resolve_metric
 from neumap.neighbors.precomputed import neighbors_from_distances, neighbors_from_knn
-from neumap.neighbors.search import NeighborIndex, find_neighbors, query_neighbors
+from neumap.neighbors.search import (
+    BackendName,
+    NeighborIndex,
+    NeighborSearch,
+    find_neighbors,
+    query_neighbors,
+)
 from neumap.neighbors.sparse import SparseBackend
 
 __all__ = [
     "METRICS",
+    "BackendName",
     "DescentBackend",
     "ExactBackend",
     "HnswBackend",
     "NeighborBackend",
     "NeighborGraph",
     "NeighborIndex",
+    "NeighborSearch",
     "SparseBackend",
     "disconnection_distance_of",
     "find_neighbors",

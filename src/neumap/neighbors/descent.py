@@ -1,8 +1,8 @@
 """Approximate neighbours by nearest-neighbour descent (pynndescent, an optional package).
 
 Dong, Charikar and Li, "Efficient k-nearest neighbor graph construction for generic similarity
-measures", 2011. It knows every named metric of umap-learn, compiled functions and sparse rows; its
-price is a compilation of about half a minute in each process.
+measures", 2011. It supports every named metric of umap-learn, compiled functions and sparse rows,
+but each process compiles it for about half a minute.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ __all__ = ["UNKNOWN_TO_PYNNDESCENT", "DescentBackend"]
 
 MAX_CANDIDATES = 60
 QUERY_NEIGHBORS = 30
-NEAR_EPSILON, ANGULAR_EPSILON = 0.12, 0.24  # how far beyond the k-th neighbour a query looks
-_ANGULAR = ("cosine", "correlation", "dice", "jaccard", "hellinger")
+NEAR_EPSILON, ANGULAR_EPSILON = 0.12, 0.24  # how far a query looks beyond the k-th neighbour
+ANGULAR = ("cosine", "correlation", "dice", "jaccard", "hellinger")
 UNKNOWN_TO_PYNNDESCENT = ("ll_dirichlet", "poincare", "softmax_hellinger")
 
 
@@ -36,9 +36,9 @@ class DescentBackend:
     n_jobs : int, default=-1
         Threads; -1 takes all cores.
     seed : int or None, default=0
-        Repeatable with ``n_jobs=1``.
+        Makes the search repeatable with ``n_jobs=1``.
     low_memory : bool, default=True
-        False is faster while the index is built, for more memory.
+        False builds the index faster and takes more memory.
     angular : bool, default=False
         Split the first trees by angle rather than by distance.
     """
@@ -54,8 +54,8 @@ class DescentBackend:
         """Rows as float32, or as bytes for the metrics of packed bits."""
         if metric.name in UNKNOWN_TO_PYNNDESCENT:
             raise ValueError(
-                f"pynndescent does not know metric {metric.name!r}; expected one of its own or a "
-                "compiled function. Use backend='exact'."
+                "metric must be one that pynndescent has, or a compiled function, got "
+                f"{metric.name!r}. Use backend='exact'."
             )
         dtype: Any = np.uint8 if metric.name.startswith("bit_") else np.float32
         if is_sparse(data):
@@ -71,12 +71,12 @@ class DescentBackend:
 
     def build(self, rows: Any, n_neighbors: int, metric: Metric) -> Any:
         """Index the rows for queries."""
-        # A graph of few neighbours falls into pieces that a query cannot leave.
+        # A graph with few neighbours has several components, and a query stays in one of them.
         return self._index(rows, min(max(n_neighbors, QUERY_NEIGHBORS), rows.shape[0]), metric)
 
     def query(self, index: Any, queries: Any, n_neighbors: int, metric: Metric) -> Found:
         """Neighbours of each query among the rows of the index."""
-        epsilon = ANGULAR_EPSILON if metric.name in _ANGULAR else NEAR_EPSILON
+        epsilon = ANGULAR_EPSILON if metric.name in ANGULAR else NEAR_EPSILON
         indices, distances = index.query(queries, k=n_neighbors, epsilon=epsilon)
         return indices.astype(np.int64), distances.astype(np.float32)
 

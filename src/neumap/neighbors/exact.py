@@ -1,14 +1,13 @@
 """Exact neighbours by brute force, one tile of the distance matrix at a time.
 
-For Euclidean metrics the bulk of the work is a matrix product, on the processor or the GPU. The
-product only ranks: ``|x|^2 - 2 x.y + |y|^2`` loses digits where rows are close, so a few more
-candidates than needed are kept and their distances computed again from differences. Other
-metrics compute their tiles themselves.
+For Euclidean metrics most of the work is a matrix product, on the processor or the GPU. The product
+only ranks the rows: ``|x|^2 - 2 x.y + |y|^2`` loses digits where rows are close. A few more
+candidates than needed are therefore kept, and their distances are computed again from differences.
+Other metrics compute their tiles themselves.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,15 +15,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from neumap._views import tensor_view
 from neumap.neighbors.graph import Found, own_row_first
 from neumap.neighbors.metrics import EuclideanMetric, Metric, TiledMetric
 from neumap.neighbors.rows import is_sparse
 
 __all__ = ["ExactBackend", "by_distance", "euclidean_neighbors", "smallest"]
 
-N_SPARE_CANDIDATES = 8  # rounding of the product moves neighbours by a few ranks at most
+N_EXTRA_CANDIDATES = 8  # rounding of the product moves neighbours by a few ranks at most
 GROUP = 32  # columns whose minimum is taken before the selection
 TILE_ROWS = 2048
 TILE_COLUMNS = 16_384
@@ -51,7 +52,7 @@ class ExactBackend:
     exact: bool = True
 
     def prepare(self, data: Any, metric: Metric) -> Any:
-        """Map dense rows by the metric; sparse ones stay as they are until used."""
+        """Map dense rows as the metric requires; sparse rows stay as they are until used."""
         if is_sparse(data):
             return data
         return _known(metric).prepare(data)
@@ -61,7 +62,7 @@ class ExactBackend:
         return own_row_first(*self.query(rows, rows, n_neighbors, metric))
 
     def build(self, rows: Any, n_neighbors: int, metric: Metric) -> Any:
-        """The rows: all of them are compared."""
+        """Return the rows themselves: a query compares all of them."""
         return rows
 
     def query(self, rows: Any, queries: Any, n_neighbors: int, metric: Metric) -> Found:
@@ -109,14 +110,14 @@ def _known(metric: Metric) -> EuclideanMetric | TiledMetric:
     if isinstance(metric, EuclideanMetric | TiledMetric):
         return metric
     raise ValueError(
-        f"The exact search knows the Euclidean, binary and tiled metrics; got {metric.name!r}. "
-        "Use backend='pynndescent' for it."
+        f"metric of the exact search must be computed by neumap itself, got {metric.name!r}. Use "
+        "backend='pynndescent'."
     )
 
 
 @torch.no_grad()
 def euclidean_neighbors(
-    rows: np.ndarray, queries: np.ndarray, n_neighbors: int, device: str = "cpu"
+    rows: NDArray[Any], queries: NDArray[Any], n_neighbors: int, device: str = "cpu"
 ) -> Found:
     """Exact Euclidean neighbours of each query among the rows.
 
@@ -140,7 +141,7 @@ def euclidean_neighbors(
     centre = all_rows.mean(dim=0)
     chunks = range(0, len(all_rows), TILE_COLUMNS)
     norms = torch.cat([(all_rows[c : c + TILE_COLUMNS] - centre).square().sum(1) for c in chunks])
-    n_kept = min(n_neighbors + N_SPARE_CANDIDATES, len(rows))
+    n_kept = min(n_neighbors + N_EXTRA_CANDIDATES, len(rows))
     indices = np.empty((len(queries), n_neighbors), dtype=np.int64)
     distances = np.empty((len(queries), n_neighbors), dtype=np.float32)
     for start in range(0, len(queries), TILE_ROWS):
@@ -149,7 +150,7 @@ def euclidean_neighbors(
         centred = tile - centre
 
         def scores(columns: slice, centred: Tensor = centred) -> Tensor:
-            # |q|^2 is the same for all rows, so it takes no part in the ranking.
+            # |q|^2 is the same for all rows, so it does not change the ranking.
             block = all_rows[columns] - centre
             return torch.addmm(norms[columns], centred, block.T, alpha=-2)
 
@@ -221,9 +222,9 @@ def _candidate_distances(tile: Tensor, rows: Tensor, candidates: Tensor) -> Tens
 
 
 def _blurred(nearest_distances: Tensor, centred: Tensor) -> Tensor:
-    """Indices of queries whose neighbours are too close for the product to tell apart.
+    """Indices of queries whose neighbours are too close for the product to rank.
 
-    They come from tight clusters in widely spread data. Where the farthest neighbour is at
+    They lie in tight clusters of widely spread data. Where the farthest neighbour is at
     distance zero, all of them are and nothing is closer.
     """
     farthest = nearest_distances[:, -1].square()
@@ -239,11 +240,8 @@ def by_distance(indices: Tensor, distances: Tensor, k: int) -> tuple[Tensor, Ten
     return indices.gather(1, order), distances.gather(1, order)
 
 
-def _on_device(rows: np.ndarray, device: str) -> Tensor:
-    with warnings.catch_warnings():
-        # Read-only memory maps are welcome: nothing here writes to the rows.
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        return torch.from_numpy(rows).to(device)
+def _on_device(rows: NDArray[Any], device: str) -> Tensor:
+    return tensor_view(rows).to(device)
 
 
 @contextmanager

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from neumap.neighbors.metrics import Metric
 
 __all__ = ["Found", "NeighborBackend", "NeighborGraph", "own_row_first"]
 
-Found = tuple[np.ndarray, np.ndarray]  # indices, distances
+Found = tuple[NDArray[np.int64], NDArray[np.float32]]  # indices, distances
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,8 @@ class NeighborGraph:
         Wall time of the search.
     """
 
-    indices: np.ndarray
-    distances: np.ndarray
+    indices: NDArray[np.int64]
+    distances: NDArray[np.float32]
     backend: str
     recall: float | None
     seconds: float
@@ -77,12 +78,10 @@ class NeighborBackend(Protocol):
         ...
 
 
-def own_row_first(
-    indices: np.ndarray, distances: np.ndarray, own: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+def own_row_first(indices: NDArray[Any], distances: NDArray[Any]) -> Found:
     """Move each row's own index to column 0, at distance zero.
 
-    Where duplicates pushed the row out of its own list, the farthest entry makes room.
+    Where duplicates pushed the row out of its own list, it replaces the farthest entry.
 
     Examples
     --------
@@ -91,7 +90,7 @@ def own_row_first(
     [[0, 1], [1, 0]]
     """
     n, k = indices.shape
-    rows = np.arange(n) if own is None else own
+    rows = np.arange(n)
     is_own = indices == rows[:, None]
     position = np.where(is_own.any(axis=1), is_own.argmax(axis=1), k - 1)
     # Entries before that position move one to the right; those after it stay.

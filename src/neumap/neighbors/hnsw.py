@@ -1,9 +1,9 @@
 """Approximate neighbours from a hierarchical navigable small-world graph (faiss).
 
 Malkov and Yashunin, "Efficient and robust approximate nearest neighbor search using hierarchical
-navigable small world graphs", 2018. faiss brings wheels for all systems, needs no compilation at
-run time, and was the fastest of five libraries at a recall of .99 on 60,000 rows of 784 columns
-(usearch 4 % slower, hnswlib 54 %, pynndescent 250 % with its compilation).
+navigable small world graphs", 2018. faiss has wheels for all systems, compiles nothing at run time,
+and was the fastest of five libraries at a recall of .99 on 60,000 rows of 784 columns (usearch 4 %
+slower, hnswlib 54 %, pynndescent 250 % with its compilation).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from neumap.neighbors.exact import euclidean_neighbors
 from neumap.neighbors.graph import Found, own_row_first
@@ -28,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class HnswBackend:
-    """Graph-based search for Euclidean distance and the metrics that reduce to it.
+    """Graph-based search for Euclidean distance and metrics that reduce to it.
 
     Parameters
     ----------
@@ -59,21 +60,21 @@ class HnswBackend:
     name: str = "hnsw"
     exact: bool = False
 
-    def prepare(self, data: Any, metric: Metric) -> np.ndarray:
+    def prepare(self, data: Any, metric: Metric) -> NDArray[Any]:
         """Map the rows to those whose Euclidean distance gives the metric."""
         if not isinstance(metric, EuclideanMetric):
             raise ValueError(
-                f"backend 'hnsw' serves metrics that reduce to Euclidean distance; got "
+                "metric must reduce to Euclidean distance where backend='hnsw', got "
                 f"{metric.name!r}. Use backend='exact' or 'pynndescent'."
             )
         return metric.prepare(data)
 
-    def search(self, rows: np.ndarray, n_neighbors: int, metric: Metric) -> Found:
+    def search(self, rows: NDArray[Any], n_neighbors: int, metric: Metric) -> Found:
         """Neighbours of each row among all rows, itself first."""
         index = self.build(rows, n_neighbors, metric)
         return own_row_first(*self.query(index, rows, n_neighbors, metric))
 
-    def build(self, rows: np.ndarray, n_neighbors: int, metric: Metric) -> HnswIndex:
+    def build(self, rows: NDArray[Any], n_neighbors: int, metric: Metric) -> HnswIndex:
         """Link the rows to a graph that queries walk."""
         faiss = _faiss()
         graph = faiss.IndexHNSWFlat(rows.shape[1], self.n_links)
@@ -86,7 +87,7 @@ class HnswBackend:
         return HnswIndex(graph, rows)
 
     def query(
-        self, index: HnswIndex, queries: np.ndarray, n_neighbors: int, metric: Metric
+        self, index: HnswIndex, queries: NDArray[Any], n_neighbors: int, metric: Metric
     ) -> Found:
         """Neighbours of each query among the rows of the index."""
         assert isinstance(metric, EuclideanMetric)  # prepare has refused the others
@@ -94,12 +95,12 @@ class HnswBackend:
             ef = self._sufficient_ef(index, queries, n_neighbors)
             indices, distances = index.walk(queries, n_neighbors, ef)
         short = np.flatnonzero((indices < 0).any(axis=1))
-        if len(short):  # heaps of duplicates can cut the graph into islands
+        if len(short):  # many duplicates can cut the graph into separate components
             found = euclidean_neighbors(index.rows, queries[short], n_neighbors)
             indices[short], distances[short] = found
         return indices, metric.finish(distances)
 
-    def _sufficient_ef(self, index: HnswIndex, queries: np.ndarray, n_neighbors: int) -> int:
+    def _sufficient_ef(self, index: HnswIndex, queries: NDArray[Any], n_neighbors: int) -> int:
         """Smallest candidate list that reaches the target recall on a sample of queries."""
         generator = np.random.default_rng(self.seed)
         sample = generator.choice(len(queries), size=min(128, len(queries)), replace=False)
@@ -119,17 +120,17 @@ class HnswIndex:
     """A faiss graph and the rows it links, as the metric prepared them."""
 
     graph: Any
-    rows: np.ndarray
+    rows: NDArray[Any]
 
-    def walk(self, queries: np.ndarray, n_neighbors: int, ef: int) -> Found:
+    def walk(self, queries: NDArray[Any], n_neighbors: int, ef: int) -> Found:
         """Euclidean neighbours with `ef` candidates held; -1 where too few were met."""
-        # Handed over at each call: set on the graph, it would reach searches of other threads.
+        # Passed at each call: set on the graph, it would change searches in other threads.
         held = _faiss().SearchParametersHNSW(efSearch=ef)
         squared, indices = self.graph.search(queries, n_neighbors, params=held)
         return indices, np.sqrt(squared)
 
 
-def found_share(distances: np.ndarray, exact: np.ndarray) -> float:
+def found_share(distances: NDArray[Any], exact: NDArray[Any]) -> float:
     """Recall by distance: entries no farther than the farthest true neighbour, so ties count.
 
     Examples
@@ -141,7 +142,7 @@ def found_share(distances: np.ndarray, exact: np.ndarray) -> float:
 
 
 def _faiss() -> Any:
-    """Import faiss here: it starts an OpenMP runtime, and its types know half of it."""
+    """Import faiss when it is used: it starts an OpenMP runtime. Its type hints are incomplete."""
     import faiss
 
     return faiss

@@ -1,11 +1,11 @@
 """Metrics by name, as objects that the backends can use.
 
-Many metrics are Euclidean distance in disguise: cosine distance is half the squared distance of
-unit rows, correlation is cosine of centred rows, Hellinger is the same on square roots,
-haversine is an arc over a chord of the sphere. An :class:`EuclideanMetric` holds the map of the
-rows and the way back from Euclidean distance, so that one exact and one approximate search serve
-them all. A :class:`TiledMetric` computes a tile of distances outright, which suits exact search
-only. A :class:`ForeignMetric` is one that only pynndescent knows.
+Many metrics follow from Euclidean distance: cosine distance is half the squared distance of unit
+rows, correlation is the cosine of centred rows, Hellinger is the same on square roots, and
+haversine is the arc over a chord of the sphere. An :class:`EuclideanMetric` holds the map of the
+rows and the map from Euclidean distance to the metric, so that one exact and one approximate search
+work for all of them. A :class:`TiledMetric` computes a tile of distances directly, which suits
+exact search only. A :class:`PynndescentMetric` is one that only pynndescent computes.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from neumap.neighbors import rows as row_maps
@@ -24,14 +25,14 @@ from neumap.neighbors import tiles
 __all__ = [
     "METRICS",
     "EuclideanMetric",
-    "ForeignMetric",
     "Metric",
+    "PynndescentMetric",
     "TiledMetric",
     "disconnection_distance_of",
     "resolve_metric",
 ]
 
-RowMap = Callable[[np.ndarray], np.ndarray]
+RowMap = Callable[[NDArray[Any]], NDArray[Any]]
 MetricLike = str | Callable[..., Any]
 
 
@@ -60,14 +61,14 @@ class TiledMetric:
 
 
 @dataclass(frozen=True)
-class ForeignMetric:
+class PynndescentMetric:
     """A metric that only pynndescent computes."""
 
     name: str
     kwds: dict[str, Any] = field(default_factory=dict)
 
 
-Metric = EuclideanMetric | TiledMetric | ForeignMetric
+Metric = EuclideanMetric | TiledMetric | PynndescentMetric
 
 
 def _minkowski(name: str, *, p: float = 2.0) -> Metric:
@@ -98,13 +99,13 @@ def _mahalanobis(name: str, *, vinv: Any = None, VI: Any = None) -> Metric:
     return EuclideanMetric(name, prepare, kwds={"vinv": inverse})
 
 
-def _one_of(metric: str, **candidates: Any) -> np.ndarray:
+def _one_of(metric: str, **candidates: Any) -> NDArray[Any]:
     """The one argument that was given under either of its names."""
     given = [np.asarray(v, dtype=np.float64) for v in candidates.values() if v is not None]
     if len(given) != 1:
         raise ValueError(
-            f"metric {metric!r} needs {' or '.join(candidates)} in metric_kwds; got "
-            f"{len(given)} of them. Pass exactly one."
+            f"metric_kwds of {metric!r} must hold exactly one of {' and '.join(candidates)}, got "
+            f"{len(given)} of them. Pass one."
         )
     return given[0]
 
@@ -131,7 +132,7 @@ _angular = _euclidean(row_maps.unit_rows, row_maps.half_square)
 _hellinger = _euclidean(row_maps.root_rows, row_maps.root_half_square)
 
 # A maker takes the name and metric_kwds and returns the metric.
-_MAKERS: dict[str, Callable[..., Metric]] = {
+MAKERS: dict[str, Callable[..., Metric]] = {
     "euclidean": _euclidean(),
     "sqeuclidean": _euclidean(finish=np.square),
     "manhattan": _tiled(partial(tiles.minkowski, p=1.0)),
@@ -162,7 +163,7 @@ _MAKERS: dict[str, Callable[..., Metric]] = {
     "yule": _binary(tiles.yule),
 }
 
-_OTHER_NAMES = {
+OTHER_NAMES = {
     "l2": "euclidean",
     "l1": "manhattan",
     "taxicab": "manhattan",
@@ -174,7 +175,7 @@ _OTHER_NAMES = {
     "wminkowski": "weighted_minkowski",
 }
 
-_FOREIGN = (
+ONLY_IN_PYNNDESCENT = (
     "bit_hamming",
     "bit_jaccard",
     "circular_kantorovich",
@@ -192,9 +193,11 @@ _FOREIGN = (
     "wasserstein_1d",
 )
 
-METRICS: tuple[str, ...] = tuple(sorted({*_MAKERS, *_OTHER_NAMES, *_FOREIGN, "precomputed"}))
+METRICS: tuple[str, ...] = tuple(
+    sorted({*MAKERS, *OTHER_NAMES, *ONLY_IN_PYNNDESCENT, "precomputed"})
+)
 
-_LARGEST_DISTANCES = {
+LARGEST_DISTANCES = {
     "cosine": 2.0,
     "correlation": 2.0,
     "hellinger": 1.0,
@@ -212,7 +215,7 @@ def disconnection_distance_of(metric: MetricLike) -> float:
     >>> disconnection_distance_of("cosine"), disconnection_distance_of("euclidean")
     (2.0, inf)
     """
-    return _LARGEST_DISTANCES.get(metric, np.inf) if isinstance(metric, str) else np.inf
+    return LARGEST_DISTANCES.get(metric, np.inf) if isinstance(metric, str) else np.inf
 
 
 def resolve_metric(metric: MetricLike, metric_kwds: dict[str, Any] | None = None) -> Metric:
@@ -227,7 +230,7 @@ def resolve_metric(metric: MetricLike, metric_kwds: dict[str, Any] | None = None
 
     Returns
     -------
-    EuclideanMetric, TiledMetric or ForeignMetric
+    EuclideanMetric, TiledMetric or PynndescentMetric
 
     Raises
     ------
@@ -244,18 +247,18 @@ def resolve_metric(metric: MetricLike, metric_kwds: dict[str, Any] | None = None
         tile = partial(tiles.pairwise, function=metric, kwds=kwds)
         name = getattr(metric, "__name__", type(metric).__name__)
         return TiledMetric(name, tile, kwds=kwds, function=metric)
-    name = _OTHER_NAMES.get(metric, metric)
-    if name in _FOREIGN:
-        return ForeignMetric(name, kwds)
-    if name not in _MAKERS:
+    name = OTHER_NAMES.get(metric, metric)
+    if name in ONLY_IN_PYNNDESCENT:
+        return PynndescentMetric(name, kwds)
+    if name not in MAKERS:
         raise ValueError(
-            f"metric must be a function of two rows or one of {', '.join(METRICS)}; "
+            f"metric must be a function of two rows or one of {', '.join(METRICS)}, "
             f"got {metric!r}. Choose one of these."
         )
     try:
-        return _MAKERS[name](name, **kwds)
+        return MAKERS[name](name, **kwds)
     except TypeError as error:
         raise ValueError(
-            f"metric_kwds must hold the arguments of metric {metric!r}; got "
+            f"metric_kwds must hold the arguments of metric {metric!r}, got "
             f"{sorted(kwds)} ({error}). Correct or remove them."
         ) from error

@@ -1,4 +1,4 @@
-"""Neighbours from what the user has already: a distance matrix, or the neighbours themselves."""
+"""Neighbours from a distance matrix or from neighbour lists that the user already has."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def neighbors_from_distances(distances: Any, n_neighbors: int) -> NeighborGraph:
     Parameters
     ----------
     distances : array or sparse matrix of shape (n, n)
-        Infinite entries, and those that a sparse matrix lacks, are no neighbours. A sparse
-        matrix must be symmetric with an empty diagonal.
+        Infinite entries, and entries that a sparse matrix does not store, are no neighbours. A
+        sparse matrix must be symmetric with an empty diagonal.
     n_neighbors : int
         Neighbours per row, itself being one of them.
 
@@ -47,8 +47,8 @@ def neighbors_from_distances(distances: Any, n_neighbors: int) -> NeighborGraph:
     """
     if distances.ndim != 2 or distances.shape[0] != distances.shape[1]:
         raise ValueError(
-            "A precomputed matrix holds the distance of every row to every row, so it must be "
-            f"square; got shape {distances.shape}. For rows and columns use another metric."
+            "Precomputed distances must be a square matrix, from every row to every row, got shape "
+            f"{distances.shape}. Use another metric for rows and columns."
         )
     _check_values(distances)
     if is_sparse(distances):
@@ -111,7 +111,7 @@ def neighbors_from_knn(precomputed_knn: Any, n_rows: int, n_neighbors: int) -> N
         return None
     if indices.size and (indices.min() < -1 or indices.max() >= n_rows):
         raise ValueError(
-            f"precomputed_knn[0] must hold row numbers from 0 to {n_rows - 1}, or -1 for none; "
+            f"precomputed_knn[0] must hold row numbers from 0 to {n_rows - 1}, or -1 for none, "
             f"got values from {indices.min()} to {indices.max()}. Search again on these rows."
         )
     distances = np.where(indices < 0, np.inf, distances)
@@ -123,26 +123,26 @@ def neighbors_from_knn(precomputed_knn: Any, n_rows: int, n_neighbors: int) -> N
 def _pair_of_arrays(precomputed_knn: Any) -> Found:
     if not isinstance(precomputed_knn, tuple | list) or len(precomputed_knn) not in (2, 3):
         raise ValueError(
-            "precomputed_knn must be (indices, distances) or (indices, distances, index); got "
+            "precomputed_knn must be (indices, distances) or (indices, distances, index), got "
             f"{type(precomputed_knn).__name__}. Pass a tuple of arrays."
         )
     indices, distances = (np.asarray(part) for part in precomputed_knn[:2])
     if indices.ndim != 2 or indices.shape != distances.shape:
         raise ValueError(
-            "precomputed_knn must hold two arrays of one shape (n_rows, k); got "
+            "precomputed_knn must hold two arrays of one shape (n_rows, k), got "
             f"{indices.shape} and {distances.shape}. Pass indices and distances of one search."
         )
     if indices.dtype.kind not in "iu" or np.isnan(distances).any():
         raise ValueError(
-            "precomputed_knn must hold integer indices and distances without NaN; got "
+            "precomputed_knn must hold integer indices and distances without NaN, got "
             f"{indices.dtype} and {distances.dtype}. Use -1 and infinity for missing neighbours."
         )
     return indices, distances
 
 
-def _warn_ignored(wanted: str, came: str) -> None:
+def _warn_ignored(wanted: str, got: str) -> None:
     warnings.warn(
-        f"precomputed_knn should have {wanted}; got {came}. It is ignored, and the neighbours are "
+        f"precomputed_knn should have {wanted}, got {got}. It is ignored, and the neighbours are "
         "searched for.",
         stacklevel=3,
     )
@@ -152,7 +152,7 @@ def _check_values(distances: Any) -> None:
     values = distances.data if is_sparse(distances) else np.asarray(distances)
     if np.size(values) and not np.min(values) >= 0:  # NaN compares as false
         raise ValueError(
-            "Precomputed distances must be zero or more and not NaN; got a least value of "
+            "Precomputed distances must be zero or more and not NaN, got a smallest value of "
             f"{np.min(values)}. Use infinity for rows that are no neighbours."
         )
 
@@ -160,12 +160,12 @@ def _check_values(distances: Any) -> None:
 def _check_sparse(distances: Any) -> None:
     if abs(distances - distances.T).max() > 0:
         raise ValueError(
-            "A sparse matrix of distances must be symmetric; got one that is not. Use for "
-            "example D.maximum(D.T)."
+            "A sparse matrix of distances must be symmetric, got one that is not. Make it so, for "
+            "example with D.maximum(D.T)."
         )
     if np.any(distances.diagonal() != 0):
         raise ValueError(
-            "A sparse matrix of distances must have 0 on its diagonal; got "
+            "A sparse matrix of distances must have 0 on its diagonal, got "
             f"{distances.diagonal().max()}. Remove these entries."
         )
 
@@ -190,8 +190,8 @@ def _sparse_neighbors(distances: Any, k: int) -> Found:
     counts = np.bincount(rows, minlength=distances.shape[0])
     if counts.min(initial=k) < k:
         raise ValueError(
-            f"Each row of a sparse matrix of distances must hold at least {k} of them; row "
-            f"{int(counts.argmin())} holds {counts.min()}. Store more or lower n_neighbors."
+            f"Each row of a sparse matrix of distances must hold at least {k} of them, got "
+            f"{counts.min()} in row {int(counts.argmin())}. Store more, or lower n_neighbors."
         )
     order = np.lexsort((columns, values, rows))
     first = np.concatenate([[0], np.cumsum(counts)[:-1]])

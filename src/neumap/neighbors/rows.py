@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse
+from numpy.typing import NDArray
 
 __all__ = [
     "arc_of_chord",
@@ -36,60 +37,60 @@ def is_sparse(data: Any) -> bool:
     return bool(scipy.sparse.issparse(data))
 
 
-def unchanged(distance: np.ndarray) -> np.ndarray:
+def unchanged(distance: NDArray[Any]) -> NDArray[Any]:
     """Distance as it is."""
     return distance
 
 
-def half_square(distance: np.ndarray) -> np.ndarray:
+def half_square(distance: NDArray[Any]) -> NDArray[Any]:
     """``d^2 / 2``: from chords of the unit sphere to 1 - cosine."""
     return np.asarray(distance * distance / 2)
 
 
-def root_half_square(distance: np.ndarray) -> np.ndarray:
+def root_half_square(distance: NDArray[Any]) -> NDArray[Any]:
     """``d / sqrt(2)``: from distance of root probabilities to Hellinger distance."""
     return np.asarray(distance / np.float32(np.sqrt(2)))
 
 
-def arc_of_chord(distance: np.ndarray) -> np.ndarray:
+def arc_of_chord(distance: NDArray[Any]) -> NDArray[Any]:
     """Angle in radians that a chord of the unit sphere spans."""
     return np.asarray(2 * np.arcsin(np.minimum(distance / 2, 1)))
 
 
-def float_rows(rows: np.ndarray) -> np.ndarray:
+def float_rows(rows: NDArray[Any]) -> NDArray[Any]:
     """Rows as contiguous float32; no copy where they are already."""
     return np.ascontiguousarray(rows, dtype=np.float32)
 
 
-def scaled_rows(rows: np.ndarray, scale: np.ndarray) -> np.ndarray:
+def scaled_rows(rows: NDArray[Any], scale: NDArray[Any]) -> NDArray[Any]:
     """Each column times its scale."""
     return np.ascontiguousarray(rows * scale.astype(np.float32), dtype=np.float32)
 
 
-def projected_rows(rows: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+def projected_rows(rows: NDArray[Any], matrix: NDArray[Any]) -> NDArray[Any]:
     """Rows times a matrix."""
     return float_rows(float_rows(rows) @ matrix.astype(np.float32))
 
 
-def binary_rows(rows: np.ndarray) -> np.ndarray:
+def binary_rows(rows: NDArray[Any]) -> NDArray[Any]:
     """1 where a row is not zero."""
     return np.ascontiguousarray(rows != 0, dtype=np.float32)
 
 
-def unit_rows(rows: np.ndarray) -> np.ndarray:
+def unit_rows(rows: NDArray[Any]) -> NDArray[Any]:
     """Rows divided by their norm, with one more column that only zero rows use.
 
-    A zero row has no direction. Given a dimension of its own, it lies at cosine distance 1 from
-    every other row and 0 from other zero rows, as umap-learn defines it.
+    A zero row has no direction. The additional dimension puts it at cosine distance 1 from every
+    other row and 0 from other zero rows, as umap-learn defines it.
     """
-    unit = _with_spare_column(rows)
+    unit = _with_zero_column(rows)
     unit[:, :-1] = rows
     return _normalise(unit)
 
 
-def centred_unit_rows(rows: np.ndarray) -> np.ndarray:
-    """Unit rows after taking each row's mean off it."""
-    unit = _with_spare_column(rows)
+def centred_unit_rows(rows: NDArray[Any]) -> NDArray[Any]:
+    """Unit rows after subtracting each row's mean."""
+    unit = _with_zero_column(rows)
     values = float_rows(rows)
     means = values.mean(axis=1, keepdims=True)
     np.subtract(values, means, out=unit[:, :-1])
@@ -98,36 +99,36 @@ def centred_unit_rows(rows: np.ndarray) -> np.ndarray:
     return _normalise(unit, smallest_norm=noise)
 
 
-def root_rows(rows: np.ndarray) -> np.ndarray:
+def root_rows(rows: NDArray[Any]) -> NDArray[Any]:
     """Square roots of rows that sum to one; a row of zeros gets a dimension of its own."""
     if rows.size and rows.min() < 0:
         raise ValueError(
-            "metric 'hellinger' compares distributions, so X must not be negative; got a least "
-            f"value of {rows.min()}. Shift or clip the data, or choose another metric."
+            "X must not be negative where metric='hellinger', which compares distributions, got a "
+            f"smallest value of {rows.min()}. Shift or clip X, or choose another metric."
         )
-    unit = _with_spare_column(rows)
+    unit = _with_zero_column(rows)
     np.sqrt(rows, out=unit[:, :-1], casting="same_kind", dtype=np.float32)
     return _normalise(unit)
 
 
-def softmax_root_rows(rows: np.ndarray) -> np.ndarray:
+def softmax_root_rows(rows: NDArray[Any]) -> NDArray[Any]:
     """Square roots of the softmax of each row."""
     values = float_rows(rows)
     return root_rows(np.exp(values - values.max(axis=1, keepdims=True)))
 
 
-def probability_rows(rows: np.ndarray) -> np.ndarray:
+def probability_rows(rows: NDArray[Any]) -> NDArray[Any]:
     """Rows shifted off zero and divided by their sum."""
     shifted = float_rows(rows).astype(np.float64) + SMALLEST_PROBABILITY
     return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
 
 
-def sphere_points(rows: np.ndarray) -> np.ndarray:
+def sphere_points(rows: NDArray[Any]) -> NDArray[Any]:
     """Points on the unit sphere from (latitude, longitude) in radians."""
     if rows.shape[1] != 2:
         raise ValueError(
-            "metric 'haversine' needs two columns, latitude and longitude in radians; got "
-            f"{rows.shape[1]}. Select these two columns or choose another metric."
+            "X must have two columns where metric='haversine', latitude and longitude in radians, "
+            f"got {rows.shape[1]}. Select these two columns, or choose another metric."
         )
     latitude, longitude = np.asarray(rows, dtype=np.float64).T
     parallel = np.cos(latitude)
@@ -135,11 +136,11 @@ def sphere_points(rows: np.ndarray) -> np.ndarray:
     return float_rows(np.stack(points, axis=1))
 
 
-def _with_spare_column(rows: np.ndarray) -> np.ndarray:
+def _with_zero_column(rows: NDArray[Any]) -> NDArray[Any]:
     return np.zeros((rows.shape[0], rows.shape[1] + 1), dtype=np.float32)
 
 
-def _normalise(unit: np.ndarray, smallest_norm: np.ndarray | float = 0.0) -> np.ndarray:
+def _normalise(unit: NDArray[Any], smallest_norm: NDArray[Any] | float = 0.0) -> NDArray[Any]:
     """Divide rows by their norm in place; those without one become the last unit vector."""
     norms = np.sqrt(np.einsum("ij,ij->i", unit, unit))
     is_zero = norms <= smallest_norm

@@ -1,9 +1,9 @@
 """Exact neighbours of sparse rows by sparse products, without a dense copy of the matrix.
 
-A tile of rows times the transposed matrix gives all inner products of the tile; squared
-distances and the counts of binary data follow from them. Products are in float64, where the
-difference ``|x|^2 - 2 x.y + |y|^2`` keeps enough digits for float32 data. Tiles are shared out
-among threads: scipy's product takes one, and lets go of the interpreter meanwhile.
+A tile of rows times the transposed matrix gives all inner products of the tile. Squared distances
+and the counts of binary data follow from them. Products are in float64, where the difference
+``|x|^2 - 2 x.y + |y|^2`` keeps enough digits for float32 data. Several threads work on tiles at the
+same time: scipy's product uses one thread and releases the interpreter lock.
 """
 
 from __future__ import annotations
@@ -17,42 +17,43 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from neumap.neighbors.exact import by_distance, smallest
 from neumap.neighbors.graph import Found, own_row_first
 from neumap.neighbors.metrics import EuclideanMetric, Metric, TiledMetric
 
-__all__ = ["SparseBackend", "SparseRows", "product_cost", "supports"]
+__all__ = ["OffsetRows", "SparseBackend", "product_cost", "supports"]
 
-TILE_BYTES = 1 << 25  # of one thread's products; it needs four times this with its temporaries
+TILE_BYTES = 1 << 25  # of one thread's products, which needs four times this with temporaries
 MAX_THREADS = 16
 
 
 @dataclass(frozen=True)
-class SparseRows:
-    """Rows as ``matrix - offsets``: a sparse part, and a shift that would not be sparse.
+class OffsetRows:
+    """Rows as ``matrix - offsets``: a sparse part, and a shift that would fill the matrix.
 
     Inner products are ``matrix @ matrix.T - offsets offsets'``.
     """
 
     matrix: Any  # csr, float64
-    offsets: np.ndarray  # (n_rows,)
+    offsets: NDArray[Any]  # (n_rows,)
 
     def __len__(self) -> int:
         """Number of rows."""
         return int(self.matrix.shape[0])
 
-    def squared_norms(self) -> np.ndarray:
+    def squared_norms(self) -> NDArray[Any]:
         """Squared length of each row, shape (n_rows,)."""
         squares = self.matrix.multiply(self.matrix).sum(axis=1)
-        norms: np.ndarray = np.asarray(squares).reshape(-1) - self.offsets**2
+        norms: NDArray[Any] = np.asarray(squares).reshape(-1) - self.offsets**2
         return norms
 
 
 @dataclass(frozen=True)
 class SparseBackend:
-    """Exact search in sparse rows for the metrics that inner products decide.
+    """Exact search in sparse rows for metrics that follow from inner products.
 
     Parameters
     ----------
@@ -64,26 +65,26 @@ class SparseBackend:
     name: str = "exact-sparse"
     exact: bool = True
 
-    def prepare(self, data: Any, metric: Metric) -> SparseRows:
-        """Map the stored entries by the metric."""
-        maker = _PREPARATIONS.get(metric.name, _binary if _is_binary(metric) else None)
+    def prepare(self, data: Any, metric: Metric) -> OffsetRows:
+        """Map the stored entries as the metric requires."""
+        maker = PREPARATIONS.get(metric.name, _binary if _is_binary(metric) else None)
         if maker is None:
             raise ValueError(
-                f"Sparse products serve {', '.join(_PREPARATIONS)} and the binary metrics; got "
-                f"{metric.name!r}. Use backend='exact' or 'pynndescent'."
+                f"metric of a search by sparse products must be {', '.join(PREPARATIONS)} or a "
+                f"binary metric, got {metric.name!r}. Use backend='exact' or 'pynndescent'."
             )
         return maker(scipy.sparse.csr_matrix(data, dtype=np.float64))
 
-    def search(self, rows: SparseRows, n_neighbors: int, metric: Metric) -> Found:
+    def search(self, rows: OffsetRows, n_neighbors: int, metric: Metric) -> Found:
         """Neighbours of each row among all rows, itself first."""
         return own_row_first(*self.query(rows, rows, n_neighbors, metric))
 
-    def build(self, rows: SparseRows, n_neighbors: int, metric: Metric) -> SparseRows:
-        """The rows: all of them are compared."""
+    def build(self, rows: OffsetRows, n_neighbors: int, metric: Metric) -> OffsetRows:
+        """Return the rows themselves: a query compares all of them."""
         return rows
 
     def query(
-        self, rows: SparseRows, queries: SparseRows, n_neighbors: int, metric: Metric
+        self, rows: OffsetRows, queries: OffsetRows, n_neighbors: int, metric: Metric
     ) -> Found:
         """Neighbours of each query among the rows."""
         n_queries, n_rows = len(queries), len(rows)
@@ -135,60 +136,60 @@ def _is_binary(metric: Metric) -> bool:
 
 
 def supports(metric: Metric) -> bool:
-    """Whether inner products are enough for the metric."""
-    return metric.name in _PREPARATIONS or _is_binary(metric)
+    """Whether the metric follows from inner products."""
+    return metric.name in PREPARATIONS or _is_binary(metric)
 
 
 def product_cost(matrix: Any) -> float:
-    """Multiplications in ``matrix @ matrix.T``, which the fill of each column decides."""
+    """Multiplications in ``matrix @ matrix.T``: the squared entry counts of the columns."""
     per_column = np.bincount(scipy.sparse.csr_matrix(matrix).indices, minlength=matrix.shape[1])
     return float((per_column.astype(np.float64) ** 2).sum())
 
 
-def _as_is(matrix: Any) -> SparseRows:
-    return SparseRows(matrix, np.zeros(matrix.shape[0]))
+def _as_is(matrix: Any) -> OffsetRows:
+    return OffsetRows(matrix, np.zeros(matrix.shape[0]))
 
 
-def _binary(matrix: Any) -> SparseRows:
+def _binary(matrix: Any) -> OffsetRows:
     ones = matrix.copy()
     ones.eliminate_zeros()
     ones.data[:] = 1
     return _as_is(ones)
 
 
-def _unit(matrix: Any) -> SparseRows:
+def _unit(matrix: Any) -> OffsetRows:
     return _scaled(matrix, np.zeros(matrix.shape[0]))
 
 
-def _root(matrix: Any) -> SparseRows:
+def _root(matrix: Any) -> OffsetRows:
     if matrix.nnz and matrix.data.min() < 0:
         raise ValueError(
-            "metric 'hellinger' compares distributions, so X must not be negative; got a least "
-            f"value of {matrix.data.min()}. Shift or clip the data, or choose another metric."
+            "X must not be negative where metric='hellinger', which compares distributions, got a "
+            f"smallest value of {matrix.data.min()}. Shift or clip X, or choose another metric."
         )
     return _unit(matrix.sqrt())
 
 
-def _centred(matrix: Any) -> SparseRows:
-    """Centred rows: the mean goes to the offsets, since taking it off would fill the matrix."""
+def _centred(matrix: Any) -> OffsetRows:
+    """Centred rows: the mean goes to the offsets, since subtracting it would fill the matrix."""
     n_columns = matrix.shape[1]
     means = np.asarray(matrix.sum(axis=1)).reshape(-1) / n_columns
     return _scaled(matrix, np.sqrt(n_columns) * means)
 
 
-def _scaled(matrix: Any, offsets: np.ndarray) -> SparseRows:
-    """Rows of length one; those of length zero get a column of their own (see ``unit_rows``)."""
+def _scaled(matrix: Any, offsets: NDArray[Any]) -> OffsetRows:
+    """Rows of length one; zero rows get a column of their own (see ``unit_rows``)."""
     squares = np.asarray(matrix.multiply(matrix).sum(axis=1)).reshape(-1)
     squared_norms = squares - offsets**2
     is_zero = squared_norms <= 1e-12 * squares
     scale = 1 / np.sqrt(np.where(is_zero, 1, squared_norms))
     scale[is_zero] = 0
-    spare = scipy.sparse.csr_matrix(is_zero.astype(np.float64)[:, None])
-    unit = scipy.sparse.hstack([scipy.sparse.diags(scale) @ matrix, spare], format="csr")
-    return SparseRows(unit, offsets * scale)
+    own_column = scipy.sparse.csr_matrix(is_zero.astype(np.float64)[:, None])
+    unit = scipy.sparse.hstack([scipy.sparse.diags(scale) @ matrix, own_column], format="csr")
+    return OffsetRows(unit, offsets * scale)
 
 
-_PREPARATIONS: dict[str, Callable[[Any], SparseRows]] = {
+PREPARATIONS: dict[str, Callable[[Any], OffsetRows]] = {
     "euclidean": _as_is,
     "sqeuclidean": _as_is,
     "cosine": _unit,

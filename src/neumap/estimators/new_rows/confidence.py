@@ -20,8 +20,7 @@ from torch import nn
 from neumap._device import resolve_device
 from neumap._random import numpy_generator
 from neumap._warnings import warn_user
-from neumap.data import RowStore, Validated
-from neumap.estimators.containers import row_count
+from neumap.data import RowStore, Validated, row_count, take
 from neumap.estimators.fitted import Fitted
 from neumap.estimators.new_rows.training_rows import Neighbors
 from neumap.estimators.recipe import Recipe
@@ -105,7 +104,7 @@ def confidence_of(
     settings, device = recipe.graph, resolve_device(recipe.device)
     generator = numpy_generator(recipe.transform_seed, "calibration")
     sample = np.sort(generator.permutation(row_count(training.rows))[:n_calibration])
-    known = replace(new, X=training.rows[sample])
+    known = replace(new, X=take(training.rows, sample))
     of_known = training.nearest_to_sample(known.X, settings, device)
     of_new = training.nearest(new.X, settings, device)
     # A training row is its own nearest neighbour, which is left out of the comparison.

@@ -13,8 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from neumap.data import as_rows
-from neumap.estimators.containers import row_count
+from neumap.data import as_rows, row_count, take
 from neumap.estimators.graph import GraphSettings, training_neighbors
 from neumap.neighbors import NeighborGraph, NeighborIndex
 
@@ -45,14 +44,14 @@ class TrainingRows:
 
     def head(self, n_rows: int) -> TrainingRows:
         """Return the first rows."""
-        return TrainingRows(self.rows[:n_rows])
+        return TrainingRows(take(self.rows, slice(n_rows)))
 
     def index(self, settings: GraphSettings, device: torch.device) -> NeighborIndex:
         """Return the search for new rows among the training rows."""
 
         def make() -> NeighborIndex:
             matrix = as_rows(self.rows, device=device).to_matrix()
-            return NeighborIndex(matrix, **settings.search(matrix, device))
+            return settings.search(matrix, device).index(matrix)
 
         return self._once("index", settings, device, make)
 

@@ -10,7 +10,7 @@ could be a neighbour:
 - recall: the mean share of N(i) found in n(i)
 
 Over all n rows of one set m = n - 1, and the formula is that of Venna and Kaski (2001). For rows
-that were not trained on, the neighbours are sought among the training rows and m is their number.
+that were not trained on, the neighbours are searched among the training rows and m is their number.
 Ranks are counted (how many rows are nearer?), never sorted. Where distances tie, the score is its
 mean over all orders of the tied rows, so a map collapsed to a point earns no credit for its ties.
 """
@@ -20,10 +20,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import ArrayLike
 
-from neumap.metrics._checks import Floats, Ints, check_between
-from neumap.metrics._tiles import Cloud, distance_tiles, nearest_columns, paired_clouds
+from neumap.metrics.checks import Floats, Ints, check_between
+from neumap.metrics.tiles import Cloud, distance_tiles, nearest_columns, paired_clouds
 
 __all__ = [
     "NeighborhoodScores",
@@ -45,13 +45,13 @@ class NeighborhoodScores(NamedTuple):
     recall: float
 
 
-def trustworthiness(  # noqa: PLR0913 (one argument per array and per knob, all by keyword)
-    X: npt.ArrayLike,
-    embedding: npt.ArrayLike,
+def trustworthiness(  # noqa: PLR0913 - one argument per array and setting, all by name
+    X: ArrayLike,
+    embedding: ArrayLike,
     *,
     n_neighbors: int = 15,
-    X_reference: npt.ArrayLike | None = None,
-    embedding_reference: npt.ArrayLike | None = None,
+    X_reference: ArrayLike | None = None,
+    embedding_reference: ArrayLike | None = None,
     n_samples: int | None = 2000,
     random_state: int = 0,
 ) -> float:
@@ -63,16 +63,16 @@ def trustworthiness(  # noqa: PLR0913 (one argument per array and per knob, all 
         The data. float64 is compared in float64, anything else in float32.
     embedding : array of shape (n_samples, n_components)
         The position of each row of `X`.
-    n_neighbors : int, default 15
+    n_neighbors : int, default=15
         Size k of the neighbourhood, at most half the rows. Small values look at the finest detail
         (the Parametric UMAP paper uses 5), 15 at the scale UMAP itself works on.
     X_reference, embedding_reference : arrays, optional
         The training rows and their positions. When given, `X` holds rows that were not trained on,
-        and their neighbours are sought among the training rows.
-    n_samples : int or None, default 2000
+        and their neighbours are searched among the training rows.
+    n_samples : int or None, default=2000
         How many rows of `X` are scored, each against all reference rows; None for all. The
         standard error with 2,000 is below 0.002.
-    random_state : int, default 0
+    random_state : int, default=0
         Seed of the choice of rows.
 
     Returns
@@ -100,13 +100,13 @@ def trustworthiness(  # noqa: PLR0913 (one argument per array and per knob, all 
     return _score_of_ranks(clouds, n_neighbors, ranks_in=DATA)
 
 
-def continuity(  # noqa: PLR0913 (one argument per array and per knob, all by keyword)
-    X: npt.ArrayLike,
-    embedding: npt.ArrayLike,
+def continuity(  # noqa: PLR0913 - one argument per array and setting, all by name
+    X: ArrayLike,
+    embedding: ArrayLike,
     *,
     n_neighbors: int = 15,
-    X_reference: npt.ArrayLike | None = None,
-    embedding_reference: npt.ArrayLike | None = None,
+    X_reference: ArrayLike | None = None,
+    embedding_reference: ArrayLike | None = None,
     n_samples: int | None = 2000,
     random_state: int = 0,
 ) -> float:
@@ -141,13 +141,13 @@ def continuity(  # noqa: PLR0913 (one argument per array and per knob, all by ke
     return _score_of_ranks(clouds, n_neighbors, ranks_in=MAP)
 
 
-def knn_recall(  # noqa: PLR0913 (one argument per array and per knob, all by keyword)
-    X: npt.ArrayLike,
-    embedding: npt.ArrayLike,
+def knn_recall(  # noqa: PLR0913 - one argument per array and setting, all by name
+    X: ArrayLike,
+    embedding: ArrayLike,
     *,
     n_neighbors: int = 15,
-    X_reference: npt.ArrayLike | None = None,
-    embedding_reference: npt.ArrayLike | None = None,
+    X_reference: ArrayLike | None = None,
+    embedding_reference: ArrayLike | None = None,
     n_samples: int | None = 2000,
     random_state: int = 0,
 ) -> float:
@@ -161,7 +161,7 @@ def knn_recall(  # noqa: PLR0913 (one argument per array and per knob, all by ke
     ----------
     X, embedding, X_reference, embedding_reference, n_samples, random_state
         As in :func:`trustworthiness`.
-    n_neighbors : int, default 15
+    n_neighbors : int, default=15
         Size k of the neighbourhood, at most the number of other rows.
 
     Returns
@@ -192,13 +192,13 @@ def knn_recall(  # noqa: PLR0913 (one argument per array and per knob, all by ke
     return kept / (n_neighbors * original.n_queries)
 
 
-def neighborhood_scores(  # noqa: PLR0913 (one argument per array and per knob, all by keyword)
-    X: npt.ArrayLike,
-    embedding: npt.ArrayLike,
+def neighborhood_scores(  # noqa: PLR0913 - one argument per array and setting, all by name
+    X: ArrayLike,
+    embedding: ArrayLike,
     *,
     n_neighbors: int = 15,
-    X_reference: npt.ArrayLike | None = None,
-    embedding_reference: npt.ArrayLike | None = None,
+    X_reference: ArrayLike | None = None,
+    embedding_reference: ArrayLike | None = None,
     n_samples: int | None = 2000,
     random_state: int = 0,
 ) -> NeighborhoodScores:

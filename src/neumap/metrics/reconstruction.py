@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import ArrayLike, NDArray
 
-from neumap.metrics._checks import as_rows
+from neumap.metrics.checks import check_rows
 
 __all__ = ["reconstruction_error", "reconstruction_r2"]
 
 
-def reconstruction_error(X: npt.ArrayLike, reconstruction: npt.ArrayLike) -> float:
+def reconstruction_error(X: ArrayLike, reconstruction: ArrayLike) -> float:
     """Return the mean squared error per value.
 
     Parameters
@@ -38,7 +38,7 @@ def reconstruction_error(X: npt.ArrayLike, reconstruction: npt.ArrayLike) -> flo
     return _squared_sum(*_paired(X, reconstruction)) / np.asarray(X).size
 
 
-def reconstruction_r2(X: npt.ArrayLike, reconstruction: npt.ArrayLike) -> float:
+def reconstruction_r2(X: ArrayLike, reconstruction: ArrayLike) -> float:
     """Return the share of the variance of the data that the reconstruction explains.
 
     One figure over all columns together, ``1 - sum (x - x')^2 / sum (x - column mean)^2``, so that
@@ -69,25 +69,23 @@ def reconstruction_r2(X: npt.ArrayLike, reconstruction: npt.ArrayLike) -> float:
     spread = _squared_sum(data, np.broadcast_to(mean, data.shape))
     if spread == 0:
         raise ValueError(
-            f"X must hold rows that differ; all {len(data)} rows are equal. "
+            f"X must hold rows that differ, got {len(data)} equal rows. "
             "Use reconstruction_error for a constant target."
         )
     return 1.0 - _squared_sum(data, rebuilt) / spread
 
 
-def _paired(
-    X: npt.ArrayLike, reconstruction: npt.ArrayLike
-) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    data, rebuilt = as_rows(X, "X"), as_rows(reconstruction, "reconstruction")
+def _paired(X: ArrayLike, reconstruction: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
+    data, rebuilt = check_rows(X, "X"), check_rows(reconstruction, "reconstruction")
     if data.shape != rebuilt.shape:
         raise ValueError(
-            "X and reconstruction must have the same shape; "
+            "X and reconstruction must have the same shape, "
             f"got {data.shape} and {rebuilt.shape} after flattening. Pass the same rows."
         )
     return data, rebuilt
 
 
-def _squared_sum(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> float:
+def _squared_sum(first: NDArray[Any], second: NDArray[Any]) -> float:
     """Sum of squared differences in float64, a thousand rows at a time."""
     total = 0.0
     for start in range(0, len(first), 1000):

@@ -1,7 +1,7 @@
 """Is the large scale kept? Distances, triplets and shapes compared over random pairs of rows.
 
 Pairs and triplets are drawn uniformly, so nearly all of them join different neighbourhoods: these
-scores say little about fine detail and much about where the clusters lie.
+scores measure where the clusters lie and say little about fine detail.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import ArrayLike, NDArray
 
-from neumap.metrics._checks import (
+from neumap.metrics.checks import (
     Floats,
     Ints,
-    as_rows,
     check_between,
+    check_rows,
     check_same_length,
 )
 
@@ -26,8 +26,8 @@ CHUNK_BYTES = 32 * 2**20  # float64 differences held at once
 
 
 def distance_correlation(
-    X: npt.ArrayLike,
-    embedding: npt.ArrayLike,
+    X: ArrayLike,
+    embedding: ArrayLike,
     *,
     method: Literal["spearman", "pearson"] = "spearman",
     n_pairs: int = 50_000,
@@ -41,13 +41,13 @@ def distance_correlation(
         The data.
     embedding : array of shape (n_samples, n_components)
         The position of each row of `X`.
-    method : {"spearman", "pearson"}, default "spearman"
+    method : {"spearman", "pearson"}, default="spearman"
         Correlation of the ranks (any increasing relation scores 1) or of the distances themselves
         (the quantity behind ``global_correlation_loss_weight``).
-    n_pairs : int, default 50,000
-        How many random pairs of different rows are compared; their ends overlap little when there
-        are many rows, and the standard error is then about ``1 / sqrt(n_pairs)``.
-    random_state : int, default 0
+    n_pairs : int, default=50_000
+        How many random pairs of different rows are compared. With many rows the pairs share few
+        ends, and the standard error is about ``1 / sqrt(n_pairs)``.
+    random_state : int, default=0
         Seed of the pairs.
 
     Returns
@@ -69,7 +69,7 @@ def distance_correlation(
     """
     if method not in ("spearman", "pearson"):
         raise ValueError(
-            f"method must be 'spearman' or 'pearson'; got {method!r}. "
+            f"method must be 'spearman' or 'pearson', got {method!r}. "
             "Use 'spearman' to compare the order of distances."
         )
     data, positions = _paired_rows(X, embedding, at_least=3)
@@ -85,8 +85,8 @@ def distance_correlation(
 
 
 def random_triplet_accuracy(
-    X: npt.ArrayLike,
-    embedding: npt.ArrayLike,
+    X: ArrayLike,
+    embedding: ArrayLike,
     *,
     n_triplets: int = 50_000,
     random_state: int = 0,
@@ -99,10 +99,10 @@ def random_triplet_accuracy(
         The data.
     embedding : array of shape (n_samples, n_components)
         The position of each row of `X`.
-    n_triplets : int, default 50,000
+    n_triplets : int, default=50_000
         How many triplets of different rows (i; j, k) are compared. A tie in either space counts
         one half.
-    random_state : int, default 0
+    random_state : int, default=0
         Seed of the triplets.
 
     Returns
@@ -137,7 +137,7 @@ def random_triplet_accuracy(
     return float(np.mean((1 + in_data * on_map) / 2))
 
 
-def procrustes_disparity(first: npt.ArrayLike, second: npt.ArrayLike) -> float:
+def procrustes_disparity(first: ArrayLike, second: ArrayLike) -> float:
     """Return what differs between two maps of the same rows beyond shift, scale and rotation.
 
     Both are centred and scaled to unit norm, then ``min |A - s B R|^2`` over rotations and
@@ -167,10 +167,10 @@ def procrustes_disparity(first: npt.ArrayLike, second: npt.ArrayLike) -> float:
     >>> abs(round(procrustes_disparity(Z, 3 * Z @ quarter_turn + 7), 9))
     0.0
     """
-    left, right = as_rows(first, "first"), as_rows(second, "second")
+    left, right = check_rows(first, "first"), check_rows(second, "second")
     if left.shape != right.shape:
         raise ValueError(
-            "first and second must have the same shape, the same rows on two maps; "
+            "first and second must have the same shape, the same rows on two maps, "
             f"got {left.shape} and {right.shape}. Score the rows and dimensions they share."
         )
     overlap = _unit_shape(left, "first").T @ _unit_shape(right, "second")
@@ -178,27 +178,24 @@ def procrustes_disparity(first: npt.ArrayLike, second: npt.ArrayLike) -> float:
     return float(max(0.0, 1.0 - singular_values.sum() ** 2))
 
 
-def _unit_shape(rows: npt.NDArray[Any], name: str) -> Floats:
+def _unit_shape(rows: NDArray[Any], name: str) -> Floats:
     centred: Floats = rows - rows.mean(axis=0, dtype=np.float64)
     norm = float(np.linalg.norm(centred))
     if norm == 0:
         raise ValueError(
-            f"{name} must hold rows at different positions; all {len(rows)} coincide. "
+            f"{name} must hold rows at different positions, got {len(rows)} rows at one position. "
             "The map has collapsed: look at its loss before comparing its shape."
         )
     return centred / norm
 
 
 def _paired_rows(
-    X: npt.ArrayLike, embedding: npt.ArrayLike, at_least: int
-) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    data, positions = as_rows(X, "X"), as_rows(embedding, "embedding")
+    X: ArrayLike, embedding: ArrayLike, at_least: int
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    data, positions = check_rows(X, "X"), check_rows(embedding, "embedding")
     check_same_length(data, positions, "X", "embedding")
     if len(data) < at_least:
-        raise ValueError(
-            f"X must have at least {at_least} rows; got {len(data)}. "
-            "Score more rows: random pairs of so few say nothing."
-        )
+        raise ValueError(f"X must have at least {at_least} rows, got {len(data)}. Score more rows.")
     return data, positions
 
 
@@ -217,12 +214,12 @@ def _different_rows(
     return first, second, (first + other_step) % n_rows
 
 
-def _distances(rows: npt.NDArray[Any], heads: Ints, tails: Ints) -> Floats:
+def _distances(rows: NDArray[Any], heads: Ints, tails: Ints) -> Floats:
     """Euclidean distance of each pair, float64, gathered in chunks."""
     return np.concatenate(list(_distance_chunks(rows, heads, tails)))
 
 
-def _distance_chunks(rows: npt.NDArray[Any], heads: Ints, tails: Ints) -> Iterator[Floats]:
+def _distance_chunks(rows: NDArray[Any], heads: Ints, tails: Ints) -> Iterator[Floats]:
     n_chunk = max(1, CHUNK_BYTES // (8 * rows.shape[1]))
     for start in range(0, len(heads), n_chunk):
         chunk = slice(start, start + n_chunk)

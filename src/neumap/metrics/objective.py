@@ -18,10 +18,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
-from neumap.metrics._checks import Floats, Ints, as_rows
+from neumap.metrics.checks import Floats, Ints, check_rows
 
 __all__ = ["CrossEntropy", "EdgeGraph", "umap_cross_entropy", "umap_cross_entropy_terms"]
 
@@ -43,7 +43,7 @@ class EdgeGraph(Protocol):
         """Second end of each edge, shape (n_edges,)."""
 
     @property
-    def weights(self) -> npt.NDArray[np.float32]:
+    def weights(self) -> NDArray[np.float32]:
         """Weight of each edge, shape (n_edges,)."""
 
     @property
@@ -60,7 +60,7 @@ class CrossEntropy(NamedTuple):
 
 
 def umap_cross_entropy(
-    embedding: npt.ArrayLike,
+    embedding: ArrayLike,
     graph: EdgeGraph | sparse.sparray | sparse.spmatrix,
     a: float,
     b: float,
@@ -80,9 +80,9 @@ def umap_cross_entropy(
         holds each edge twice scores the same as the list with each edge once.
     a, b : float
         Parameters of the similarity; 1.577 and 0.895 for the default ``min_dist=0.1``.
-    negative_sample_rate : float, default 5
-        Weight m of the repulsion. Larger values reward maps that keep strangers apart.
-    seed : int, default 0
+    negative_sample_rate : float, default=5
+        Weight m of the repulsion. Larger values reward maps that keep unrelated rows apart.
+    seed : int, default=0
         Seed of the repelled pairs.
 
     Returns
@@ -111,7 +111,7 @@ def umap_cross_entropy(
 
 
 def umap_cross_entropy_terms(
-    embedding: npt.ArrayLike,
+    embedding: ArrayLike,
     graph: EdgeGraph | sparse.sparray | sparse.spmatrix,
     a: float,
     b: float,
@@ -144,7 +144,7 @@ def umap_cross_entropy_terms(
     >>> round(terms.attraction, 4), round(terms.repulsion, 4), round(terms.total, 4)
     (0.6931, 0.6931, 4.1589)
     """
-    rows = as_rows(embedding, "embedding").astype(np.float64)
+    rows = check_rows(embedding, "embedding").astype(np.float64)
     _check_parameters(a, b, negative_sample_rate)
     heads, tails, weights = _edges(graph, len(rows))
 
@@ -155,8 +155,8 @@ def umap_cross_entropy_terms(
         attraction += float(weights[chunk] @ np.log1p(u))
     attraction /= float(weights.sum())
 
-    sources, strangers = _repelled_pairs(heads, tails, weights, len(rows), seed)
-    u = _scaled_distance(rows, sources, strangers, a, b)
+    sources, others = _repelled_pairs(heads, tails, weights, len(rows), seed)
+    u = _scaled_distance(rows, sources, others, a, b)
     dissimilarity = np.maximum(u / (1.0 + u), SMALLEST_DISSIMILARITY)
     repulsion = -float(np.log(dissimilarity).mean())
     return CrossEntropy(attraction, repulsion, attraction + negative_sample_rate * repulsion)
@@ -180,8 +180,8 @@ def _repelled_pairs(
     rng = np.random.default_rng(seed)
     draws = rng.random(N_PAIRS) * cumulative[-1]
     sources = np.minimum(np.searchsorted(cumulative, draws, side="right"), n_vertices - 1)
-    strangers = (sources + rng.integers(1, n_vertices, size=N_PAIRS)) % n_vertices
-    return sources, strangers
+    others = (sources + rng.integers(1, n_vertices, size=N_PAIRS)) % n_vertices
+    return sources, others
 
 
 def _edges(
@@ -190,20 +190,20 @@ def _edges(
     heads, tails, weights, n_vertices = _edge_list(graph)
     if n_vertices != n_rows or n_rows < 2:
         raise ValueError(
-            "graph must have one vertex per row of the embedding, at least two; "
+            "graph must have one vertex per row of the embedding, at least two, "
             f"got {n_vertices} vertices and {n_rows} rows. "
             "Score the positions of the rows the graph was built on."
         )
     if not np.isfinite(weights).all() or (weights < 0).any():
         raise ValueError(
-            "graph must have finite weights that are not negative; "
+            "graph must have finite weights that are not negative, "
             f"got values from {weights.min()} to {weights.max()}. "
             "Pass the fuzzy graph, not a graph of distances."
         )
     joins_two = (heads != tails) & (weights > 0)
     if not joins_two.any():
         raise ValueError(
-            f"graph must have at least one edge between two rows; got none over {n_rows} vertices. "
+            f"graph must have at least one edge between two rows, got none over {n_rows} vertices. "
             "Check the metric and n_neighbors it was built with."
         )
     return heads[joins_two], tails[joins_two], weights[joins_two]
@@ -220,7 +220,7 @@ def _edge_list(graph: Any) -> tuple[Ints, Ints, Floats, int]:
             int(graph.n_vertices),
         )
     raise TypeError(
-        "graph must be a scipy sparse matrix or have heads, tails, weights and n_vertices; "
+        "graph must be a scipy sparse matrix or have heads, tails, weights and n_vertices, "
         f"got {type(graph).__name__}. Use the graph_ attribute of a fitted estimator."
     )
 
@@ -229,7 +229,7 @@ def _matrix_entries(matrix: Any) -> tuple[Ints, Ints, Floats, int]:
     n_rows, n_columns = matrix.shape
     if n_rows != n_columns:
         raise ValueError(
-            f"graph must be square, one row and one column per vertex; got {matrix.shape}. "
+            f"graph must be square, one row and one column per vertex, got {matrix.shape}. "
             "Pass the whole graph of the training rows."
         )
     entries = matrix.tocoo()
@@ -240,11 +240,11 @@ def _matrix_entries(matrix: Any) -> tuple[Ints, Ints, Floats, int]:
 def _check_parameters(a: float, b: float, negative_sample_rate: float) -> None:
     if not (a > 0 and b > 0 and np.isfinite([a, b]).all()):
         raise ValueError(
-            f"a and b must be positive and finite; got a={a!r}, b={b!r}. "
+            f"a and b must be positive and finite, got a={a!r}, b={b!r}. "
             "Fit them from min_dist and spread, or use 1.577 and 0.895."
         )
     if not 0 <= negative_sample_rate < np.inf:
         raise ValueError(
-            "negative_sample_rate must be finite and not negative; "
+            "negative_sample_rate must be finite and not negative, "
             f"got {negative_sample_rate!r}. Use 5, UMAP's default."
         )

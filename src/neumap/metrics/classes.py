@@ -7,27 +7,27 @@ label is unknown before scoring.
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import ArrayLike, NDArray
 
-from neumap.metrics._checks import (
+from neumap.metrics.checks import (
     Floats,
     Ints,
-    as_labels,
-    as_rows,
     check_between,
+    check_labels,
+    check_rows,
     check_same_length,
 )
-from neumap.metrics._tiles import distance_tiles, nearest_columns, sample_rows, single_cloud
+from neumap.metrics.tiles import distance_tiles, nearest_columns, scored_rows, single_cloud
 
 __all__ = ["knc", "knn_accuracy", "silhouette"]
 
 
-def knn_accuracy(  # noqa: PLR0913 (one argument per array and per knob, all by keyword)
-    embedding: npt.ArrayLike,
-    labels: npt.ArrayLike,
+def knn_accuracy(  # noqa: PLR0913 - one argument per array and setting, all by name
+    embedding: ArrayLike,
+    labels: ArrayLike,
     *,
-    embedding_test: npt.ArrayLike | None = None,
-    labels_test: npt.ArrayLike | None = None,
+    embedding_test: ArrayLike | None = None,
+    labels_test: ArrayLike | None = None,
     n_neighbors: int = 5,
     n_samples: int | None = 5000,
     random_state: int = 0,
@@ -45,11 +45,11 @@ def knn_accuracy(  # noqa: PLR0913 (one argument per array and per knob, all by 
         Their classes.
     embedding_test, labels_test : arrays, optional
         Positions and classes of rows that were not trained on.
-    n_neighbors : int, default 5
+    n_neighbors : int, default=5
         Number of voters; the paper reports 1 and 5. A tied vote goes to the class that sorts first.
-    n_samples : int or None, default 5000
+    n_samples : int or None, default=5000
         How many rows are classified; None for all.
-    random_state : int, default 0
+    random_state : int, default=0
         Seed of the choice of rows.
 
     Returns
@@ -74,18 +74,18 @@ def knn_accuracy(  # noqa: PLR0913 (one argument per array and per knob, all by 
     """
     if (embedding_test is None) != (labels_test is None):
         raise ValueError(
-            "embedding_test and labels_test must be given together; got only one of them. "
+            "embedding_test and labels_test must be given together, got only one of them. "
             "Pass the positions of the test rows and their labels, or neither."
         )
-    train = as_rows(embedding, "embedding")
-    train_labels = as_labels(labels, train, "labels")
+    train = check_rows(embedding, "embedding")
+    train_labels = check_labels(labels, train, "labels")
     if embedding_test is None or labels_test is None:
-        chosen = sample_rows(len(train), n_samples, random_state)
+        chosen = scored_rows(len(train), n_samples, random_state)
         cloud, truth = single_cloud(train, chosen), train_labels[chosen]
     else:
-        test = as_rows(embedding_test, "embedding_test")
-        test_labels = as_labels(labels_test, test, "labels_test")
-        chosen = sample_rows(len(test), n_samples, random_state)
+        test = check_rows(embedding_test, "embedding_test")
+        test_labels = check_labels(labels_test, test, "labels_test")
+        chosen = scored_rows(len(test), n_samples, random_state)
         cloud, truth = single_cloud(test, chosen, train), test_labels[chosen]
     check_between(n_neighbors, "n_neighbors", 1, cloud.n_candidates, "the number of voters there")
 
@@ -106,8 +106,8 @@ def _vote(ballots: Ints, n_classes: int) -> Ints:
 
 
 def silhouette(
-    embedding: npt.ArrayLike,
-    labels: npt.ArrayLike,
+    embedding: ArrayLike,
+    labels: ArrayLike,
     *,
     n_samples: int | None = 2000,
     random_state: int = 0,
@@ -125,9 +125,9 @@ def silhouette(
         Positions of the rows.
     labels : array of shape (n_samples,)
         Their classes, at least two.
-    n_samples : int or None, default 2000
+    n_samples : int or None, default=2000
         How many rows are scored; None for all.
-    random_state : int, default 0
+    random_state : int, default=0
         Seed of the choice of rows.
 
     Returns
@@ -150,19 +150,19 @@ def silhouette(
     >>> round(silhouette(np.array([[0.0], [1.0], [10.0], [11.0]]), [0, 0, 1, 1]), 3)
     0.9
     """
-    rows = as_rows(embedding, "embedding")
-    classes, codes = np.unique(as_labels(labels, rows, "labels"), return_inverse=True)
+    rows = check_rows(embedding, "embedding")
+    classes, codes = np.unique(check_labels(labels, rows, "labels"), return_inverse=True)
     if len(classes) < 2:
         raise ValueError(
-            f"labels must hold at least two classes; got only {classes[0]!r}. "
+            f"labels must hold at least two classes, got only {classes[0]!r}. "
             "The silhouette compares a class with the nearest other one."
         )
-    # With the rows of a class side by side, sums per class are one reduceat over the columns.
+    # With the rows sorted by class, sums per class are one reduceat over the columns.
     order = np.argsort(codes, kind="stable")
     rows, codes = rows[order], codes[order]
     sizes = np.bincount(codes)
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    chosen = sample_rows(len(rows), n_samples, random_state)
+    chosen = scored_rows(len(rows), n_samples, random_state)
 
     sums = []
     for (squared,) in distance_tiles(single_cloud(rows, chosen)):
@@ -188,9 +188,7 @@ def _silhouettes(sums: Floats, codes: Ints, sizes: Ints) -> Floats:
     return values
 
 
-def knc(
-    X: npt.ArrayLike, embedding: npt.ArrayLike, labels: npt.ArrayLike, *, n_neighbors: int = 4
-) -> float:
+def knc(X: ArrayLike, embedding: ArrayLike, labels: ArrayLike, *, n_neighbors: int = 4) -> float:
     """Return the mean share of each class's nearest class centres that is kept on the map.
 
     Parameters
@@ -201,7 +199,7 @@ def knc(
         The position of each row of `X`.
     labels : array of shape (n_samples,)
         The class of each row; the centre of a class is the mean of its rows.
-    n_neighbors : int, default 4
+    n_neighbors : int, default=4
         How many nearest centres are compared; less than the number of other classes, at which the
         score is always 1.
 
@@ -226,16 +224,16 @@ def knc(
     >>> knc(X, -X, labels=[0, 1, 2, 3], n_neighbors=1)
     1.0
     """
-    data, positions = as_rows(X, "X"), as_rows(embedding, "embedding")
+    data, positions = check_rows(X, "X"), check_rows(embedding, "embedding")
     check_same_length(data, positions, "X", "embedding")
-    classes, codes = np.unique(as_labels(labels, data, "labels"), return_inverse=True)
+    classes, codes = np.unique(check_labels(labels, data, "labels"), return_inverse=True)
     check_between(n_neighbors, "n_neighbors", 1, len(classes) - 2, "two less than the classes")
     near = _nearest_centers(data, codes, n_neighbors)
     shown = _nearest_centers(positions, codes, n_neighbors)
     return float((near[:, :, None] == shown[:, None, :]).sum() / near.size)
 
 
-def _nearest_centers(rows: npt.NDArray[np.generic], codes: Ints, k: int) -> Ints:
+def _nearest_centers(rows: NDArray[np.generic], codes: Ints, k: int) -> Ints:
     order = np.argsort(codes, kind="stable")
     sizes = np.bincount(codes)
     ends = np.cumsum(sizes)

@@ -1,9 +1,9 @@
 """Distances from sampled query rows to all reference rows, a bounded tile at a time.
 
 A :class:`Cloud` is one space (the data or the embedding) as the scores see it: the queries, the
-reference rows their neighbours are sought among, and, where a query is itself a reference row,
+reference rows in which their neighbours are searched, and, where a query is itself a reference row,
 which one, so that no row is its own neighbour. :func:`distance_tiles` walks any number of clouds
-with the same queries side by side.
+with the same queries at the same time.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import ArrayLike, NDArray
 
-from neumap.metrics._checks import Floats, Ints, as_rows, check_between, check_same_length
+from neumap.metrics.checks import Floats, Ints, check_between, check_rows, check_same_length
 
 __all__ = [
     "Cloud",
     "distance_tiles",
     "nearest_columns",
     "paired_clouds",
-    "sample_rows",
+    "scored_rows",
     "single_cloud",
 ]
 
-# One tile of float64 distances. Smaller tiles starve the matrix product, larger ones leave the
-# cache: 60,000 reference rows give about 130 queries a tile.
+# One tile of float64 distances. Smaller tiles slow the matrix product down, larger ones do not fit
+# the cache. With 60,000 reference rows a tile has about 130 queries.
 TILE_BYTES = 64 * 2**20
 
 
@@ -36,7 +36,7 @@ class Cloud:
     """Queries and reference rows of one space, laid out so that distances are one product.
 
     ``|q|^2 + |r|^2 - 2 q.r`` is the product of ``[-2q, |q|^2, 1]`` with ``[r, 1, |r|^2]``. The sums
-    come free with it; as passes over the tile they would cost more than the product itself.
+    cost nothing that way; as passes over the tile they would cost more than the product itself.
     """
 
     left: Floats  # (n_queries, n_columns + 2)
@@ -54,7 +54,7 @@ class Cloud:
         return len(self.right) - (self.own is not None)
 
 
-def sample_rows(n_rows: int, n_samples: int | None, random_state: int) -> Ints:
+def scored_rows(n_rows: int, n_samples: int | None, random_state: int) -> Ints:
     """Return sorted row numbers, `n_samples` of them without repetition; None means all."""
     if n_samples is None or n_samples >= n_rows:
         return np.arange(n_rows, dtype=np.int64)
@@ -64,27 +64,27 @@ def sample_rows(n_rows: int, n_samples: int | None, random_state: int) -> Ints:
 
 
 def paired_clouds(
-    X: npt.ArrayLike,
-    embedding: npt.ArrayLike,
-    X_reference: npt.ArrayLike | None,
-    embedding_reference: npt.ArrayLike | None,
+    X: ArrayLike,
+    embedding: ArrayLike,
+    X_reference: ArrayLike | None,
+    embedding_reference: ArrayLike | None,
     n_samples: int | None,
     random_state: int,
 ) -> tuple[Cloud, Cloud]:
     """Return the data and the embedding as clouds with the same sampled queries."""
     if (X_reference is None) != (embedding_reference is None):
         raise ValueError(
-            "X_reference and embedding_reference must be given together; got only one of them. "
+            "X_reference and embedding_reference must be given together, got only one of them. "
             "Pass the training rows and their positions, or neither."
         )
-    data, positions = as_rows(X, "X"), as_rows(embedding, "embedding")
+    data, positions = check_rows(X, "X"), check_rows(embedding, "embedding")
     check_same_length(data, positions, "X", "embedding")
-    rows = sample_rows(len(data), n_samples, random_state)
+    rows = scored_rows(len(data), n_samples, random_state)
     if X_reference is None or embedding_reference is None:
         return _cloud(data[rows], data, rows), _cloud(positions[rows], positions, rows, np.float64)
 
-    data_reference = as_rows(X_reference, "X_reference")
-    positions_reference = as_rows(embedding_reference, "embedding_reference")
+    data_reference = check_rows(X_reference, "X_reference")
+    positions_reference = check_rows(embedding_reference, "embedding_reference")
     names = ("X_reference", "embedding_reference")
     check_same_length(data_reference, positions_reference, *names)
     return (
@@ -94,7 +94,7 @@ def paired_clouds(
 
 
 def single_cloud(
-    rows: npt.NDArray[np.generic], chosen: Ints, reference: npt.NDArray[np.generic] | None = None
+    rows: NDArray[np.generic], chosen: Ints, reference: NDArray[np.generic] | None = None
 ) -> Cloud:
     """Return the chosen rows as queries, among themselves or among unrelated reference rows."""
     if reference is None:
@@ -103,14 +103,14 @@ def single_cloud(
 
 
 def _cloud(
-    queries: npt.NDArray[np.generic],
-    reference: npt.NDArray[np.generic],
+    queries: NDArray[np.generic],
+    reference: NDArray[np.generic],
     own: Ints | None,
     dtype: type[np.floating[Any]] | None = None,
 ) -> Cloud:
     if queries.shape[1] != reference.shape[1]:
         raise ValueError(
-            "Scored rows and reference rows must have as many columns; "
+            "Scored rows and reference rows must have the same number of columns, "
             f"got {queries.shape[1]} and {reference.shape[1]}. Pass both from the same space."
         )
     if dtype is None:
@@ -125,7 +125,7 @@ def _cloud(
     return Cloud(left, right, own)
 
 
-def _centred(rows: npt.NDArray[np.generic], mean: Floats) -> Floats:
+def _centred(rows: NDArray[np.generic], mean: Floats) -> Floats:
     """Return rows minus mean, a free column, and their squared norms, with one copy in all."""
     layout = np.empty((len(rows), rows.shape[1] + 2), mean.dtype)
     moved = layout[:, :-2]

@@ -1,6 +1,6 @@
 """The standard table: every score the project reports, under one name each.
 
-Scores of rows that were trained on come plain, those of held-out rows with ``test_`` before them.
+Scores of training rows have plain names, those of held-out rows the prefix ``test_``.
 """
 
 from __future__ import annotations
@@ -8,23 +8,23 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import ArrayLike
 
-from neumap.metrics._classes import knn_accuracy, silhouette
-from neumap.metrics._global import distance_correlation
-from neumap.metrics._neighborhood import neighborhood_scores
+from neumap.metrics.classes import knn_accuracy, silhouette
+from neumap.metrics.large_scale import distance_correlation
+from neumap.metrics.neighborhood import neighborhood_scores
 
 __all__ = ["scores"]
 
 
-def scores(  # noqa: PLR0913 (one argument per array and per knob, all by keyword)
-    X: npt.ArrayLike,
-    embedding: npt.ArrayLike,
+def scores(  # noqa: PLR0913 - one argument per array and setting, all by name
+    X: ArrayLike,
+    embedding: ArrayLike,
     *,
-    labels: npt.ArrayLike | None = None,
-    X_test: npt.ArrayLike | None = None,
-    embedding_test: npt.ArrayLike | None = None,
-    labels_test: npt.ArrayLike | None = None,
+    labels: ArrayLike | None = None,
+    X_test: ArrayLike | None = None,
+    embedding_test: ArrayLike | None = None,
+    labels_test: ArrayLike | None = None,
     n_neighbors: int = 15,
     n_samples: int | None = 2000,
     random_state: int = 0,
@@ -38,18 +38,18 @@ def scores(  # noqa: PLR0913 (one argument per array and per knob, all by keywor
     embedding : array of shape (n_samples, n_components)
         Their positions.
     labels : array of shape (n_samples,), optional
-        Their classes; brings ``knn_accuracy`` and ``silhouette``.
+        Their classes; adds ``knn_accuracy`` and ``silhouette``.
     X_test, embedding_test : arrays, optional
-        Rows that were not trained on and their positions; bring the scores with ``test_`` before
-        their names, in which the neighbours of test rows are sought among the training rows.
+        Rows that were not trained on and their positions. They add the scores with the prefix
+        ``test_``, for which the neighbours of test rows are searched among the training rows.
     labels_test : array, optional
         Classes of the test rows.
-    n_neighbors : int, default 15
-        Size of the neighbourhoods; the accuracies always use 5 voters. Lowered to what a small
-        set allows, which the name of the recall then shows.
-    n_samples : int or None, default 2000
+    n_neighbors : int, default=15
+        Size of the neighbourhoods; the accuracies always use 5 voters. A small set lowers it, and
+        the name of the recall shows the number used.
+    n_samples : int or None, default=2000
         Rows scored in each part; None for all.
-    random_state : int, default 0
+    random_state : int, default=0
         Seed of the samples.
 
     Returns
@@ -103,7 +103,7 @@ def scores(  # noqa: PLR0913 (one argument per array and per knob, all by keywor
 
 
 def _geometry(
-    X: npt.ArrayLike, embedding: npt.ArrayLike, n_neighbors: int, options: dict[str, Any]
+    X: ArrayLike, embedding: ArrayLike, n_neighbors: int, options: dict[str, Any]
 ) -> dict[str, float]:
     """Scores that need no labels; `options` go to the neighbourhood scores."""
     kept = neighborhood_scores(X, embedding, n_neighbors=n_neighbors, **options)
@@ -122,18 +122,18 @@ def _geometry(
 
 
 def _check_test_rows(
-    labels: npt.ArrayLike | None,
-    X_test: npt.ArrayLike | None,
-    embedding_test: npt.ArrayLike | None,
-    labels_test: npt.ArrayLike | None,
+    labels: ArrayLike | None,
+    X_test: ArrayLike | None,
+    embedding_test: ArrayLike | None,
+    labels_test: ArrayLike | None,
 ) -> None:
     if (X_test is None) != (embedding_test is None):
         raise ValueError(
-            "X_test and embedding_test must be given together; got only one of them. "
+            "X_test and embedding_test must be given together, got only one of them. "
             "Pass the held-out rows and where transform placed them, or neither."
         )
     if labels_test is not None and (labels is None or X_test is None):
         raise ValueError(
-            "labels_test needs labels, X_test and embedding_test beside it; one is missing. "
-            "Pass the labels of the training rows and the test rows too."
+            "labels_test must be given together with labels, X_test and embedding_test, got "
+            "labels_test without all of them. Pass the training labels and the test rows too."
         )

@@ -1,7 +1,7 @@
 """What the scores accept: finite numeric rows, one label per row, counts that make sense.
 
-Every function returns the array to work with, or raises an error that says what was expected, what
-came, and what to do.
+Every function returns the array to work with, or raises an error that says what the argument must
+be, what it is, and what to do.
 """
 
 from __future__ import annotations
@@ -9,56 +9,56 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Floats", "Ints", "as_labels", "as_rows", "check_between", "check_same_length"]
+__all__ = ["Floats", "Ints", "check_between", "check_labels", "check_rows", "check_same_length"]
 
-Floats = npt.NDArray[np.floating[Any]]
-Ints = npt.NDArray[np.int64]
+Floats = NDArray[np.floating[Any]]
+Ints = NDArray[np.int64]
 
 
-def as_rows(values: npt.ArrayLike, name: str) -> npt.NDArray[Any]:
+def check_rows(values: ArrayLike, name: str) -> NDArray[Any]:
     """Return `values` as finite numeric rows; images and sequences are flattened per row."""
     array = np.asarray(values)
     if array.dtype.kind not in "fiub":
         raise TypeError(
-            f"{name} must be a dense numeric array, one row per sample; "
+            f"{name} must be a dense numeric array, one row per sample, "
             f"got {type(values).__name__} with dtype {array.dtype}. "
             "Convert it first, for example with .toarray() or .to_numpy(dtype='float32')."
         )
     if array.ndim < 2 or 0 in array.shape:
         raise ValueError(
-            f"{name} must have shape (n_samples, n_columns) with at least one of each; "
+            f"{name} must have shape (n_samples, n_columns) with at least one of each, "
             f"got shape {array.shape}. Use reshape(-1, 1) for a single column."
         )
     rows = array.reshape(len(array), -1)
     if rows.dtype.kind == "f" and not np.isfinite(rows).all():
         n_bad = int((~np.isfinite(rows)).any(axis=1).sum())
         raise ValueError(
-            f"{name} must be finite; {n_bad} of {len(rows)} rows hold NaN or infinity. "
+            f"{name} must be finite, got NaN or infinity in {n_bad} of {len(rows)} rows. "
             "Drop or fill those rows before scoring."
         )
     return rows
 
 
-def as_labels(labels: npt.ArrayLike, rows: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
+def check_labels(labels: ArrayLike, rows: NDArray[Any], name: str) -> NDArray[Any]:
     """Return `labels` as one label per row."""
     array = np.asarray(labels)
     if array.shape != (len(rows),):
         raise ValueError(
-            f"{name} must hold one label per row, shape ({len(rows)},); got shape {array.shape}. "
+            f"{name} must hold one label per row, shape ({len(rows)},), got shape {array.shape}. "
             "Pass the labels of exactly the rows that are scored."
         )
     return array
 
 
 def check_same_length(
-    first: npt.NDArray[Any], second: npt.NDArray[Any], first_name: str, second_name: str
+    first: NDArray[Any], second: NDArray[Any], first_name: str, second_name: str
 ) -> None:
     """Raise unless both arrays have as many rows."""
     if len(first) != len(second):
         raise ValueError(
-            f"{first_name} and {second_name} must describe the same rows in the same order; "
+            f"{first_name} and {second_name} must describe the same rows in the same order, "
             f"got {len(first)} and {len(second)} rows. Pass the rows that were embedded."
         )
 
@@ -67,6 +67,6 @@ def check_between(value: int, name: str, low: int, high: int, reason: str) -> No
     """Raise unless ``low <= value <= high``; `reason` says where the upper bound comes from."""
     if not low <= value <= high:
         raise ValueError(
-            f"{name} must be between {low} and {high} ({reason}); got {value}. "
+            f"{name} must be between {low} and {high} ({reason}), got {value}. "
             f"Choose another {name} or score more rows."
         )
