@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "src" / "neumap"
 
 LEVELS = {
-    0: {"_atomic", "_optional", "_random", "_device"},
+    0: {"_atomic", "_labels", "_optional", "_random", "_device"},
     1: {
         "similarity",
         "label_distances",
