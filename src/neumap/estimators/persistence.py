@@ -18,7 +18,7 @@ from sklearn.base import BaseEstimator
 from torch import nn
 
 from neumap._device import resolve_device
-from neumap.archive import Archive, ArchiveError, read_archive, write_archive
+from neumap.archive import Archive, ArchiveError, check_node, read_archive, write_archive
 from neumap.estimators.packing import Node, NotStorableError, Packer, Unpacker
 
 __all__ = ["read_estimator", "save_estimator"]
@@ -154,7 +154,7 @@ def read_estimator(
     """
     archive = read_archive(path)
     nodes = _nodes_of(archive, path)
-    cls = _class_of(nodes["class"], kinds, path)
+    cls = _class_of(nodes.get("class", ""), kinds, path)
     given = {name: network for name, network in networks.items() if network is not None}
     _check_given(nodes, given, cls, path)
     unpacker = Unpacker(archive, classes, given)
@@ -177,6 +177,8 @@ def _nodes_of(archive: Archive, path: str | os.PathLike[str]) -> dict[str, Any]:
             f"{', '.join(archive.metadata) or 'nothing'} instead. Read it with "
             "neumap.archive.read_archive, or give the file that save() wrote."
         )
+    for part in ("parameters", "attributes"):
+        check_node({"dict": nodes.get(part)}, part, archive.tensors, archive.blobs)
     return nodes
 
 
