@@ -488,7 +488,7 @@ def test_files_that_are_no_models(tmp_path: Path) -> None:
         "cut": "damaged",
         "pickle": "must be a model saved by neumap",
         "other": "holds weather instead",
-        "none": "there is nothing",
+        "none": "got nothing there",
     }.items():
         with pytest.raises(ArchiveError, match=message):
             load_ParametricUMAP(tmp_path / f"{name}.neumap")

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from neumap.archive.describe import describe_node, public_name, tensor_state, uncompiled
 from neumap.archive.errors import ArchiveError
@@ -116,7 +117,7 @@ def _check_sizes(
     """Raise if the network does not have the shapes of the state; allocates no memory for it."""
     builder = _Builder(classes, name, n_tensors=len(state))
     try:
-        with warnings.catch_warnings(), torch.device("meta"):
+        with warnings.catch_warnings(), torch.device("meta"), _WithoutNormal():
             warnings.simplefilter("ignore")  # of layers without weights, which the state rules out
             sketch = builder.build(spec["root"], "")
             _tie(sketch, spec["tied"], name)
@@ -126,6 +127,19 @@ def _check_sizes(
             raise
         return
     _check_fit(tensor_state(sketch), state, name)
+
+
+class _WithoutNormal(TorchFunctionMode):
+    """Skips ``normal_``, for which the meta device imports torch's compiler, about 2 seconds."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Call any other function of torch as it is."""
+        named = kwargs or {}
+        if getattr(func, "__name__", "") == "normal_":
+            return args[0] if args else named["tensor"]
+        return func(*args, **named)
 
 
 class _Builder:

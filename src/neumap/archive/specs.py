@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from typing import Any
 
@@ -31,12 +32,15 @@ def check_spec(spec: object, name: str, n_tensors: int | None = None) -> None:
         Number of tensors that the file has for the network.
     """
     check(spec, SPEC, name)
+    if not isinstance(spec, dict):
+        return
     most = MOST_PARTS
     if n_tensors is not None:
+        n_tensors += len(spec["tied"])
         most = min(most, PARTS_WITHOUT_TENSORS + PARTS_PER_TENSOR * n_tensors)
-    n_parts = _count(spec["root"]) if isinstance(spec, dict) else 0
+    n_parts = _count(spec["root"], "", {})
     if n_parts > most:
-        raise misfit(f"{name}.root", f"at most {most} modules for {n_tensors} tensors", n_parts)
+        raise misfit(f"{name}.root", f"at most {most} modules for its tensors", n_parts)
 
 
 def check_arguments(config: object, where: str, n_tensors: int | None = None) -> None:
@@ -64,8 +68,12 @@ def _check_layer(node: Any, where: str) -> None:
     check(node, {"layer": str, "config": dict}, where)
     check_arguments(node["config"], f"{where}.config")
     if node["layer"] in LAYERS:  # the builder names those that are not
-        known = inspect.signature(LAYERS[node["layer"]]).parameters.keys() - NOT_RECORDED
-        check(sorted(node["config"]), [frozenset(known)], f"{where}.config")
+        check([*node["config"]], [_arguments_of(node["layer"])], f"{where}.config")
+
+
+@functools.cache
+def _arguments_of(layer: str) -> frozenset[str]:
+    return frozenset(inspect.signature(LAYERS[layer]).parameters) - NOT_RECORDED
 
 
 def _check_child(value: object, where: str) -> None:
@@ -91,5 +99,12 @@ PART = tagged(
 SPEC = {"root": _check_part, "tied": mapping_of(str), "frozen": [str], "eval": [str]}
 
 
-def _count(part: Any) -> int:
-    return 1 + sum(_count(child) for _, child in part.get("children", ()))
+def _count(part: Any, path: str, known: dict[str, int]) -> int:
+    """Count modules; a module that occurs twice counts twice, as in the names of its tensors."""
+    if "same_as" in part:
+        return known.get(part["same_as"], 1)
+    children = part.get("children", ())
+    known[path] = 1 + sum(
+        _count(child, f"{path}.{key}".lstrip("."), known) for key, child in children
+    )
+    return known[path]
