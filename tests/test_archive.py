@@ -38,8 +38,8 @@ from neumap.archive import (
     unpack_module,
     write_archive,
 )
-from neumap.archive._json import decode, encode
-from neumap.archive._layers import LAYERS
+from neumap.archive.encoding import decode, encode
+from neumap.archive.layers import LAYERS
 
 # ---- tensors, blobs, JSON -----------------------------------------------------------------------
 
@@ -123,14 +123,14 @@ def test_layouts_of_memory_do_not_matter(tmp_path: Path) -> None:
     ids=lambda value: type(value).__name__,
 )
 def test_other_values_are_refused_by_name(tmp_path: Path, value: Any) -> None:
-    with pytest.raises(ArchiveError, match=r"tensors\['odd'\] to be a dense, .* got .*Convert"):
+    with pytest.raises(ArchiveError, match=r"tensors\['odd'\] must be a dense, .* got .*Convert"):
         write_archive(tmp_path / "new", tensors={"odd": value}, metadata={})
     assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize("name", ["blob:x", "__metadata__"])
 def test_reserved_names_are_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ArchiveError, match="which the file uses itself"):
+    with pytest.raises(ArchiveError, match="which the format uses, got"):
         write_archive(tmp_path, tensors={name: np.zeros(1)}, metadata={})
 
 
@@ -234,7 +234,7 @@ def test_path_rule(tmp_path: Path) -> None:
     assert write(dotted) == dotted / "model.neumap"
     assert read_archive(tmp_path / "a" / "b").tensors == {}
     (tmp_path / "plain").write_text("precious")
-    with pytest.raises(ArchiveError, match="name has no suffix; it is a file"):
+    with pytest.raises(ArchiveError, match="name has no suffix, got a file"):
         write(tmp_path / "plain")
     assert (tmp_path / "plain").read_text() == "precious"
 
@@ -272,7 +272,7 @@ def test_failed_write_leaves_everything_as_it_was(
             Path(args[1]).write_bytes(b"half")
         raise OSError("no space left on device")
 
-    where = "neumap.archive._file.save_file" if broken == "save_file" else "os.fsync"
+    where = "neumap.archive.file.save_file" if broken == "save_file" else "os.fsync"
     monkeypatch.setattr(where, fail)
     for target in (file, tmp_path / "new" / "folder"):
         with pytest.raises(OSError, match="no space left"):
@@ -306,7 +306,7 @@ def test_truncated_file(saved: Path, kept: float) -> None:
     n_kept = kept if isinstance(kept, int) else int(kept * len(content))
     saved.write_bytes(content[:n_kept])
     with pytest.raises(
-        ArchiveError, match=rf"ends too early, after {n_kept} bytes .*Copy it again"
+        ArchiveError, match=rf"ends too early, after {n_kept} bytes\. Copy it again"
     ):
         read_archive(saved)
 
@@ -345,22 +345,26 @@ def test_removed_tensor_is_noticed(saved: Path) -> None:
 def test_newer_format_names_its_writer(saved: Path) -> None:
     body = {"created_with": {"neumap": "9.1"}, "laid": "out otherwise"}
     rewrite_document(saved, format_version=2, body=body)
-    with pytest.raises(ArchiveError, match=r"version 1 or older.*version 2.*neumap 9\.1.*pip"):
+    with pytest.raises(ArchiveError, match=r"version 1 or older, got version 2.*neumap 9\.1.*pip"):
         read_archive(saved)
 
 
 def test_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(ArchiveError, match=r"nowhere'; there is nothing\. Check the path"):
+    with pytest.raises(
+        ArchiveError, match=r"nowhere' must be a saved model, got nothing there\. Check the path"
+    ):
         read_archive(tmp_path / "nowhere")
     (tmp_path / "notes.txt").write_text("")
-    with pytest.raises(ArchiveError, match=r"model\.neumap in the folder .* it holds notes\.txt"):
+    with pytest.raises(
+        ArchiveError, match=r"The folder .* must hold model\.neumap, got notes\.txt"
+    ):
         read_archive(tmp_path)
 
 
 def test_folder_of_umap_learn(tmp_path: Path) -> None:
     (tmp_path / "model.pkl").write_bytes(pickle.dumps({}))
     (tmp_path / "encoder.keras").write_bytes(b"PK")
-    with pytest.raises(ArchiveError, match=r"holds files of umap-learn .*encoder.keras, model.pkl"):
+    with pytest.raises(ArchiveError, match=r"got files of umap-learn .*encoder.keras, model.pkl"):
         read_archive(tmp_path)
 
 
@@ -380,14 +384,14 @@ def test_foreign_files_are_named_and_not_run(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "z", "w") as archive:
         archive.writestr("config.json", "{}")
     cases["a zip"] = (tmp_path / "z").read_bytes()
-    cases["not a safetensors file"] = b"just some text, long enough to have a header"
+    cases["a file that is not safetensors"] = b"just some text, long enough to have a header"
     for kind, content in cases.items():
         file.write_bytes(content)
-        with pytest.raises(ArchiveError, match=f"saved by neumap; .* is {kind}.*Give the folder"):
+        with pytest.raises(ArchiveError, match=f"saved by neumap, got {kind}.*Give the folder"):
             read_archive(file)
     for header in ({}, {"format": "pt"}, {"neumap": '{"format": "other"}'}, {"neumap": "[1]"}):
         save_file({"x": torch.zeros(2)}, file, metadata=header)
-        with pytest.raises(ArchiveError, match="a safetensors file that something else wrote"):
+        with pytest.raises(ArchiveError, match="a safetensors file of another program"):
             read_archive(file)
     assert not Trap.mark.exists()
 
@@ -415,10 +419,10 @@ def test_csr_round_trip(tmp_path: Path, kind: Any) -> None:
 
 def test_csr_that_is_incomplete_or_inconsistent() -> None:
     parts = pack_csr(sparse.eye(3), "graph")
-    with pytest.raises(ArchiveError, match=r"there is no other\.data, other\.indices"):
+    with pytest.raises(ArchiveError, match=r"got no other\.data, other\.indices"):
         unpack_csr(parts, "other")
     parts["graph.indices"] = parts["graph.indices"] + 7
-    with pytest.raises(ArchiveError, match="to form a CSR matrix; they do not"):
+    with pytest.raises(ArchiveError, match="must form a CSR matrix, got others"):
         unpack_csr(parts, "graph")
 
 
@@ -650,7 +654,9 @@ def test_own_class_with_config(tmp_path: Path) -> None:
     got: Any = through_file(net, tmp_path, classes=[Bare, Configured])
     assert got[0].config == {"width": 3, "slope": 0.7, "sizes": (1, 2)}
     assert torch.equal(got(rows(5, 3)), net(rows(5, 3)))
-    with pytest.raises(ArchiveError, match=r"test_archive\.Configured .*part '0'.*classes=\[Conf"):
+    with pytest.raises(
+        ArchiveError, match=r"part '0'.*got test_archive\.Configured.*classes=\[Conf"
+    ):
         through_file(net, tmp_path)
 
 
@@ -685,16 +691,16 @@ def test_config_that_is_not_json_counts_as_none() -> None:
 def test_constructor_that_refuses_its_arguments() -> None:
     spec = describe_module(Configured(3))
     spec["root"]["config"]["depth"] = 2
-    with pytest.raises(ArchiveError, match=r"Configured\(\*\*.*raised TypeError.*depth"):
+    with pytest.raises(ArchiveError, match=r"Configured\(\*\*.*got TypeError.*depth"):
         build_module(spec, classes=[Configured])
 
 
 def test_ready_module_made_otherwise_is_refused(tmp_path: Path) -> None:
     net = Configured(3, slope=0.7)
-    with pytest.raises(ArchiveError, match=r"'slope': 0\.7.*it is made as .*'slope': 0\.1"):
+    with pytest.raises(ArchiveError, match=r"'slope': 0\.7.*got .*'slope': 0\.1"):
         through_file(net, tmp_path, module=Configured(3))
     plain = nn.Sequential(nn.Linear(3, 2), nn.Tanh())
-    with pytest.raises(ArchiveError, match=r"Tanh.*it is made as .*ReLU"):
+    with pytest.raises(ArchiveError, match=r"Tanh.*got .*ReLU"):
         through_file(plain, tmp_path, module=nn.Sequential(nn.Linear(3, 2), nn.ReLU()))
 
 
@@ -719,14 +725,14 @@ def test_names_in_a_file_import_nothing(tmp_path: Path, monkeypatch: pytest.Monk
         {"class": "evil.Net", "config": {}},
         {"class": "neumap.networks.torch.nn.Identity", "config": {}},
         {"class": "neumap.archive.read_archive", "config": {"path": "x"}},
-        {"class": "neumap.archive._file.Path", "config": {}},
+        {"class": "neumap.archive.file.Path", "config": {}},
         {"class": "neumap.archive.Archive", "config": {}},
         {"class": "neumap.archive._borrowed.Identity", "config": {}},
         {"class": "neumap.no_such_room.Net", "config": {}},
     ):
-        with pytest.raises(ArchiveError, match="no code is imported because a file names it"):
+        with pytest.raises(ArchiveError, match="No name in a file is imported"):
             build_module(spec | {"root": root})
-    with pytest.raises(ArchiveError, match=r"Expected layers that torch .* holds 'Module'"):
+    with pytest.raises(ArchiveError, match=r"must be in torch .* got 'Module'"):
         build_module(spec | {"root": {"layer": "Module", "config": {}}})
     assert "evil" not in sys.modules
 
@@ -747,9 +753,9 @@ def test_state_that_cannot_be_stored() -> None:
         def get_extra_state(self) -> object:
             return {"not": "a tensor"}
 
-    with pytest.raises(ArchiveError, match="'_extra_state' is a dict"):
+    with pytest.raises(ArchiveError, match="got a dict in '_extra_state'"):
         pack_module(Extra(), "net")
-    with pytest.raises(ArchiveError, match=r"of a lazy layer has none yet. Apply"):
+    with pytest.raises(ArchiveError, match=r"got the lazy 'weight' without one. Apply"):
         pack_module(nn.LazyLinear(3), "net")
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import signal
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from neumap._atomic import replacing
+from neumap._atomic import _host, replacing
 
 
 def names(folder: Path) -> list[str]:
@@ -93,3 +97,94 @@ def test_links_and_modes_stay(tmp_path: Path) -> None:
     assert file.read_text() == "new"
     assert stat.S_IMODE(file.stat().st_mode) == 0o640
     assert names(tmp_path) == ["link.csv", "real"]
+
+
+# ---- what killed processes leave ----------------------------------------------------------------
+
+WAITS = """
+import sys, time
+from neumap._atomic import _host, replacing
+
+with replacing(sys.argv[1]) as draft:
+    draft.write_bytes(bytes(1000))
+    print("written", flush=True)
+    time.sleep(60)
+"""
+
+
+def half_written(file: Path) -> subprocess.Popen[str]:
+    """A process that has written its draft and does not end."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", WAITS, file],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "written\n"
+    return process
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_next_write_removes_what_a_killed_one_left(tmp_path: Path) -> None:
+    file = tmp_path / "m.neumap"
+    with half_written(file) as killed, half_written(file) as alive:
+        killed.send_signal(signal.SIGKILL)
+        killed.wait()
+        scratch = {name.split("-")[2]: name for name in names(tmp_path)}
+        assert scratch.keys() == {str(killed.pid), str(alive.pid)}
+        with replacing(file) as draft:
+            draft.write_text("new")
+        assert names(tmp_path) == sorted([scratch[str(alive.pid)], "m.neumap"])
+        alive.kill()
+    with replacing(file) as draft:
+        draft.write_text("newer")
+    assert names(tmp_path) == ["m.neumap"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="processes are asked for on POSIX only")
+def test_only_own_scratch_folders_are_removed(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        pass
+    host = _host()
+    other = "0" * 8 if host != "0" * 8 else "1" * 8
+    kept = [
+        f".neumap-{host}-{os.getpid()}-x",  # this process
+        f".neumap-{host}-1-x",  # of another user, or the first process
+        f".neumap-{other}-{ended.pid}-x",  # another machine
+        f".neumap-{host}-{ended.pid}-",  # not a name of ours
+        ".neumap-abcdefgh",
+    ]
+    for name in [*kept, f".neumap-{host}-{ended.pid}-x"]:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "m").write_text("half")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    link = tmp_path / f".neumap-{host}-{ended.pid}-link"
+    link.symlink_to(elsewhere)
+    with replacing(tmp_path / "m") as draft:
+        draft.write_text("new")
+    assert names(tmp_path) == sorted([*kept, "elsewhere", link.name, "m"])
+
+
+def test_errors_name_the_target_and_not_the_scratch_folder(tmp_path: Path) -> None:
+    file = tmp_path / "map.csv"
+
+    def full(draft: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(draft))
+
+    with pytest.raises(OSError, match="No space left") as caught, replacing(file) as draft:
+        full(draft)
+    assert (caught.value.filename, caught.value.errno) == (str(file), errno.ENOSPC)
+    with pytest.raises(FileNotFoundError) as caught, replacing(file):
+        (tmp_path / "rows.csv").read_text()
+    assert caught.value.filename == str(tmp_path / "rows.csv")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="/dev/null is no folder on POSIX")
+def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for file in (Path("/dev/null/m.neumap"), tmp_path / "file" / "m.neumap"):
+        with pytest.raises(OSError, match=r"m\.neumap") as caught, replacing(file):
+            pass
+        assert caught.value.filename == str(file)

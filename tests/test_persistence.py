@@ -392,7 +392,7 @@ def test_own_network_by_class_or_by_module(tmp_path: Path) -> None:
         assert same(again.fit(rows()).embedding_, model.embedding_)
     assert same_state(ready, before)
     with pytest.raises(
-        ArchiveError, match="Expected the encoder passed to be made as the one in the file"
+        ArchiveError, match="The encoder passed must be built as the one in the file"
     ):
         load(file, encoder=Net(13))
 
@@ -407,7 +407,7 @@ def test_network_without_arguments_needs_a_module(tmp_path: Path) -> None:
         load(file, classes=[Silent])
     again = load_ParametricUMAP(file, encoder=Silent(sizes))
     assert same(again.transform(rows(1)), model.transform(rows(1)))
-    with pytest.raises(ArchiveError, match="to fit the tensors in the file"):
+    with pytest.raises(ArchiveError, match="must fit the tensors in the file"):
         load(file, encoder=Silent([N_FEATURES, 7, 2]))
 
 
@@ -493,9 +493,9 @@ def test_files_that_are_no_models(tmp_path: Path) -> None:
     write_archive(tmp_path / "other.neumap", tensors={}, metadata={"weather": "fine"})
     for name, message in {
         "cut": "damaged",
-        "pickle": "Expected a model saved by neumap",
+        "pickle": "must be a model saved by neumap",
         "other": "must be a saved estimator, but it holds weather",
-        "none": "there is nothing",
+        "none": "got nothing there",
     }.items():
         with pytest.raises(ArchiveError, match=message):
             load_ParametricUMAP(tmp_path / f"{name}.neumap")
@@ -567,7 +567,7 @@ def test_failed_save_leaves_the_older_file(tmp_path: Path, monkeypatch: pytest.M
     def fail(*_: Any, **__: Any) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr("neumap.archive._file.save_file", fail)
+    monkeypatch.setattr("neumap.archive.file.save_file", fail)
     with pytest.raises(OSError, match="disk full"):
         table_model().save(file)
     assert file.read_bytes() == before

@@ -258,12 +258,12 @@ def test_awkward_label_texts_reach_the_legend(square: np.ndarray) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"labels": [1, 2]}, r"labels` of shape \(4,\).*got \(2,\).*subset_points"),
-        ({"values": [1.0, 2.0, 3.0]}, r"values` of shape \(4,\).*got \(3,\)"),
-        ({"labels": [1] * 4, "values": [1] * 4}, "labels or values, got both"),
+        ({"labels": [1, 2]}, r"labels must have shape \(4,\).*got \(2,\).*subset_points"),
+        ({"values": [1.0, 2.0, 3.0]}, r"values must have shape \(4,\).*got \(3,\)"),
+        ({"labels": [1] * 4, "values": [1] * 4}, "labels and values must be None, got both"),
         ({"values": list("abcd")}, "numbers.*as `labels`"),
         ({"alpha": 2}, "between 0 and 1, got 2"),
-        ({"theme": "pink"}, "out of light, dark.*got 'pink'"),
+        ({"theme": "pink"}, "one of light, dark.*got 'pink'"),
         ({"cmap": "no such ramp"}, "name of a colormap, got 'no such ramp'"),
         ({"labels": list("abcd"), "color_key": ["red"]}, "4 colours.*got 1"),
         ({"labels": list("abcd"), "color_key": {"a": "red"}}, "none for .*'b'"),
@@ -283,11 +283,11 @@ def test_points_explains_wrong_arguments(
 @pytest.mark.parametrize(
     ("embedding", "message"),
     [
-        (np.zeros((5, 1)), r"draws 2 or 3 components.*has 1.*\[:, :2\]"),
-        (np.zeros((5, 7)), "has 7"),
+        (np.zeros((5, 1)), r"have 2 or 3 components, got 1.*\[:, :2\]"),
+        (np.zeros((5, 7)), "components, got 7"),
         (np.zeros(5), r"shape \(5,\)"),
         (object(), "fitted object with `embedding_`.*Fit the object first"),
-        (np.full((3, 2), np.nan), "at least one row with finite"),
+        (np.full((3, 2), np.nan), "At least one row must have finite"),
     ],
 )
 def test_points_explains_wrong_embeddings(embedding: object, message: str) -> None:
@@ -299,7 +299,7 @@ def test_axes_of_the_wrong_kind_are_refused(square: np.ndarray) -> None:
     _, flat = plt.subplots()
     with pytest.raises(ValueError, match="projection='3d'"):
         plots.points(np.zeros((4, 3)), ax=flat)
-    with pytest.raises(ValueError, match="axes for 2 components"):
+    with pytest.raises(ValueError, match="ax must be axes for 2 components"):
         plots.points(square, ax=plt.figure().add_subplot(projection="3d"))
 
 
@@ -517,7 +517,7 @@ def test_bundled_edges_keep_their_ends_and_come_together() -> None:
 
 
 def test_connectivity_explains_wrong_graphs(square: np.ndarray) -> None:
-    with pytest.raises(ValueError, match="scipy sparse graph, got NoneType"):
+    with pytest.raises(ValueError, match="scipy sparse matrix, got NoneType"):
         plots.connectivity(square)
     with pytest.raises(ValueError, match=r"shape \(4, 4\).*got \(3, 3\)"):
         plots.connectivity((square, sparse.eye_array(3).tocsr()))
@@ -578,9 +578,9 @@ def test_one_epoch_is_a_visible_dot() -> None:
 def test_loss_explains_wrong_histories() -> None:
     with pytest.raises(ValueError, match="history_"):
         plots.loss({})
-    with pytest.raises(ValueError, match="out of loss, got nothing"):
+    with pytest.raises(ValueError, match="among loss, got nothing"):
         plots.loss({"loss": [1.0]}, components=["nothing"])
-    with pytest.raises(ValueError, match="lower ones in global_correlation_loss"):
+    with pytest.raises(ValueError, match="zero or negative ones in global_correlation_loss"):
         plots.loss({"loss": [1.0], "global_correlation_loss": [-0.5]}, log=True)
 
 
@@ -750,7 +750,7 @@ def test_known_neighbours_save_the_search(monkeypatch: pytest.MonkeyPatch) -> No
     [
         ({"kind": "tsne"}, "pca, ica.*got 'tsne'"),
         ({"X": np.zeros((3, 2))}, r"\(80, n_features\).*got \(3, 2\)"),
-        ({"kind": "neighborhood", "nhood_size": 99}, "2 to 80 neighbours.*got 99"),
+        ({"kind": "neighborhood", "nhood_size": 99}, "from 2 to 80 .*got 99"),
         ({"kind": "local_dim", "neighbors": np.zeros((80, 3))}, "at least nhood_size=15"),
     ],
 )
@@ -844,9 +844,9 @@ def test_interactive_search_looks_where_told(square: np.ndarray) -> None:
 
 
 def test_interactive_explains_wrong_arguments(square: np.ndarray) -> None:
-    with pytest.raises(ValueError, match="draws 2 components"):
+    with pytest.raises(ValueError, match="must have 2 components"):
         plots.interactive(np.zeros((4, 3)))
-    with pytest.raises(ValueError, match="4 entries in hover_data column 'n'"):
+    with pytest.raises(ValueError, match="hover_data column 'n' must have 4 entries"):
         plots.interactive(square, hover_data={"n": [1, 2]})
     with pytest.raises(ValueError, match="table or a dict"):
         plots.interactive(square, hover_data=[1, 2, 3, 4])

@@ -1,9 +1,9 @@
 """neumap: parametric UMAP in PyTorch.
 
-A neural network learns the map from data to a UMAP embedding, so that new rows land on the same
-map at once. Start with :class:`ParametricUMAP`; it follows scikit-learn's habits.
+A neural network learns the mapping from data to a UMAP embedding, so that new rows can be embedded
+at once. Start with :class:`ParametricUMAP`, which follows scikit-learn's conventions.
 
-Every public name is loaded at first use, so that ``import neumap`` costs next to nothing.
+Public names are imported at first use, so that ``import neumap`` is fast.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _ESTIMATORS = frozenset({"ParametricUMAP", "UMAP", "load", "load_ParametricUMAP"
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name at its first use and keep it (PEP 562)."""
+    """Import a public name at its first use and keep it (PEP 562)."""
     if name in _ROOMS:
         return importlib.import_module(f"neumap.{name}")  # the import binds the name here
     if name in _ESTIMATORS:
@@ -49,5 +49,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """Public names, the ones not loaded yet included."""
+    """Return the public names, including those not imported yet."""
     return sorted({*globals(), *__all__})

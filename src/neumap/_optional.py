@@ -1,4 +1,4 @@
-"""Optional dependencies: one place that says which extra brings a missing package."""
+"""Optional dependencies: name the extra that installs a missing package."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ __all__ = ["require"]
 
 
 def require(name: str, extra: str) -> ModuleType:
-    """Import an optional package, or say how to get it.
+    """Import an optional package, or raise with the command that installs it.
 
     Parameters
     ----------
     name : str
         Importable name, for example ``"matplotlib.pyplot"``.
     extra : str
-        The extra of neumap that installs it, for example ``"plot"``.
+        The extra of neumap that installs it, such as ``"plot"``.
 
     Returns
     -------
@@ -26,7 +26,7 @@ def require(name: str, extra: str) -> ModuleType:
     Raises
     ------
     ImportError
-        If the package is missing; the message holds the line to run.
+        If the package is missing. The message has the command to run.
 
     Examples
     --------
@@ -38,7 +38,7 @@ def require(name: str, extra: str) -> ModuleType:
     except ModuleNotFoundError as error:
         missing = name.partition(".")[0]
         if error.name is not None and error.name.partition(".")[0] != missing:
-            raise  # the package is there; something it needs itself is not
+            raise  # the package is installed; one of its own dependencies is not
         raise ImportError(
             f"This needs the optional package {missing!r}, which is not installed. "
             f'Install it with: pip install "neumap[{extra}]"'

@@ -1,8 +1,8 @@
-"""``neumap.scanpy.neumap``: the map as a scanpy function, from an AnnData into the AnnData.
+"""``neumap.scanpy.neumap``: parametric UMAP as a scanpy function that works on an AnnData.
 
-It reads what scanpy's own ``umap`` stands on, the principal components in ``obsm["X_pca"]``, and
-writes where scanpy's plots look: ``scanpy.pl.embedding(adata, basis="neumap")`` draws the result.
-Scanpy itself is not needed.
+It reads the input of scanpy's neighbour graph, the principal components in ``obsm["X_pca"]``, and
+writes where scanpy's plots look for a map. ``scanpy.pl.embedding(adata, basis="neumap")`` draws the
+result. Scanpy itself is not required.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ def neumap(
     key_added : str, default="neumap"
         The map goes to ``obsm["X_" + key_added]``, the parameters to ``uns[key_added]``.
     labels : str, optional
-        Column of ``obs`` that supervises the map; missing labels count as unknown.
+        Column of ``obs`` with targets for a supervised map; missing labels count as unknown.
     **parameters
-        Of :class:`neumap.ParametricUMAP`.
+        Parameters of :class:`neumap.ParametricUMAP`.
 
     Returns
     -------
     ParametricUMAP
-        The fitted model. It places new cells: ``model.transform(other.obsm[use_rep])``.
+        The fitted model. It embeds new cells with ``model.transform(other.obsm[use_rep])``.
 
     Raises
     ------
     TypeError
         If `adata` is not an AnnData, or a parameter does not exist.
     KeyError
-        If the representation or the column of labels is not there.
+        If the representation or the label column is missing.
 
     Examples
     --------

@@ -1,7 +1,7 @@
-"""The ``neumap`` command: fit a map, place rows on it, score it, draw it.
+"""The ``neumap`` command: fit a map, embed new rows, score the map, draw it.
 
-Everything the command can do is a few lines of Python with :mod:`neumap`; what it adds is tables in
-and out, and one-line messages. Results go to stdout, progress and messages to stderr.
+Each subcommand does what a few lines of Python with :mod:`neumap` do. The command adds table files
+as input and output, and one-line messages. Results go to stdout, progress and messages to stderr.
 """
 
 from neumap.cli.app import main

@@ -1,7 +1,7 @@
-"""The command's outer shell: its name, its subcommands, and what becomes of errors.
+"""The top level of the command: its subcommands and its error handling.
 
-Exit codes: 0 done, 2 something about the input or the options is wrong (one line says what), 130
-interrupted. A fault of neumap itself keeps its traceback and exits with 1.
+Exit codes: 0 for success, 2 for a wrong input or option (one line says what is wrong), 130 for an
+interrupt. A bug in neumap itself keeps its traceback and exits with 1.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ __all__ = ["app", "main"]
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
 )
-@click.option("--version", is_flag=True, help="Show the version and leave.")
-@click.option("--traceback", is_flag=True, help="Show where an error arose, for a bug report.")
+@click.option("--version", is_flag=True, help="Show the version and exit.")
+@click.option("--traceback", is_flag=True, help="Show the traceback of an error, for a bug report.")
 @click.pass_context
 def app(context: click.Context, version: bool, traceback: bool) -> None:
-    """Parametric UMAP: learn a map of your data, and place new rows on it.
+    """Parametric UMAP: learn a map of your data and embed new rows in it.
 
-    Tables are .npy, .npz (choose an array with --key or file.npz:key), .csv and .parquet files.
+    Tables are .npy, .npz (select an array with --key or file.npz:key), .csv and .parquet files.
     """
     if version:
         import neumap
@@ -56,25 +56,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     arguments : sequence of str, optional
-        Words after the command's name; those of the process by default.
+        Arguments after the command's name; by default those of the process.
 
     Returns
     -------
     int
-        0, 2 for faults of the input, 130 when interrupted.
+        0 for success, 2 for a wrong input, 130 for an interrupt.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     with warnings.catch_warnings():
         warnings.showwarning = _one_line_warning
         code, message = _outcome(words)
-    # Said only now: with the error and its frames gone, an open progress bar has left the terminal.
+    # Printed last: once the error and its frames are freed, an open progress bar is closed.
     if message:
         click.echo(f"neumap: {message}", err=True)
     return code
 
 
 def _outcome(words: list[str]) -> tuple[int, str]:
-    """Run the command; exit code and what to say about it."""
+    """Run the command; return its exit code and a message."""
     try:
         app.main(words, prog_name="neumap", standalone_mode=False)
     except (click.Abort, KeyboardInterrupt):
@@ -82,7 +82,7 @@ def _outcome(words: list[str]) -> tuple[int, str]:
     except (click.ClickException, CommandError, *INPUT_FAULTS) as error:
         if is_broken_pipe(error):
             return 0, ""
-        # A package missing without a word about its extra is a fault of neumap.
+        # A missing package without a message that names its extra is a bug in neumap.
         if "--traceback" in words or isinstance(error, ModuleNotFoundError):
             raise
         return EXIT_BAD_INPUT, message_of(error)
@@ -97,5 +97,5 @@ def _one_line_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    """Show a warning without the code line it came from, which tells the user nothing."""
+    """Show a warning without its line of code, which does not help the user."""
     click.echo(f"neumap: warning: {' '.join(str(message).split())}", err=True)

@@ -1,4 +1,4 @@
-"""Tables out of ``.npy`` and ``.npz`` files: arrays, with labels and ids in arrays of their own."""
+"""Read tables from ``.npy`` and ``.npz`` files: rows, labels and ids are separate arrays."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from neumap.cli.errors import CommandError
 from neumap.cli.table import Selection, Table, listed
 
 __all__ = ["read_npy", "read_npz", "split_key"]
 
-# Names under which people store the rows in an .npz, most telling first.
-_USUAL_KEYS = ("x", "X", "data", "x_train", "X_train", "embedding")
+# Common names for the rows in an .npz, the most specific first.
+USUAL_KEYS = ("x", "X", "data", "x_train", "X_train", "embedding")
 
 
 def split_key(path: Path) -> tuple[Path, str | None]:
@@ -32,20 +33,22 @@ def split_key(path: Path) -> tuple[Path, str | None]:
 
 
 def read_npy(file: Path, selection: Selection) -> Table:
-    """Map one array into memory; labels and ids come from other array files."""
+    """Memory-map one array; labels and ids come from other array files."""
     rows = _flat_rows(_load_npy(file, memory_map=True), file)
-    labels = _array_beside(file, selection.label, rows.shape[0])
-    ids = _array_beside(file, selection.id, rows.shape[0])
+    labels = _array_from(file, selection.label, rows.shape[0])
+    ids = _array_from(file, selection.id, rows.shape[0])
     return Table(rows, labels=labels, ids=ids)
 
 
-def _load_npy(file: Path, *, memory_map: bool = False) -> np.ndarray:
+def _load_npy(file: Path, *, memory_map: bool = False) -> NDArray[Any]:
     try:
         loaded = np.load(file, mmap_mode="r" if memory_map else None, allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
         raise CommandError(f"{file}: not a readable .npy array ({error})") from error
     if not isinstance(loaded, np.ndarray):
-        raise CommandError(f"{file}: expected one array, found an archive; name it .npz")
+        raise CommandError(
+            f"{file}: the file must hold one array, got an archive. Rename it to .npz."
+        )
     return loaded
 
 
@@ -74,46 +77,54 @@ def _open_npz(file: Path) -> Any:
     except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
         raise CommandError(f"{file}: not a readable .npz archive ({error})") from error
     if isinstance(arrays, np.ndarray):
-        raise CommandError(f"{file}: expected an archive, found one array; name it .npy")
+        raise CommandError(
+            f"{file}: the file must be an archive, got one array. Rename it to .npy."
+        )
     return arrays
 
 
-def _member(arrays: Any, key: str, file: Path) -> np.ndarray:
+def _member(arrays: Any, key: str, file: Path) -> NDArray[Any]:
     if key not in arrays.files:
-        raise CommandError(f"{file}: no array {key!r}; it holds {listed(arrays.files)}")
+        raise CommandError(
+            f"{file}: the key must be one of {listed(arrays.files)}, got {key!r}. "
+            "Choose one of these."
+        )
     try:
-        member: np.ndarray = arrays[key]
+        member: NDArray[Any] = arrays[key]
     except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
         raise CommandError(f"{file}:{key}: not readable ({error})") from error
     return member
 
 
 def _obvious_key(arrays: Any, file: Path) -> str:
-    """Choose the array whose name says that it holds the rows, or the only one that can."""
-    for key in _USUAL_KEYS:
+    """Choose the array with a common name for rows, or the only one with two dimensions."""
+    for key in USUAL_KEYS:
         if key in arrays.files and _member(arrays, key, file).ndim >= 2:
             return key
     tables = [key for key in arrays.files if _member(arrays, key, file).ndim >= 2]
     if len(tables) != 1:
         raise CommandError(
-            f"{file}: expected one array of rows, found {len(tables)} among "
-            f"{listed(arrays.files)}; choose one with --key NAME"
+            f"{file}: the archive must hold one array of rows, got {len(tables)} among "
+            f"{listed(arrays.files)}. Choose one with --key NAME."
         )
     return str(tables[0])
 
 
-def _npz_column(arrays: Any, name: str | None, n_rows: int, file: Path) -> np.ndarray | None:
+def _npz_column(arrays: Any, name: str | None, n_rows: int, file: Path) -> NDArray[Any] | None:
     if name is None:
         return None
     if name in arrays.files:
         return _one_per_row(_member(arrays, name, file), n_rows, f"{file}:{name}")
     if Path(name).suffix in {".npy", ".npz"} or ".npz:" in name:
-        return _array_beside(file, name, n_rows)
-    raise CommandError(f"{file}: no array {name!r}; it holds {listed(arrays.files)}")
+        return _array_from(file, name, n_rows)
+    raise CommandError(
+        f"{file}: the column must be one of {listed(arrays.files)}, got {name!r}. "
+        "Choose one of these."
+    )
 
 
-def _array_beside(file: Path, name: str | None, n_rows: int) -> np.ndarray | None:
-    """Labels or ids of an array file: another ``.npy``, or ``other.npz:key``."""
+def _array_from(file: Path, name: str | None, n_rows: int) -> NDArray[Any] | None:
+    """Read labels or ids from another array file: ``other.npy`` or ``other.npz:key``."""
     if name is None:
         return None
     other, key = split_key(Path(name))
@@ -122,30 +133,33 @@ def _array_beside(file: Path, name: str | None, n_rows: int) -> np.ndarray | Non
             return _one_per_row(_member(arrays, key, other), n_rows, name)
     if other.suffix.lower() != ".npy":
         raise CommandError(
-            f"{file}: an array has no named columns; came {name!r}; "
-            f"give the labels as another array, 'labels.npy' or 'file.npz:key'"
+            f"{file}: labels and ids of an array must be another array, got the column {name!r}. "
+            "Give 'labels.npy' or 'file.npz:key'."
         )
     return _one_per_row(_load_npy(other), n_rows, name)
 
 
-def _flat_rows(array: np.ndarray, place: object) -> np.ndarray:
-    """Rows of numbers; images and sequences are laid out flat."""
+def _flat_rows(array: NDArray[Any], place: object) -> NDArray[Any]:
+    """Return rows of numbers; images and sequences are flattened."""
     if array.dtype.kind not in "fiub":
-        raise CommandError(f"{place}: expected numbers; came dtype {array.dtype}")
+        raise CommandError(
+            f"{place}: the array must hold numbers, got dtype {array.dtype}. Convert it first."
+        )
     if array.ndim < 2:
         raise CommandError(
-            f"{place}: expected rows and columns; came shape {array.shape}; "
-            "reshape to (n_rows, n_columns)"
+            f"{place}: the array must have rows and columns, got shape {array.shape}. "
+            "Reshape it to (n_rows, n_columns)."
         )
     if array.ndim == 2:
         return array
     return array.reshape(array.shape[0], int(np.prod(array.shape[1:])))
 
 
-def _one_per_row(array: np.ndarray, n_rows: int, place: object) -> np.ndarray:
+def _one_per_row(array: NDArray[Any], n_rows: int, place: object) -> NDArray[Any]:
     flat = array.reshape(-1) if array.ndim == 2 and 1 in array.shape else array
     if flat.shape != (n_rows,):
         raise CommandError(
-            f"{place}: expected one entry for each of {n_rows} rows; came shape {array.shape}"
+            f"{place}: the array must have one entry for each of {n_rows} rows, got shape "
+            f"{array.shape}. Choose another array."
         )
     return flat

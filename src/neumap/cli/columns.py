@@ -1,4 +1,4 @@
-"""Tables out of ``.csv`` and ``.parquet`` files: named columns of numbers, labels and ids."""
+"""Read tables from ``.csv`` and ``.parquet`` files: named columns of numbers, labels and ids."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from neumap._optional import require
 from neumap.cli.errors import CommandError
@@ -17,14 +18,14 @@ from neumap.cli.table import Selection, Table, listed
 
 __all__ = ["read_csv", "read_parquet"]
 
-# Names that pandas gives to a stored index: they number the rows, they do not describe them.
-_INDEX_NAMES = ("", "__index_level_0__")
+# Names that pandas gives to a stored index, which numbers the rows and is no feature.
+INDEX_NAMES = ("", "__index_level_0__")
 
 
 def read_csv(file: Path, selection: Selection) -> Table:
-    """Read comma-separated columns; a first line that is not all numbers names them.
+    """Read comma-separated columns; a first line with text holds their names.
 
-    Without such a line the columns are called by their position, ``"0"``, ``"1"`` and so on.
+    Without such a line the columns are named by their position, ``"0"``, ``"1"`` and so on.
     """
     try:
         with file.open(encoding="utf-8-sig", newline="") as stream:
@@ -34,7 +35,7 @@ def read_csv(file: Path, selection: Selection) -> Table:
     names, has_header = _header_of(head, file)
     by_name = selection if has_header else replace(selection, wanted=None)
     taken = _Columns.chosen(names, by_name, file)
-    # The first row tells which columns are text; a later cell that is no number fails in loadtxt.
+    # The first row shows which columns are text; a later text cell fails in loadtxt.
     _check_numeric(
         [n for n, cell in zip(names, head[-1], strict=False) if _is_text(cell)], taken, file
     )
@@ -56,25 +57,29 @@ def _filled_lines(stream: Any) -> Iterator[list[str]]:
 
 
 def _header_of(head: list[list[str]], file: Path) -> tuple[list[str], bool]:
-    """Column names, and whether the first line holds them rather than numbers."""
+    """Return the column names, and whether the first line holds them."""
     if not head:
-        raise CommandError(f"{file}: expected a line of column names and rows; the file is empty")
+        raise CommandError(f"{file}: the file must have rows, got an empty file. Check the path.")
     first = [cell.strip() for cell in head[0]]
     counted = [str(at) for at in range(len(first))]
-    # pandas names the columns of an unnamed array 0, 1, 2, …: a header made of numbers.
+    # pandas names the columns of an unnamed array 0, 1, 2, …: the header consists of numbers.
     has_header = not all(map(_is_number, first)) or first in (counted, ["", *counted[:-1]])
     if has_header and len(head) < 2:
-        raise CommandError(f"{file}: expected rows below the column names; found none")
+        raise CommandError(
+            f"{file}: the file must have rows below the column names, got none. Add rows."
+        )
     names = first if has_header else counted
     repeated = [name for name, times in Counter(names).items() if times > 1]
     if repeated:
-        raise CommandError(f"{file}: column names appear twice: {listed(repeated)}; rename them")
+        raise CommandError(
+            f"{file}: column names must be unique, got {listed(repeated)} twice. Rename them."
+        )
     return names, has_header
 
 
 def _load_csv(
     file: Path, positions: list[int], skipped: int, dtype: Any, names: Sequence[str]
-) -> np.ndarray:
+) -> NDArray[Any]:
     try:
         return np.loadtxt(
             file,
@@ -89,21 +94,21 @@ def _load_csv(
         )
     except (ValueError, UnicodeDecodeError) as error:
         raise CommandError(
-            f"{file}: expected {len(names)} cells in every line, numbers outside the label and id "
-            f"columns; {error}"
+            f"{file}: every line must have {len(names)} cells, with numbers outside the label and "
+            f"id columns, got another one ({error}). Correct this line."
         ) from error
 
 
 def _text_column(
     file: Path, position: dict[str, int], name: str | None, skipped: int, names: Sequence[str]
-) -> np.ndarray | None:
+) -> NDArray[Any] | None:
     if name is None:
         return None
     return _numbers_where_possible(_load_csv(file, [position[name]], skipped, str, names)[:, 0])
 
 
-def _numbers_where_possible(text: np.ndarray) -> np.ndarray:
-    """Whole numbers, else numbers, else the text itself."""
+def _numbers_where_possible(text: NDArray[Any]) -> NDArray[Any]:
+    """Return integers, else floats, else the text itself."""
     for dtype in (np.int64, np.float64):
         try:
             return text.astype(dtype)
@@ -125,7 +130,7 @@ def _is_number(cell: str) -> bool:
 
 
 def read_parquet(file: Path, selection: Selection) -> Table:
-    """Read named columns; whole numbers, floats, decimals and booleans count as numbers."""
+    """Read named columns; integers, floats, decimals and booleans count as numbers."""
     parquet = require("pyarrow.parquet", extra="tables")
     types = require("pyarrow.types", extra="tables")
     arrow = require("pyarrow", extra="tables")
@@ -138,7 +143,9 @@ def read_parquet(file: Path, selection: Selection) -> Table:
     text = [f.name for f in table.schema if not any(is_kind(f.type) for is_kind in numeric)]
     _check_numeric(text, taken, file)
     rows = np.empty((table.num_rows, len(taken.numbers)), dtype=np.float32)
-    with np.errstate(over="ignore"):  # too large for float32 becomes infinite, reported as such
+    with np.errstate(
+        over="ignore"
+    ):  # numbers too large for float32 become infinite and are reported
         for at, name in enumerate(taken.numbers):
             rows[:, at] = table.column(name).cast(arrow.float64(), safe=False).to_numpy()
     return Table(
@@ -153,7 +160,7 @@ def read_parquet(file: Path, selection: Selection) -> Table:
 
 @dataclass(frozen=True)
 class _Columns:
-    """Which named columns hold numbers, labels and ids."""
+    """The names of the columns with numbers, labels and ids."""
 
     numbers: list[str]
     label: str | None
@@ -165,12 +172,16 @@ class _Columns:
         missing = [name for name in named if name is not None and name not in names]
         if missing:
             raise CommandError(
-                f"{file}: no column {listed(missing)}; its columns are {listed(names)}"
+                f"{file}: columns must be among {listed(names)}, got {listed(missing)}. "
+                "Choose from these."
             )
-        identity = selection.id or next((name for name in names if name in _INDEX_NAMES), None)
+        identity = selection.id or next((name for name in names if name in INDEX_NAMES), None)
         numbers = selection.numbers_among(names, {*selection.ignored, selection.label, identity})
         if not numbers:
-            raise CommandError(f"{file}: no column of numbers is left among {listed(names)}")
+            raise CommandError(
+                f"{file}: at least one column must hold numbers, got {listed(names)} without one. "
+                "Add a column, or name fewer as label, id or ignored."
+            )
         return cls(numbers, selection.label, identity)
 
 
@@ -178,6 +189,6 @@ def _check_numeric(text_columns: Sequence[str], taken: _Columns, file: Path) -> 
     unfit = [name for name in text_columns if name in set(taken.numbers)]
     if unfit:
         raise CommandError(
-            f"{file}: expected numbers; these columns hold none: {listed(unfit)}; name them with "
-            "--label-column, --id-column or --ignore-column, or turn them into numbers first"
+            f"{file}: columns must hold numbers, got text in {listed(unfit)}. Name them with "
+            "--label-column, --id-column or --ignore-column, or convert them to numbers first."
         )

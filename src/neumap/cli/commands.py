@@ -1,6 +1,6 @@
-"""The subcommands. Each reads its files, calls the library once or twice and writes the result.
+"""The subcommands. Each reads its files, calls the library and writes the result.
 
-Rooms of the library are imported inside the commands: ``neumap --help`` must not wait for torch.
+The library is imported inside the commands: ``neumap --help`` must not import torch.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from neumap.cli.options import FILE, input_options, progress_option, say
 from neumap.cli.table import Selection
 
 if TYPE_CHECKING:
-    import numpy as np
+    from numpy.typing import NDArray
 
 __all__ = ["ALL"]
 
-_PICTURES = (".png", ".pdf", ".svg", ".html")
+PICTURES = (".png", ".pdf", ".svg", ".html")
 
 
 @click.command()
@@ -30,13 +30,13 @@ _PICTURES = (".png", ".pdf", ".svg", ".html")
     type=FILE,
     default=Path("demo-output"),
     show_default=True,
-    help="Folder for picture, model and coordinates; made if it is not there.",
+    help="Folder for picture, model and coordinates; created if missing.",
 )
-@click.option("--seed", type=int, default=0, help="Seed of the split and of the fit.")
-@click.option("--quick", is_flag=True, help="A rough map in a few seconds.")
+@click.option("--seed", type=int, default=0, help="Random seed of the split and of the fit.")
+@click.option("--quick", is_flag=True, help="Compute a rough map in a few seconds.")
 @progress_option
 def demo(output: Path, seed: int, quick: bool, verbose: bool) -> None:
-    """Map scikit-learn's digits, then place unseen ones."""
+    """Map scikit-learn's digits, then embed unseen ones."""
     from neumap.cli.demo import run_demo
 
     run_demo(output, seed=seed, quick=quick, verbose=verbose)
@@ -44,24 +44,30 @@ def demo(output: Path, seed: int, quick: bool, verbose: bool) -> None:
 
 @click.command()
 @click.argument("input", type=FILE)
-@click.option("-o", "--output", "model_path", type=FILE, required=True, help="Model to write.")
-@click.option("--coordinates", type=FILE, help="Table to write with the rows' places on the map.")
-@click.option("--n-neighbors", type=int, help="Rows counted as near; larger shows the larger form.")
-@click.option("--min-dist", type=float, help="Smallest distance between points on the map.")
-@click.option("--metric", help="Distance between rows, for example euclidean or cosine.")
-@click.option("--n-components", type=int, help="Dimensions of the map.")
-@click.option("--n-epochs", type=int, help="Passes over the data; more is finer and slower.")
-@click.option("--seed", type=int, help="Seed; the same seed gives the same map.")
-@click.option("--preset", help="Trade of quality and time: fast, default or best.")
-@click.option("--device", help="auto, cpu, cuda, cuda:1, mps.")
-@click.option("--max-time", type=float, metavar="SECONDS", help="Stop training after this time.")
-@click.option("--supervised", is_flag=True, help="Let the labels shape the map too.")
+@click.option("-o", "--output", "model_path", type=FILE, required=True, help="Model file to write.")
+@click.option("--coordinates", type=FILE, help="Table of the rows' coordinates to write.")
+@click.option(
+    "--n-neighbors", type=int, help="Neighbours per row; larger values show the global structure."
+)
+@click.option("--min-dist", type=float, help="Minimum distance between points on the map.")
+@click.option("--metric", help="Distance between rows, such as euclidean or cosine.")
+@click.option("--n-components", type=int, help="Number of dimensions of the map.")
+@click.option(
+    "--n-epochs", type=int, help="Training epochs; more are slower and show finer structure."
+)
+@click.option("--seed", type=int, help="Random seed; the same seed gives the same map.")
+@click.option("--preset", help="Trade-off of quality and time: fast, default or best.")
+@click.option("--device", help="Device: auto, cpu, cuda, cuda:1 or mps.")
+@click.option(
+    "--max-time", type=float, metavar="SECONDS", help="Stop training after this many seconds."
+)
+@click.option("--supervised", is_flag=True, help="Use the labels as targets of a supervised fit.")
 @click.option(
     "--set",
     "assignments",
     multiple=True,
     metavar="NAME=VALUE",
-    help="Any other parameter of ParametricUMAP; repeat.",
+    help="Any other parameter of ParametricUMAP; can be repeated.",
 )
 @input_options
 @progress_option
@@ -76,7 +82,7 @@ def fit(
     verbose: bool,
     **settings: Any,
 ) -> None:
-    """Learn a map of INPUT; write the model."""
+    """Learn a map of INPUT and write the model."""
     from neumap.cli import models, reading, writing
 
     models.check_model_output(model_path, input)
@@ -105,7 +111,7 @@ def fit(
 @input_options
 @progress_option
 def transform(model: Path, input: Path, output: Path, selection: Selection, verbose: bool) -> None:
-    """Place the rows of INPUT on a map."""
+    """Embed the rows of INPUT with a model."""
     from neumap.cli import models, writing
 
     writing.check_output(output, tuple(writing.TABLES), input, model)
@@ -121,9 +127,15 @@ def transform(model: Path, input: Path, output: Path, selection: Selection, verb
 @click.command()
 @click.argument("model", type=FILE)
 @click.argument("input", type=FILE)
-@click.option("--held-out", type=FILE, help="Rows that were not trained on, scored against INPUT.")
-@click.option("--held-out-label-column", metavar="NAME", help="Their labels, if named otherwise.")
-@click.option("--samples", type=int, default=2000, help="Rows scored; 0 scores all.")
+@click.option(
+    "--held-out", type=FILE, help="Rows that were not in the training data, scored against INPUT."
+)
+@click.option(
+    "--held-out-label-column",
+    metavar="NAME",
+    help="Label column of the held-out rows, if it has another name.",
+)
+@click.option("--samples", type=int, default=2000, help="Number of rows to score; 0 scores all.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @input_options
 def evaluate(
@@ -135,7 +147,7 @@ def evaluate(
     as_json: bool,
     selection: Selection,
 ) -> None:
-    """Score how well a map keeps neighbourhoods."""
+    """Score how well a map preserves neighbourhoods."""
     from neumap import metrics
     from neumap.cli import models
 
@@ -157,19 +169,21 @@ def evaluate(
 @click.command()
 @click.argument("source", type=FILE, metavar="MODEL_OR_COORDINATES")
 @click.argument("input", type=FILE, required=False)
-@click.option("-o", "--output", type=FILE, required=True, help=f"Picture: {', '.join(_PICTURES)}.")
-@click.option("--theme", help="Colours of the picture, for example light, dark or fire.")
+@click.option(
+    "-o", "--output", type=FILE, required=True, help=f"Picture to write: {', '.join(PICTURES)}."
+)
+@click.option("--theme", help="Theme of the picture, such as light, dark or fire.")
 @input_options
 def plot(
     source: Path, input: Path | None, output: Path, theme: str | None, selection: Selection
 ) -> None:
-    """Draw a map as a picture or a page.
+    """Draw a map as a picture or a web page.
 
-    Takes a table of coordinates, or a model with the INPUT whose rows it places.
+    Takes a table of coordinates, or a model with the INPUT to embed.
     """
     from neumap.cli import models, pictures, writing
 
-    writing.check_output(output, _PICTURES, source, *([input] if input else []))
+    writing.check_output(output, PICTURES, source, *([input] if input else []))
     if models.is_table(source):
         drawn = pictures.from_coordinates(source, input, selection)
     else:
@@ -182,7 +196,7 @@ def plot(
 @click.argument("model", type=FILE)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def info(model: Path, as_json: bool) -> None:
-    """Tell what a model is and how it was fitted."""
+    """Describe a model and how it was fitted."""
     from neumap.cli import models
     from neumap.cli.description import describe, lines_of
 
@@ -191,12 +205,12 @@ def info(model: Path, as_json: bool) -> None:
 
 
 def score_lines(scores: dict[str, float]) -> str:
-    """One score per line, names to the left."""
+    """Return one line per score, with the name first."""
     width = max(map(len, scores), default=0)
     return "\n".join(f"{name:<{width}}  {value:.4f}" for name, value in scores.items())
 
 
-def _shape(rows: np.ndarray) -> str:
+def _shape(rows: NDArray[Any]) -> str:
     return f"{rows.shape[0]:,} rows of {rows.shape[1]:,} columns"
 
 

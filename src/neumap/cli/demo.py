@@ -1,7 +1,7 @@
-"""The demonstration: digits mapped, digits never seen placed among them, and the scores of both.
+"""The demonstration: map digits, embed unseen digits, and score both.
 
-It is also a complete example of the library's use, in the order of a real job: split, fit, place,
-score, save, draw.
+It is also a complete example of how to use the library, in the order of a real task: split, fit,
+transform, score, save, draw.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
+from numpy.typing import NDArray
 
 from neumap._optional import require
 from neumap.cli.errors import CommandError
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["run_demo"]
 
-_QUICK: dict[str, Any] = {"preset": "fast"}
-_SCORES = {
+QUICK: dict[str, Any] = {"preset": "fast"}
+SCORES = {
     "trustworthiness": "trustworthiness",
     "recall@15": "neighbour recall@15",
     "knn_accuracy": "5-NN accuracy",
@@ -38,11 +39,11 @@ def run_demo(output: Path, *, seed: int = 0, quick: bool = False, verbose: bool 
     ----------
     output : Path
         Folder for ``map.png``, ``model.neumap`` and ``coordinates.csv``.
-    seed : int, default 0
-        Seed of the split and of the fit.
-    quick : bool, default False
-        Train for a fraction of the usual time.
-    verbose : bool, default False
+    seed : int, default=0
+        Random seed of the split and of the fit.
+    quick : bool, default=False
+        Use the preset ``"fast"``.
+    verbose : bool, default=False
         Show progress on stderr.
     """
     _make_folder(output)
@@ -58,7 +59,7 @@ def run_demo(output: Path, *, seed: int = 0, quick: bool = False, verbose: bool 
     )
 
     started = time.perf_counter()
-    settings = _QUICK if quick else {}
+    settings = QUICK if quick else {}
     model = ParametricUMAP(random_state=seed, verbose=verbose, **settings)
     Z_train = model.fit_transform(X[train])
     fitted = time.perf_counter()
@@ -78,21 +79,21 @@ def run_demo(output: Path, *, seed: int = 0, quick: bool = False, verbose: bool 
 
 
 def _make_folder(output: Path) -> None:
-    require("matplotlib", extra="plot")  # said before the work rather than after it
+    require("matplotlib", extra="plot")  # a missing package must be reported before the work
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise CommandError(f"{output}: cannot make this folder ({error.strerror})") from error
+        raise CommandError(f"{output}: cannot create this folder ({error.strerror})") from error
     check_output(output / "map.png", ())
 
 
 def _score_table(
-    X: np.ndarray,
-    digits: np.ndarray,
-    parts: dict[str, np.ndarray],
-    positions: dict[str, np.ndarray],
+    X: NDArray[Any],
+    digits: NDArray[Any],
+    parts: dict[str, NDArray[Any]],
+    positions: dict[str, NDArray[Any]],
 ) -> str:
-    """Scores of the trained and of the held-out rows side by side."""
+    """Return a table with the scores of the training rows and of the held-out rows."""
     from neumap import metrics
 
     train, held_out = parts["trained on"], parts["held out"]
@@ -108,7 +109,7 @@ def _score_table(
     lines = [f"{'':<22}{'trained on':>12}{'held out':>12}"]
     lines += [
         f"{title:<22}{scores[name]:>12.3f}{scores[f'test_{name}']:>12.3f}"
-        for name, title in _SCORES.items()
+        for name, title in SCORES.items()
     ]
     return "\n".join(lines)
 
@@ -116,9 +117,9 @@ def _score_table(
 def _write_results(
     output: Path,
     model: ParametricUMAP,
-    digits: np.ndarray,
-    parts: dict[str, np.ndarray],
-    positions: dict[str, np.ndarray],
+    digits: NDArray[Any],
+    parts: dict[str, NDArray[Any]],
+    positions: dict[str, NDArray[Any]],
 ) -> None:
     model.save(output / "model.neumap")
     rows = np.concatenate(list(parts.values()))
@@ -126,15 +127,15 @@ def _write_results(
     coordinates = Coordinates(
         np.concatenate(list(positions.values())),
         names=[str(name) for name in model.get_feature_names_out()],
-        beside={"row": rows, "digit": digits[rows], "part": np.repeat(list(parts), sizes)},
+        columns={"row": rows, "digit": digits[rows], "part": np.repeat(list(parts), sizes)},
     )
     write_coordinates(output / "coordinates.csv", coordinates)
     labels = {name: digits[part] for name, part in parts.items()}
     _draw(output / "map.png", positions, labels)
 
 
-def _draw(file: Path, positions: dict[str, np.ndarray], labels: dict[str, np.ndarray]) -> None:
-    """Draw the trained and the held-out rows as two panels of one scale."""
+def _draw(file: Path, positions: dict[str, NDArray[Any]], labels: dict[str, NDArray[Any]]) -> None:
+    """Draw the training rows and the held-out rows as two panels with the same scale."""
     from neumap import plots
 
     pyplot = require("matplotlib.pyplot", extra="plot")
@@ -143,7 +144,7 @@ def _draw(file: Path, positions: dict[str, np.ndarray], labels: dict[str, np.nda
     low, high = everywhere.min(axis=0), everywhere.max(axis=0)
     margin = 0.05 * (high - low)
     for axes, name in zip(panels, positions, strict=True):
-        first = axes is panels[0]  # one legend serves both
+        first = axes is panels[0]  # both panels share one legend
         plots.points(positions[name], labels=labels[name], ax=axes, show_legend=first)
         axes.set_title(f"{len(positions[name]):,} digits, {name}")
         axes.set_aspect("equal", adjustable="box")

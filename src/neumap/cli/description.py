@@ -1,4 +1,4 @@
-"""What a fitted model says of itself, for ``neumap info``."""
+"""Describe a fitted model, for ``neumap info``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["describe", "lines_of"]
 
 
 def describe(model: ParametricUMAP, path: Path) -> dict[str, Any]:
-    """Facts of a fitted model: file, data, network, settings that are not the defaults, report."""
+    """Return the file, data, networks, non-default settings and report of a fitted model."""
     embedding = getattr(model, "embedding_", None)
     return {
         "file": str(path),
@@ -29,7 +29,7 @@ def describe(model: ParametricUMAP, path: Path) -> dict[str, Any]:
 
 
 def lines_of(facts: dict[str, Any]) -> str:
-    """Facts as indented lines, those that are absent left out."""
+    """Return the facts as indented lines, without empty ones."""
     return "\n".join(_lines(facts, ""))
 
 
@@ -47,7 +47,7 @@ def _lines(facts: dict[str, Any], indent: str) -> list[str]:
 
 
 def _settings(model: ParametricUMAP) -> dict[str, Any]:
-    """Parameters that differ from their defaults."""
+    """Return the parameters that differ from their defaults."""
     defaults = type(model)().get_params(deep=False)
     given = model.get_params(deep=False)
     return {name: value for name, value in given.items() if repr(value) != repr(defaults[name])}

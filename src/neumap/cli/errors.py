@@ -1,8 +1,8 @@
 """How a command fails: one line on stderr and an exit code, never a traceback.
 
-A :class:`CommandError` is a fault of what was given on the command line. Faults that the library
-reports (a wrong width, a damaged model file) arrive as its own exceptions; :func:`message_of` makes
-one line of either.
+A :class:`CommandError` means that something on the command line is wrong. Errors that the library
+finds (a wrong width, a damaged model file) are exceptions of the library. :func:`message_of` turns
+both into one line.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ import click
 __all__ = ["EXIT_BAD_INPUT", "EXIT_INTERRUPTED", "INPUT_FAULTS", "CommandError", "message_of"]
 
 EXIT_BAD_INPUT = 2
-EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count it
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, the convention of shells
 
-# What the library raises when data, a file or a parameter is at fault. Anything else is a fault of
-# neumap itself and keeps its traceback.
+# What the library raises for wrong data, files or parameters. Anything else is a bug in neumap and
+# keeps its traceback.
 INPUT_FAULTS = (ValueError, OSError, ImportError, MemoryError, FloatingPointError)
 
 
 class CommandError(Exception):
-    """A fault of the user's input, told in one line."""
+    """An error in the user's input, with a message of one line."""
 
 
 def message_of(error: BaseException) -> str:
-    r"""One line that says what went wrong.
+    r"""Return one line that says what went wrong.
 
     Examples
     --------
@@ -46,7 +46,7 @@ def message_of(error: BaseException) -> str:
 
 
 def is_broken_pipe(error: BaseException) -> bool:
-    """Whether the reader of stdout has gone away, which is no fault (``neumap info m | head``)."""
+    """Return whether the reader closed stdout, which is no error (``neumap info m | head``)."""
     return isinstance(error, OSError) and error.errno == errno.EPIPE
 
 

@@ -1,4 +1,4 @@
-"""Models on the command line: made from options, loaded, and fed with tables that fit them."""
+"""Models on the command line: create them from options, load them, and read tables for them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from neumap.cli.errors import CommandError
 from neumap.cli.reading import READABLE, read_table
@@ -35,14 +36,15 @@ __all__ = [
 
 
 def make_model(settings: Mapping[str, Any], assignments: Sequence[str]) -> ParametricUMAP:
-    """Build an unfitted model from options and from ``name=value`` pairs.
+    """Create an unfitted model from options and from ``name=value`` pairs.
 
     Parameters
     ----------
     settings : mapping of str to value
         Parameters of :class:`neumap.ParametricUMAP`; those that are None keep their defaults.
     assignments : sequence of str
-        Further parameters, ``"spread=1.5"``; values are read as JSON, else taken as text.
+        Further parameters, such as ``"spread=1.5"``. Values are parsed as JSON, else taken as
+        text.
     """
     from neumap.estimators import ParametricUMAP
 
@@ -52,15 +54,17 @@ def make_model(settings: Mapping[str, Any], assignments: Sequence[str]) -> Param
     unknown = [name for name in chosen if name not in known]
     if unknown:
         near = difflib.get_close_matches(unknown[0], known, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise CommandError(f"--set: ParametricUMAP has no parameter {unknown[0]!r}{hint}")
+        hint = f" Did you mean {near[0]!r}?" if near else " See help(neumap.ParametricUMAP)."
+        raise CommandError(
+            f"--set must name a parameter of ParametricUMAP, got {unknown[0]!r}.{hint}"
+        )
     return ParametricUMAP(**chosen)
 
 
 def _assignment(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals or not name.isidentifier():
-        raise CommandError(f"--set: expected NAME=VALUE; came {text!r}")
+        raise CommandError(f"--set must be NAME=VALUE, got {text!r}. Write --set spread=1.5.")
     try:
         return name, json.loads(value)
     except json.JSONDecodeError:
@@ -72,41 +76,51 @@ def load_model(path: Path) -> ParametricUMAP:
     if not path.exists():
         raise CommandError(f"{path}: no such model file")
     if is_table(path):
-        raise CommandError(f"{path}: expected a model written by 'neumap fit', came a table")
+        raise CommandError(
+            f"{path}: the model must be a file of 'neumap fit', got a table. "
+            "Run 'neumap fit' first."
+        )
     from neumap.estimators import load_ParametricUMAP
 
     return load_ParametricUMAP(path)
 
 
 def is_table(path: Path) -> bool:
-    """Whether the name is one of a table rather than of a model."""
+    """Return whether the name is that of a table, not of a model."""
     return path.suffix.lower() in READABLE or ".npz:" in path.name
 
 
 def check_model_output(path: Path, *inputs: Path) -> None:
     """Raise if a model could not be written to ``path``."""
     if is_table(path):
-        raise CommandError(f"{path}: expected a name for a model, such as map.neumap; came a table")
+        raise CommandError(
+            f"{path}: the output must be a model such as map.neumap, got a table. "
+            "Choose another name."
+        )
     check_output(path, (), *inputs)
 
 
 def read_rows_for(model: ParametricUMAP, path: Path, selection: Selection) -> Table:
-    """Read the columns a model was fitted on, or say which of them the file lacks."""
+    """Read the columns a model was fitted on; raise if the file lacks one."""
     names = getattr(model, "feature_names_in_", None)
     wanted = None if names is None else tuple(map(str, names))
     table = read_table(path, replace(selection, wanted=wanted))
     n_fitted = int(model.n_features_in_)
     if table.rows.shape[1] != n_fitted:
-        hint = "; name label and id columns" if table.rows.shape[1] > n_fitted else ""
+        hint = (
+            " Name the label and id columns."
+            if table.rows.shape[1] > n_fitted
+            else " Use the same columns."
+        )
         raise CommandError(
-            f"{path}: expected the {n_fitted} columns the model was fitted on; "
-            f"came {table.rows.shape[1]}{hint}"
+            f"{path}: the table must have the {n_fitted} columns the model was fitted on, "
+            f"got {table.rows.shape[1]}.{hint}"
         )
     return table
 
 
-def place(model: ParametricUMAP, table: Table) -> np.ndarray:
-    """Positions of the rows of a table that :func:`read_rows_for` matched to the model."""
+def place(model: ParametricUMAP, table: Table) -> NDArray[Any]:
+    """Return the coordinates of a table that :func:`read_rows_for` matched to the model."""
     with warnings.catch_warnings():
         # The columns were matched by name when the table was read.
         warnings.filterwarnings("ignore", message="X does not have valid feature names")
@@ -114,7 +128,7 @@ def place(model: ParametricUMAP, table: Table) -> np.ndarray:
 
 
 def fit_input(table: Table) -> Any:
-    """Rows for ``fit``: with their column names where there are names and pandas."""
+    """Return the rows for ``fit``, with column names if there are names and pandas."""
     if table.columns is None:
         return table.rows
     try:
@@ -124,10 +138,12 @@ def fit_input(table: Table) -> Any:
     return pd.DataFrame(table.rows, columns=table.columns, copy=False)
 
 
-def targets_of(table: Table) -> np.ndarray:
-    """Labels as numbers for a supervised fit: text becomes codes, a missing label -1."""
+def targets_of(table: Table) -> NDArray[Any]:
+    """Return labels as numbers for a supervised fit: text becomes codes, a missing label -1."""
     if table.labels is None:
-        raise CommandError("--supervised needs the labels: name them with --label-column")
+        raise CommandError(
+            "--supervised needs labels, got none. Name their column with --label-column."
+        )
     labels = table.labels
     if labels.dtype.kind in "fiu":
         return np.where(np.isnan(labels), -1, labels) if labels.dtype.kind == "f" else labels
@@ -138,11 +154,11 @@ def targets_of(table: Table) -> np.ndarray:
     return np.asarray(order[codes], dtype=np.int64)
 
 
-def coordinates_of(model: ParametricUMAP, positions: np.ndarray, table: Table) -> Coordinates:
+def coordinates_of(model: ParametricUMAP, positions: NDArray[Any], table: Table) -> Coordinates:
     """Join positions with the ids and labels of their rows."""
-    beside = {table.id_name: table.ids, table.label_name: table.labels}
+    columns = {table.id_name: table.ids, table.label_name: table.labels}
     return Coordinates(
         positions,
         names=[str(name) for name in model.get_feature_names_out()],
-        beside={name: values for name, values in beside.items() if values is not None},
+        columns={name: values for name, values in columns.items() if values is not None},
     )

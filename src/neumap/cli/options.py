@@ -1,4 +1,4 @@
-"""Options that several commands share, each gathered into one value."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Function = Callable[..., Any]
 
 
 def input_options(function: Function) -> Function:
-    """Add the options that choose parts of the input; hand them on as ``selection``."""
+    """Add the options that select parts of the input; pass them on as ``selection``."""
 
     @functools.wraps(function)
     def with_selection(
@@ -35,17 +35,22 @@ def input_options(function: Function) -> Function:
         return function(*args, selection=selection, **kwargs)
 
     options = (
-        click.option("--key", metavar="NAME", help="Array of an .npz that holds the rows."),
+        click.option("--key", metavar="NAME", help="Array of an .npz with the rows."),
         click.option(
             "--label-column",
             metavar="NAME",
-            help="Column (or array) with a label per row: not a number to map, kept in the output.",
+            help="Column (or array) with the label of each row; no feature, copied to the output.",
         ),
         click.option(
-            "--id-column", metavar="NAME", help="Column (or array) with a name per row, kept too."
+            "--id-column",
+            metavar="NAME",
+            help="Column (or array) with the name of each row, copied too.",
         ),
         click.option(
-            "--ignore-column", metavar="NAME", multiple=True, help="Column to leave out; repeat."
+            "--ignore-column",
+            metavar="NAME",
+            multiple=True,
+            help="Column to leave out; can be repeated.",
         ),
     )
     for option in reversed(options):
@@ -54,7 +59,7 @@ def input_options(function: Function) -> Function:
 
 
 def progress_option(function: Function) -> Function:
-    """Add ``--verbose/--quiet``; progress is shown to a person and not to a log file."""
+    """Add ``--verbose/--quiet``; by default progress is shown on a terminal only."""
 
     @functools.wraps(function)
     def with_default(*args: Any, verbose: bool | None, **kwargs: Any) -> Any:
@@ -64,12 +69,12 @@ def progress_option(function: Function) -> Function:
     return click.option(
         "--verbose/--quiet",
         default=None,
-        show_default="verbose in a terminal",
+        show_default="verbose on a terminal",
         help="Show progress on stderr.",
     )(with_default)
 
 
 def say(message: str, verbose: bool = True) -> None:
-    """Tell the person at the terminal, on stderr."""
+    """Print a message to stderr."""
     if verbose:
         click.echo(message, err=True)

@@ -1,11 +1,12 @@
-"""Maps drawn to a file, for ``neumap plot`` and ``neumap demo``."""
+"""Draw maps to files, for ``neumap plot``."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-import numpy as np
+from numpy.typing import NDArray
 
 from neumap._optional import require
 from neumap.cli import models
@@ -16,42 +17,46 @@ from neumap.cli.table import Selection
 __all__ = ["Map", "draw", "from_coordinates", "from_model"]
 
 # Names that neumap and umap-learn give to coordinates.
-_COORDINATE = r"(?i)(parametric)?umap[ _-]?\d+"
+COORDINATE = r"(?i)(parametric)?umap[ _-]?\d+"
 
 
 @dataclass(frozen=True)
 class Map:
-    """Positions to draw, with the label and the name of each point where they are known."""
+    """Positions to draw, with the label and the name of each point if known."""
 
-    positions: np.ndarray
-    labels: np.ndarray | None = None
-    ids: np.ndarray | None = None
+    positions: NDArray[Any]
+    labels: NDArray[Any] | None = None
+    ids: NDArray[Any] | None = None
 
 
 def from_coordinates(source: Path, input: Path | None, selection: Selection) -> Map:
     """Take positions, labels and ids from a table of coordinates."""
     if input is not None:
-        raise CommandError(f"{input}: a table of coordinates is drawn alone; leave INPUT out")
-    table = read_table(source, replace(selection, preferred=_COORDINATE))
+        raise CommandError(
+            f"INPUT must be empty for a table of coordinates, got {input}. Leave it out."
+        )
+    table = read_table(source, replace(selection, preferred=COORDINATE))
     return Map(_drawable(table.rows, source), table.labels, table.ids)
 
 
 def from_model(source: Path, input: Path | None, selection: Selection) -> Map:
-    """Place the rows of ``input``, or take the training rows whose places a model remembers."""
+    """Embed the rows of ``input``, or take the coordinates of the training rows."""
     model = models.load_model(source)
     if input is not None:
         table = models.read_rows_for(model, input, selection)
         return Map(_drawable(models.place(model, table), source), table.labels, table.ids)
     positions = getattr(model, "embedding_", None)
     if positions is None:
-        raise CommandError(f"{source}: this model keeps no positions; name the INPUT to place")
+        raise CommandError(
+            f"{source}: the model must hold coordinates, got none. Give the INPUT to embed."
+        )
     if selection.label is not None:
-        raise CommandError("--label-column needs the INPUT that has this column")
+        raise CommandError("--label-column needs INPUT, got none. Give the table with this column.")
     return Map(_drawable(positions, source))
 
 
 def draw(output: Path, drawn: Map, theme: str | None = None) -> None:
-    """Write a picture, or for ``.html`` a page to zoom and point into. Whole or not at all."""
+    """Write a picture, or an interactive page for ``.html``, completely or not at all."""
     from neumap import plots
 
     continuous = _continuous(drawn.labels)
@@ -66,15 +71,15 @@ def draw(output: Path, drawn: Map, theme: str | None = None) -> None:
     require("matplotlib.pyplot", extra="plot").close(axes.figure)
 
 
-def _continuous(labels: np.ndarray | None) -> bool:
-    """Whether labels are measurements rather than classes."""
+def _continuous(labels: NDArray[Any] | None) -> bool:
+    """Return whether labels are measurements and not classes."""
     return labels is not None and labels.dtype.kind == "f" and bool((labels % 1 != 0).any())
 
 
-def _drawable(positions: np.ndarray, source: Path) -> np.ndarray:
+def _drawable(positions: NDArray[Any], source: Path) -> NDArray[Any]:
     if positions.shape[1] not in (2, 3):
         raise CommandError(
-            f"{source}: expected 2 or 3 coordinates to draw; came {positions.shape[1]}; "
-            "fit with --n-components 2, or name the columns that are no coordinates"
+            f"{source}: the map must have 2 or 3 coordinates, got {positions.shape[1]}. "
+            "Fit with --n-components 2, or name the columns that are no coordinates."
         )
     return positions

@@ -1,7 +1,7 @@
-"""Tables in: a file named on the command line becomes rows of numbers with labels and ids.
+"""Read a table from a file: rows of numbers with labels and ids.
 
-``.npy`` and ``.npz`` hold arrays, ``.csv`` and ``.parquet`` hold named columns. Every fault of the
-file is a :class:`CommandError` that names the file and the place in it.
+``.npy`` and ``.npz`` hold arrays, ``.csv`` and ``.parquet`` hold named columns. An error in the
+file raises a :class:`CommandError` that names the file and the position in it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from neumap.cli.table import Selection, Table
 
 __all__ = ["READABLE", "read_table"]
 
-_ROWS_PER_CHECK = 65_536  # bounds the memory of the finiteness check to a slice of the table
+ROWS_PER_CHECK = 65_536  # bounds the memory of the finiteness check
 
 READABLE: dict[str, Callable[[Path, Selection], Table]] = {
     ".npy": read_npy,
@@ -42,7 +42,7 @@ def read_table(path: Path, selection: Selection) -> Table:
     Returns
     -------
     Table
-        With at least one row and one column, every number finite.
+        At least one row and one column, all numbers finite.
 
     Raises
     ------
@@ -53,8 +53,8 @@ def read_table(path: Path, selection: Selection) -> Table:
     reader = READABLE.get(file.suffix.lower())
     if reader is None:
         raise CommandError(
-            f"{file}: expected a file ending in {', '.join(READABLE)}; "
-            f"came {file.suffix or 'no ending'!r}"
+            f"{file}: the file name must end in {', '.join(READABLE)}, "
+            f"got {file.suffix or 'no ending'!r}. Convert the file to one of these."
         )
     if not file.is_file():
         raise CommandError(f"{file}: {'is a folder' if file.is_dir() else 'no such file'}")
@@ -64,18 +64,21 @@ def read_table(path: Path, selection: Selection) -> Table:
 
 
 def _check_finite(table: Table, file: Path) -> None:
-    """Raise where a row holds a missing or infinite number, and say which."""
+    """Raise if a number is missing or infinite, and name its row and column."""
     rows = table.rows
     if rows.shape[0] == 0 or rows.shape[1] == 0:
-        raise CommandError(f"{file}: expected at least one row and one column; came {rows.shape}")
+        raise CommandError(
+            f"{file}: the table must have at least one row and one column, got shape {rows.shape}. "
+            "Choose another table."
+        )
     if rows.dtype.kind != "f":
         return
-    for start in range(0, rows.shape[0], _ROWS_PER_CHECK):
-        finite = np.isfinite(rows[start : start + _ROWS_PER_CHECK])
+    for start in range(0, rows.shape[0], ROWS_PER_CHECK):
+        finite = np.isfinite(rows[start : start + ROWS_PER_CHECK])
         if not finite.all():
             row, column = np.argwhere(~finite)[0]
             name = repr(table.columns[column]) if table.columns else str(column)
             raise CommandError(
-                f"{file}: expected finite numbers; came {rows[start + row, column]} in row "
-                f"{start + row}, column {name} (rows count from 0); fill or drop such rows first"
+                f"{file}: the numbers must be finite, got {rows[start + row, column]} in row "
+                f"{start + row}, column {name} (the first row is 0). Fill or drop such rows first."
             )

@@ -1,35 +1,35 @@
-"""What a table file gives, whatever its format: numbers, and what belongs to each row."""
+"""A table, independent of the file format: rows of numbers, with labels and ids."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # the help text needs this file and must not wait for numpy
-    import numpy as np
+if TYPE_CHECKING:  # --help imports this file and must not import numpy
+    from numpy.typing import NDArray
 
 __all__ = ["Selection", "Table", "listed"]
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Which parts of a file to take.
+    """Which parts of a file to read.
 
     Attributes
     ----------
     key : str or None
-        Array of an ``.npz``; None chooses the obvious one.
+        Array of an ``.npz``; None chooses one by name and shape.
     label, id : str or None
-        Columns (or arrays) with one label and one name per row.
+        Columns (or arrays) with the label and the name of each row.
     ignored : tuple of str
         Columns to leave out.
     wanted : tuple of str or None
-        Columns of numbers to take, in this order, as a fitted model asks for them. None takes all
-        that are neither label, id nor ignored. Without effect on a file without column names.
+        Columns of numbers to read, in the order of the fitted model. None reads all columns that
+        are neither label, id nor ignored. Ignored for a file without column names.
     preferred : str or None
-        Pattern of column names that are taken alone where the file has such columns.
+        Regular expression; if column names match, only those columns are read.
     """
 
     key: str | None = None
@@ -39,43 +39,43 @@ class Selection:
     wanted: tuple[str, ...] | None = None
     preferred: str | None = None
 
-    def numbers_among(self, names: Sequence[str], aside: Collection[str | None]) -> list[str]:
-        """Columns of numbers, those put ``aside`` left out."""
+    def numbers_among(self, names: Sequence[str], excluded: Collection[str | None]) -> list[str]:
+        """Return the columns of numbers, without the ``excluded`` ones."""
         if self.wanted is not None:
             return list(self.wanted)
         if self.preferred is not None:
             matching = [name for name in names if re.fullmatch(self.preferred, name)]
             if matching:
                 return matching
-        return [name for name in names if name not in aside]
+        return [name for name in names if name not in excluded]
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of numbers with what belongs to each row.
+    """Rows of numbers with the label and id of each row.
 
     Attributes
     ----------
     rows : array of shape (n_rows, n_columns)
-        Numbers, all finite. May be a memory map.
+        Finite numbers. May be a memory map.
     columns : list of str or None
-        Names of the columns, where the file has them.
+        Names of the columns, if the file has them.
     labels, ids : array of shape (n_rows,) or None
-        One label and one name per row.
+        Label and name of each row.
     label_name, id_name : str
-        What to call them in an output file.
+        Their names in an output file.
     """
 
-    rows: np.ndarray
+    rows: NDArray[Any]
     columns: list[str] | None = None
-    labels: np.ndarray | None = None
-    ids: np.ndarray | None = None
+    labels: NDArray[Any] | None = None
+    ids: NDArray[Any] | None = None
     label_name: str = "label"
     id_name: str = "id"
 
 
 def listed(names: Sequence[str], n_shown: int = 8) -> str:
-    """Names for a message: the first few in full, the rest as a count."""
+    """Return names for a message: the first few, and the number of the others."""
     shown = ", ".join(map(repr, names[:n_shown]))
     rest = len(names) - n_shown
     return f"{shown} and {rest} more" if rest > 0 else shown or "nothing"

@@ -1,8 +1,8 @@
-"""Tables out: coordinates with their labels and ids, written whole or not at all.
+"""Write tables: coordinates with labels and ids.
 
-A file appears under its name only when it is complete: it is written beside its place and then
-moved there. What can be known before the work starts (an unknown ending, a missing folder, a
-missing package) is checked by :func:`check_output`, so that no fit is lost to it.
+A file appears under its name only when it is complete. :func:`check_output` finds what can be
+known before the work starts (an unknown ending, a missing folder, a missing package), so that no
+fit is lost because of it.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from neumap._atomic import replacing
 from neumap._optional import require
@@ -25,7 +27,7 @@ __all__ = ["TABLES", "Coordinates", "check_output", "write_coordinates"]
 
 @dataclass(frozen=True)
 class Coordinates:
-    """A map: one position per row, with the labels and ids of the rows.
+    """The coordinates of a map, with the labels and ids of the rows.
 
     Attributes
     ----------
@@ -33,53 +35,55 @@ class Coordinates:
         Coordinates on the map.
     names : sequence of str
         Names of the components.
-    beside : mapping of str to array of shape (n_rows,)
-        Columns that belong to the rows, such as ids and labels.
+    columns : mapping of str to array of shape (n_rows,)
+        Further columns, such as ids and labels.
     """
 
-    positions: np.ndarray
+    positions: NDArray[Any]
     names: Sequence[str]
-    beside: Mapping[str, np.ndarray] = field(default_factory=dict)
+    columns: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
-    def by_name(self) -> dict[str, np.ndarray]:
-        """All columns in the order in which they are written."""
+    def by_name(self) -> dict[str, NDArray[Any]]:
+        """Return all columns in the order in which they are written."""
         axes = {name: self.positions[:, at] for at, name in enumerate(self.names)}
-        return {**self.beside, **axes}
+        return {**self.columns, **axes}
 
 
 def check_output(path: Path, endings: Sequence[str], *inputs: Path) -> None:
-    """Raise if ``path`` could not be written when the work is done.
+    """Raise if ``path`` cannot be written later.
 
     Parameters
     ----------
     path : Path
         Where the output will go.
     endings : sequence of str
-        Endings that can be written; empty accepts any.
+        Allowed endings; empty allows any.
     *inputs : Path
         Files the command reads, which it must not overwrite.
 
     Raises
     ------
     CommandError
-        For an unknown ending, a folder in the place of a file, a folder that is missing or may not
-        be written, or an input that would be overwritten.
+        If the ending is unknown, the path is a folder, its folder is missing or not writable, or
+        an input would be overwritten.
     """
     if endings and path.suffix.lower() not in endings:
         raise CommandError(
-            f"{path}: expected an output ending in {', '.join(endings)}; "
-            f"came {path.suffix or 'no ending'!r}"
+            f"{path}: the output must end in {', '.join(endings)}, "
+            f"got {path.suffix or 'no ending'!r}. Change the ending."
         )
     if path.is_dir():
-        raise CommandError(f"{path}: cannot write a file here, a folder has this name")
+        raise CommandError(f"{path}: the output must be a file, got a folder. Choose another name.")
     folder = path.parent
     if not folder.is_dir():
-        raise CommandError(f"{path}: no folder {str(folder)!r} to write into; create it first")
+        raise CommandError(f"{path}: no folder {str(folder)!r}. Create it first.")
     if not os.access(folder, os.W_OK):
-        raise CommandError(f"{path}: no permission to write into {str(folder)!r}")
+        raise CommandError(
+            f"{path}: no permission to write to {str(folder)!r}. Choose another folder."
+        )
     files = [split_key(other)[0] for other in inputs]
     if any(path.exists() and other.exists() and path.samefile(other) for other in files):
-        raise CommandError(f"{path}: would overwrite the input; choose another name")
+        raise CommandError(f"{path}: the output would overwrite the input. Choose another name.")
     if path.suffix.lower() == ".parquet":
         require("pyarrow.parquet", extra="tables")
 
@@ -87,8 +91,8 @@ def check_output(path: Path, endings: Sequence[str], *inputs: Path) -> None:
 def write_coordinates(path: Path, coordinates: Coordinates) -> None:
     """Write a map in the format that the ending of ``path`` names, atomically.
 
-    ``.csv`` and ``.parquet`` get one column per component beside id and label; ``.npz`` gets the
-    array ``embedding`` and those of id and label; ``.npy`` has room for the coordinates alone.
+    ``.csv`` and ``.parquet`` hold the id, the label and one column per component. ``.npz`` holds
+    the array ``embedding`` and those of id and label. ``.npy`` holds only the coordinates.
     """
     with replacing(path) as draft:
         TABLES[path.suffix.lower()](draft, coordinates)
@@ -99,7 +103,7 @@ def _write_npy(file: Path, coordinates: Coordinates) -> None:
 
 
 def _write_npz(file: Path, coordinates: Coordinates) -> None:
-    arrays = {name: _storable(values) for name, values in coordinates.beside.items()}
+    arrays = {name: _storable(values) for name, values in coordinates.columns.items()}
     arrays["embedding"] = coordinates.positions
     with file.open("wb") as stream:
         np.savez(stream, allow_pickle=False, **arrays)
@@ -110,7 +114,7 @@ def _write_csv(file: Path, coordinates: Coordinates) -> None:
     with file.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(columns)
-        # str() of a float32 is the shortest text that reads back as the same number.
+        # str() of a float32 is the shortest text that parses to the same number.
         writer.writerows(zip(*columns.values(), strict=True))
 
 
@@ -121,8 +125,8 @@ def _write_parquet(file: Path, coordinates: Coordinates) -> None:
     parquet.write_table(arrow.table(columns), file)
 
 
-def _storable(values: np.ndarray) -> np.ndarray:
-    """Text in place of Python objects, which an array file cannot hold without pickle."""
+def _storable(values: NDArray[Any]) -> NDArray[Any]:
+    """Return text instead of Python objects, which need pickle in an array file."""
     return values.astype(str) if values.dtype.kind == "O" else values
 
 

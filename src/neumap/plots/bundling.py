@@ -2,12 +2,15 @@
 
 Kernel density estimation edge bundling (Hurter, Ersoy and Telea 2012), the method behind
 datashader's "hammer": edges become chains of points, every point moves up the gradient of the
-density of all points, chains are smoothed, and the kernel shrinks from round to round. Ends stay.
+density of all points, chains are smoothed, and the kernel shrinks every round. Ends stay fixed.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
 __all__ = ["bundle"]
@@ -20,15 +23,15 @@ DECAY = 0.75
 SMOOTHING_PASSES = 2
 
 
-def bundle(ends: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Bent edges.
+def bundle(ends: NDArray[Any], weights: NDArray[Any]) -> NDArray[Any]:
+    """Bend edges toward their common routes.
 
     Parameters
     ----------
     ends : array of shape (n_edges, 2, 2)
         Both ends of every edge, in map coordinates.
     weights : array of shape (n_edges,)
-        Pull of every edge on the others.
+        How strongly each edge attracts the others.
 
     Returns
     -------
@@ -55,17 +58,17 @@ def bundle(ends: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return np.asarray(chains * side + low)
 
 
-def _one_round(chains: np.ndarray, weights: np.ndarray, bandwidth: float) -> np.ndarray:
+def _one_round(chains: NDArray[Any], weights: NDArray[Any], bandwidth: float) -> NDArray[Any]:
     cells = np.clip((chains * (CELLS - 1)).round().astype(np.int64), 0, CELLS - 1)
     flat = (cells[..., 0] * CELLS + cells[..., 1]).ravel()
     mass = np.bincount(flat, np.repeat(weights, POINTS_PER_EDGE), minlength=CELLS**2)
-    # "constant": a mirrored density would have no slope at the rim of the map
+    # "constant": a mirrored density would have zero gradient at the border of the map
     density = ndimage.gaussian_filter(
         mass.reshape(CELLS, CELLS), bandwidth * CELLS, mode="constant"
     )
     slope = np.stack(np.gradient(density), axis=-1)
     steepness = np.linalg.norm(slope, axis=-1, keepdims=True)
-    flat_ground = steepness <= 1e-9 * steepness.max()  # no direction there, only rounding
+    flat_ground = steepness <= 1e-9 * steepness.max()  # rounding noise, no direction
     direction = np.where(flat_ground, 0, slope / np.where(flat_ground, 1, steepness)).reshape(-1, 2)
     moved = chains.copy()
     moved[:, 1:-1] += 0.5 * bandwidth * direction[flat].reshape(chains.shape)[:, 1:-1]

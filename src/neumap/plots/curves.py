@@ -1,4 +1,4 @@
-"""The course of training: one line per component of the loss."""
+"""Training curves: one line per component of the loss."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from neumap._optional import require
 from neumap.plots import frame
@@ -25,17 +26,17 @@ def loss(
     theme: str | Theme | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw the loss per epoch, every component with its validation.
+    """Draw the loss per epoch, with the validation loss of each component.
 
     Parameters
     ----------
     history : mapping from name to sequence of float, or fitted object
-        One value per epoch; a fitted object brings ``history_`` or ``_history``. NaN leaves a gap
-        that the line bridges, as for a validation that ran every few epochs.
+        One value per epoch. A fitted object has it in ``history_`` or ``_history``. The line
+        connects the values on both sides of a NaN, as for a validation every few epochs.
     components : sequence of str, optional
         Names to draw. By default every name that contains "loss", or all when none does.
-    log : bool, default False
-        Logarithmic axis, for losses that fall over orders of magnitude.
+    log : bool, default=False
+        Logarithmic axis, for losses that span orders of magnitude.
     theme : str or Theme, optional
         As in `points`.
     ax : matplotlib Axes, optional
@@ -45,12 +46,12 @@ def loss(
     -------
     matplotlib Axes
         x axis "Epoch" (the first epoch is 1), y axis "Cross Entropy". The validation of a component
-        has its colour, dashed.
+        is dashed and has its colour.
 
     Raises
     ------
     ValueError
-        If the history is empty, a name is unknown, or ``log`` meets a loss of zero or below.
+        If the history is empty, a name is unknown, or a loss is zero or negative with ``log``.
 
     Examples
     --------
@@ -81,11 +82,11 @@ def loss(
     return axes
 
 
-def _curves(history: Any, components: Sequence[str] | None) -> dict[str, np.ndarray]:
+def _curves(history: Any, components: Sequence[str] | None) -> dict[str, NDArray[Any]]:
     found = getattr(history, "history_", getattr(history, "_history", history))
     if not isinstance(found, Mapping) or not any(len(curve) for curve in found.values()):
         raise ValueError(
-            f"Expected a history, a mapping from name to one loss per epoch, got {found!r:.80}. "
+            f"history must be a mapping from name to one loss per epoch, got {found!r:.80}. "
             "Pass the fitted object's history_."
         )
     names = _names_to_draw(found, components)
@@ -98,17 +99,17 @@ def _names_to_draw(history: Mapping[str, Any], components: Sequence[str] | None)
     unknown = [name for name in components if name not in history]
     if unknown:
         raise ValueError(
-            f"Expected components out of {', '.join(history)}, got {', '.join(unknown)}. "
+            f"components must be among {', '.join(history)}, got {', '.join(unknown)}. "
             "Leave components out to draw all of them."
         )
     return components
 
 
-def _check_positive(curves: Mapping[str, np.ndarray]) -> None:
+def _check_positive(curves: Mapping[str, NDArray[Any]]) -> None:
     below = [name for name, curve in curves.items() if (curve <= 0).any()]
     if below:
         raise ValueError(
-            f"Expected losses above 0 for a logarithmic axis, got lower ones in "
+            f"Losses must be positive for a logarithmic axis, got zero or negative ones in "
             f"{', '.join(below)}. Pass log=False, or leave these names out of components."
         )
 
@@ -122,9 +123,9 @@ def _family(name: str) -> str:
 
 
 def _readable(name: str) -> str:
-    """``val_reconstruction_loss`` reads "reconstruction, validation"; ``loss`` is the total.
+    """Turn ``val_reconstruction_loss`` into "reconstruction, validation", ``loss`` into "total".
 
-    ``val_loss`` holds only what can be validated, which is not the total.
+    ``val_loss`` holds only the validated components, not the total.
     """
     if name == "val_loss":
         return "validation"

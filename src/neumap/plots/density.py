@@ -1,8 +1,8 @@
-"""Very many points as an image: each pixel shows what lies in it, computed by datashader.
+"""Very many points as an image: each pixel summarises its points, computed by datashader.
 
-A scatter of a million markers is slow and shows mostly the order of drawing. Here the points are
-counted per pixel first; colour is the mixture of the classes (or the mean of the values) in the
-pixel and opacity follows the rank of the count.
+A scatter plot of a million markers is slow and shows mostly the drawing order. Here the points are
+first counted per pixel. The colour is the mixture of the classes (or the mean of the values) in
+the pixel, and the opacity follows the rank of the count.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from neumap._labels import UNLABELLED
 from neumap._optional import require
-from neumap.plots.reading import MISSING, Categories
+from neumap.plots.reading import Categories
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,8 +32,8 @@ __all__ = [
     "shade_values",
 ]
 
-OVERSAMPLING = 2  # pixels of the image per pixel of the screen, so that print stays sharp
-FAINTEST = 110  # opacity of a pixel with a single point, of 255
+OVERSAMPLING = 2  # image pixels per screen pixel, so that prints stay sharp
+FAINTEST = 110  # opacity of a pixel with a single point, out of 255
 
 
 def has_datashader() -> bool:
@@ -41,7 +43,7 @@ def has_datashader() -> bool:
 
 @dataclass(frozen=True)
 class Grid:
-    """Pixels laid over the map: their number and the rectangle they cover, in map units."""
+    """A pixel grid over the map: its size and the rectangle it covers, in map units."""
 
     width: int
     height: int
@@ -54,7 +56,7 @@ class Grid:
         return (*self.x_range, *self.y_range)
 
     def canvas(self) -> Any:
-        """The same as a datashader canvas."""
+        """Return the grid as a datashader canvas."""
         datashader = require("datashader", extra="large-plot")
         return datashader.Canvas(
             plot_width=self.width,
@@ -64,8 +66,8 @@ class Grid:
         )
 
 
-def grid_for(ax: Axes, positions: np.ndarray) -> Grid:
-    """Square pixels over all points with a margin, about as fine as the axes can show."""
+def grid_for(ax: Axes, positions: NDArray[Any]) -> Grid:
+    """Return a grid of square pixels over all points and a margin, as fine as the axes can show."""
     low, high = positions.min(axis=0), positions.max(axis=0)
     span = np.maximum(high - low, 1e-9 * max(1.0, float(np.abs(positions).max())))
     low, high = low - 0.04 * span.max(), high + 0.04 * span.max()
@@ -76,17 +78,17 @@ def grid_for(ax: Axes, positions: np.ndarray) -> Grid:
 
 
 def shade_classes(
-    positions: np.ndarray, categories: Categories, colors: np.ndarray, missing: str, grid: Grid
-) -> np.ndarray:
-    """Image ``(height, width, 4)`` uint8 of points coloured by class; unlabelled ones below."""
+    positions: NDArray[Any], categories: Categories, colors: NDArray[Any], missing: str, grid: Grid
+) -> NDArray[Any]:
+    """Image ``(height, width, 4)`` uint8 of points coloured by class, unlabelled ones below."""
     datashader, functions = _datashader()
-    labelled = categories.codes != MISSING
+    labelled = categories.codes != UNLABELLED
     layers = [_single_color(positions[~labelled], missing, grid)]
     if labelled.any():
         pandas = require("pandas", extra="large-plot")
         present, codes = np.unique(categories.codes[labelled], return_inverse=True)
         table = _table(positions[labelled])
-        # Text as names: datashader takes colours from a dict, keyed by category
+        # Text as names: datashader takes colours from a dict keyed by category
         table["name"] = pandas.Categorical.from_codes(codes, [str(code) for code in present])
         counts = grid.canvas().points(table, "x", "y", agg=datashader.count_cat("name"))
         key = {str(code): _hex(colors[code]) for code in present}
@@ -95,14 +97,14 @@ def shade_classes(
 
 
 def shade_values(
-    positions: np.ndarray,
-    values: np.ndarray,
+    positions: NDArray[Any],
+    values: NDArray[Any],
     cmap: Colormap,
     limits: tuple[float, float],
     missing: str,
     grid: Grid,
-) -> np.ndarray:
-    """Image ``(height, width, 4)`` uint8 of the mean value per pixel; NaN rows in grey below."""
+) -> NDArray[Any]:
+    """Image ``(height, width, 4)`` uint8 of the mean value per pixel, NaN rows in grey below."""
     datashader, functions = _datashader()
     known = ~np.isnan(values)
     layers = [_single_color(positions[~known], missing, grid)]
@@ -114,14 +116,16 @@ def shade_values(
     return _flatten(layers)
 
 
-def shade_density(positions: np.ndarray, cmap: Colormap, grid: Grid) -> np.ndarray:
-    """Image ``(height, width, 4)`` uint8 of how many points lie in each pixel, by rank."""
+def shade_density(positions: NDArray[Any], cmap: Colormap, grid: Grid) -> NDArray[Any]:
+    """Image ``(height, width, 4)`` uint8 of the number of points in each pixel, by rank."""
     _, functions = _datashader()
     counts = grid.canvas().points(_table(positions), "x", "y")
     return _flatten([functions.shade(counts, cmap=_hexes(cmap), how="eq_hist")])
 
 
-def shade_edges(ends: np.ndarray, weights: np.ndarray, cmap: Colormap, grid: Grid) -> np.ndarray:
+def shade_edges(
+    ends: NDArray[Any], weights: NDArray[Any], cmap: Colormap, grid: Grid
+) -> NDArray[Any]:
     """Image ``(height, width, 4)`` uint8 of the summed weight of the edges through each pixel.
 
     ``ends`` has shape (n_edges, 2, 2): both ends, in map coordinates.
@@ -143,32 +147,32 @@ def _datashader() -> tuple[Any, Any]:
     )
 
 
-def _table(positions: np.ndarray) -> Any:
+def _table(positions: NDArray[Any]) -> Any:
     pandas = require("pandas", extra="large-plot")
     return pandas.DataFrame({"x": positions[:, 0], "y": positions[:, 1]})
 
 
-def _single_color(positions: np.ndarray, color: str, grid: Grid) -> Any:
+def _single_color(positions: NDArray[Any], color: str, grid: Grid) -> Any:
     datashader, functions = _datashader()
     counts = grid.canvas().points(_table(positions), "x", "y", agg=datashader.any())
     return functions.shade(counts, cmap=[color], how="linear")
 
 
-def _flatten(layers: list[Any]) -> np.ndarray:
+def _flatten(layers: list[Any]) -> NDArray[Any]:
     _, functions = _datashader()
-    # Spreading widens lonely pixels only: a single outlier must stay visible on paper
+    # Only isolated pixels are widened: a single outlier must stay visible in print
     stacked = functions.stack(
         *(functions.dynspread(layer, threshold=0.6, max_px=2) for layer in layers)
     )
     return _to_rgba(stacked)
 
 
-def _to_rgba(image: Any) -> np.ndarray:
-    packed: np.ndarray = np.ascontiguousarray(image.to_numpy())  # RGBA in one uint32 per pixel
+def _to_rgba(image: Any) -> NDArray[Any]:
+    packed: NDArray[Any] = np.ascontiguousarray(image.to_numpy())  # RGBA in one uint32 per pixel
     return packed.view(np.uint8).reshape(*packed.shape, 4)
 
 
-def _hex(color: np.ndarray) -> str:
+def _hex(color: NDArray[Any]) -> str:
     text: str = require("matplotlib.colors", extra="plot").to_hex(color)
     return text
 

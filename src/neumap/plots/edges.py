@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 
 from neumap._optional import require
@@ -44,26 +45,26 @@ def connectivity(  # noqa: PLR0913  the arguments of umap.plot
 ) -> Axes:
     """Draw the graph of neighbours on the map; strong edges lie above weak ones.
 
-    Long edges join parts that the map tore apart: the picture shows where to distrust it.
+    Long edges connect neighbours that the map separated. They show where not to trust it.
 
     Parameters
     ----------
     umap_object : fitted object, (embedding, graph), or array of shape (n_samples, 2)
-        Positions, with their graph. A fitted object brings ``embedding_`` and ``graph_``.
+        Positions with their graph. A fitted object has both in ``embedding_`` and ``graph_``.
     graph : scipy sparse matrix of shape (n_samples, n_samples), optional
-        The graph, when the first argument is an array. Anything with ``to_csr()`` does as well.
+        The graph, when the first argument is an array. Any object with ``to_csr()`` works too.
         Each pair is drawn once, with the larger weight of its two directions.
-    edge_bundling : {None, "hammer"}, default None
-        ``"hammer"`` bends edges together into routes; costs about a second per 10,000 edges.
+    edge_bundling : {None, "hammer"}, default=None
+        ``"hammer"`` bundles edges into routes. It takes about a second per 10,000 edges.
     edge_cmap : str, optional
-        Ramp from weak to strong edges; the theme's by default.
+        Colormap from weak to strong edges; the theme's by default.
     show_points : bool, optional
         Draw the points above the edges; by default when labels or values are given.
     labels, values, theme, cmap, color_key, color_key_cmap, background
         Colours of the points, as in `points`.
-    width, height : int, default 800
+    width, height : int, default=800
         Size of a new figure in pixels.
-    show_legend : bool or "map", default True
+    show_legend : bool or "map", default=True
         As in `points`.
     ax : matplotlib Axes, optional
         Where to draw. A new figure by default.
@@ -85,7 +86,7 @@ def connectivity(  # noqa: PLR0913  the arguments of umap.plot
     """
     if edge_bundling not in (None, "hammer"):
         raise ValueError(
-            f"Expected edge_bundling None or 'hammer', got {edge_bundling!r}. "
+            f"edge_bundling must be None or 'hammer', got {edge_bundling!r}. "
             "Use None for straight edges."
         )
     if isinstance(umap_object, tuple) and len(umap_object) == 2 and graph is None:
@@ -115,16 +116,16 @@ def nearest_neighbour_distribution(
     theme: str | Theme | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Histogram over rows of the mean value of a row's edges.
+    """Draw a histogram of the mean edge value of each row.
 
     Parameters
     ----------
     graph : fitted object, scipy sparse matrix, or object with ``distances`` or ``to_csr()``
-        Whose rows to average. From a fitted object the weights of ``graph_`` are taken, which are
-        membership strengths; from ``distances`` of shape (n_samples, n_neighbors) the distances,
-        without the row itself. A sparse matrix is read as distances, as ``umap.plot`` does. Rows
-        without edges are left out.
-    bins : int, default 25
+        The graph whose rows are averaged. A fitted object gives the weights of ``graph_``, which
+        are membership strengths. An object with ``distances`` of shape (n_samples, n_neighbors)
+        gives the distances, without the row itself. A sparse matrix is read as distances, as in
+        ``umap.plot``. Rows without edges are left out.
+    bins : int, default=25
         Number of bars.
     theme : str or Theme, optional
         As in `points`.
@@ -146,7 +147,7 @@ def nearest_neighbour_distribution(
 
 
 def _draw_edges(
-    ax: Axes, positions: np.ndarray, edges: sparse.coo_array, theme: Theme, *, bundled: bool
+    ax: Axes, positions: NDArray[Any], edges: sparse.coo_array, theme: Theme, *, bundled: bool
 ) -> None:
     ends = positions[np.stack([edges.row, edges.col], axis=1)]  # (n_edges, 2, 2)
     drawable = np.isfinite(ends).all(axis=(1, 2))
@@ -160,7 +161,7 @@ def _draw_edges(
         ax.imshow(image, extent=grid.extent, origin="lower", aspect="auto", zorder=0)
         return
     collections = require("matplotlib.collections", extra="plot")
-    # Half of the ramp's low end is the background's own colour: start where edges can be seen
+    # The low end of the colormap is close to the background: start where edges are visible
     strength = 0.15 + 0.85 * weights / weights.max() if len(weights) else weights
     lines = collections.LineCollection(
         bundle(ends, weights) if bundled else ends,
@@ -174,21 +175,21 @@ def _draw_edges(
     ax.autoscale_view()
 
 
-def _row_averages(graph: Any) -> tuple[np.ndarray, str]:
+def _row_averages(graph: Any) -> tuple[NDArray[Any], str]:
     if hasattr(graph, "distances"):
-        return np.asarray(graph.distances)[:, 1:].mean(axis=1), _DISTANCES
+        return np.asarray(graph.distances)[:, 1:].mean(axis=1), DISTANCES
     weighted = getattr(graph, "graph_", graph.to_csr() if hasattr(graph, "to_csr") else None)
     found: Any = graph if weighted is None else weighted
     if not hasattr(found, "tocsr"):
         raise ValueError(
-            f"Expected a graph, got {type(graph).__name__}. Pass a fitted object, a scipy sparse "
-            "matrix, or something with `distances`."
+            f"graph must be a fitted object, a scipy sparse matrix or an object with `distances`, "
+            f"got {type(graph).__name__}. Pass one of these."
         )
     rows = found.tocsr()
     n_edges = np.diff(rows.indptr)
     sums = np.asarray(rows.sum(axis=1)).ravel()
-    return sums[n_edges > 0] / n_edges[n_edges > 0], _DISTANCES if weighted is None else _STRENGTHS
+    return sums[n_edges > 0] / n_edges[n_edges > 0], DISTANCES if weighted is None else STRENGTHS
 
 
-_DISTANCES = "Average distance to nearest neighbors"
-_STRENGTHS = "Average membership strength of a row's edges"
+DISTANCES = "Average distance to nearest neighbors"
+STRENGTHS = "Average membership strength of a row's edges"

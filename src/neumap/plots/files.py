@@ -1,4 +1,4 @@
-"""Pictures to files and to the screen. A file appears complete or not at all."""
+"""Write pictures to files and show them. A file is written completely or not at all."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from neumap._optional import require
 
 __all__ = ["output", "save", "show"]
 
-# No dates and no version: the same picture gives the same bytes
+# Without dates and versions the same picture gives the same bytes
 METADATA: dict[str, dict[str, Any]] = {
     ".png": {"Software": None},
     ".svg": {"Date": None, "Creator": None},
@@ -27,9 +27,9 @@ def save(plot: Any, path: str | Path, *, dpi: int = 200) -> Path:
     plot : matplotlib Axes or Figure, or what `interactive` returns
         The picture. Axes stand for their whole figure.
     path : str or Path
-        ``.png``, ``.svg`` or ``.pdf`` for matplotlib, ``.html`` for `interactive`. A file that is
-        there is replaced in one step; on an error it stays as it was.
-    dpi : int, default 200
+        ``.png``, ``.svg`` or ``.pdf`` for matplotlib, ``.html`` for `interactive`. An existing
+        file is replaced in one step; after an error it is unchanged.
+    dpi : int, default=200
         Dots per inch, for PNG and for rasterised parts of the others.
 
     Returns
@@ -48,15 +48,14 @@ def save(plot: Any, path: str | Path, *, dpi: int = 200) -> Path:
     if figure is not None:
         if ending not in METADATA:
             raise ValueError(
-                f"Expected a path ending in {', '.join(METADATA)}, got {str(path)!r}. "
-                "Change the ending."
+                f"path must end in {', '.join(METADATA)}, got {str(path)!r}. Change the ending."
             )
         content = _render(figure, ending, dpi)
     elif ending in (".html", ".htm"):
         content = _html_page(plot, target.stem).encode()
     else:
         raise ValueError(
-            f"Expected a path ending in .html for an interactive picture, got {str(path)!r} for "
+            f"path must end in .html for an interactive picture, got {str(path)!r} for "
             f"{type(plot).__name__}. Change the ending, or pass matplotlib axes."
         )
     with replacing(target) as draft:
@@ -64,11 +63,11 @@ def save(plot: Any, path: str | Path, *, dpi: int = 200) -> Path:
     return target
 
 
-output = save  # the other word that people look for
+output = save  # the name in umap.plot's documentation
 
 
 def show(plot: Any) -> None:
-    """Put a picture on the screen: matplotlib's window, or the browser for `interactive`."""
+    """Show a picture: in matplotlib's window, or in the browser for `interactive`."""
     if _figure_of(plot) is not None:
         require("matplotlib.pyplot", extra="plot").show()
     else:
@@ -76,7 +75,7 @@ def show(plot: Any) -> None:
 
 
 def _figure_of(plot: Any) -> Any:
-    """The figure of matplotlib axes or of a figure; None for anything else."""
+    """Return the figure of matplotlib axes or the figure itself; None for anything else."""
     if hasattr(plot, "savefig"):
         return plot
     get_figure = getattr(plot, "get_figure", None)

@@ -1,7 +1,7 @@
 """The frame around a picture: axes of the right kind and size, legend, colour bar, caption.
 
-Pictures made without ``ax=`` get a figure of their own from pyplot, so that notebooks show it, in
-the theme's background. Nothing here shows a figure or picks a backend.
+Without ``ax=`` a picture gets a new pyplot figure with the theme's background, so that notebooks
+show it. Nothing here shows a figure or selects a backend.
 """
 
 from __future__ import annotations
@@ -9,9 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from neumap._labels import UNLABELLED
 from neumap._optional import require
-from neumap.plots.reading import MISSING, Categories
+from neumap.plots.reading import Categories
 from neumap.plots.themes import Theme
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ POINTS_PER_INCH = 72
 def axes_for(
     ax: Axes | None, theme: Theme, width: float, height: float, *, n_components: int = 2
 ) -> Axes:
-    """Axes to draw on: the given ones in the theme's background, or new ones in a new figure.
+    """Return axes to draw on: the given ones with the theme's background, or a new figure's.
 
     ``width`` and ``height`` are in pixels at matplotlib's ``figure.dpi``.
     """
@@ -51,23 +53,23 @@ def axes_for(
         return made
     if (getattr(ax, "name", "") == "3d") != (n_components == 3):
         raise ValueError(
-            f"Expected axes for {n_components} components, got projection "
-            f"{getattr(ax, 'name', '?')!r}. For three components make them with "
-            "figure.add_subplot(projection='3d'); for two, without projection."
+            f"ax must be axes for {n_components} components, got projection "
+            f"{getattr(ax, 'name', '?')!r}. Create them with "
+            "figure.add_subplot(projection='3d') for three components, without projection for two."
         )
     ax.set_facecolor(theme.background)
     return ax
 
 
 def bare(ax: Axes, theme: Theme, caption: str = "") -> None:
-    """Take away ticks and spines, which mean nothing on a map, and keep equal scales."""
+    """Remove ticks and spines, which have no meaning on a map, and keep equal scales."""
     if ax.name == "3d":
         _bare_3d(ax, theme)
     else:
         ax.set(xticks=[], yticks=[])
         ax.spines[:].set_visible(False)
         ax.margins(0.04)
-        # "datalim" keeps the box and widens the limits: the map fills the space it was given
+        # "datalim" keeps the box and widens the limits, so that the map fills the available space
         ax.set_aspect("equal", adjustable="datalim")
     if caption:
         draw: Any = ax.text2D if ax.name == "3d" else ax.text  # type: ignore[attr-defined]
@@ -87,10 +89,10 @@ def _bare_3d(ax: Any, theme: Theme) -> None:
 
 
 def point_style(ax: Axes, n_points: int) -> tuple[float, float]:
-    """Marker area (square points) and alpha for a number of points in axes of this size.
+    """Return marker area (square points) and alpha for a number of points in axes of this size.
 
-    The area falls slower than 1/n: a map has crowded and empty parts, and the empty ones must
-    stay readable.
+    The area falls more slowly than 1/n: a map has dense and sparse regions, and the sparse ones
+    must stay readable.
     """
     box = ax.get_window_extent()
     inch = POINTS_PER_INCH / ax.get_figure(root=True).dpi  # type: ignore[union-attr]
@@ -101,15 +103,15 @@ def point_style(ax: Axes, n_points: int) -> tuple[float, float]:
 
 
 def add_legend(
-    ax: Axes, categories: Categories, colors: np.ndarray, theme: Theme, *, n_points: int
+    ax: Axes, categories: Categories, colors: NDArray[Any], theme: Theme, *, n_points: int
 ) -> None:
-    """Legend of classes; long ones in columns, very long ones cut to the most frequent classes."""
+    """Add a legend of classes: in columns if long, only the most frequent classes if very long."""
     lines = require("matplotlib.lines", extra="plot")
     shown, n_hidden = _classes_to_list(categories)
     entries = [(short_name(categories.names[code]), colors[code]) for code in shown]
     if n_hidden:
         entries.append((f"and {n_hidden} more", (0, 0, 0, 0)))
-    if (categories.codes == MISSING).any():
+    if (categories.codes == UNLABELLED).any():
         entries.append(("no label", theme.missing))
     handles = [
         lines.Line2D([], [], linestyle="", marker="o", markersize=6, markeredgewidth=0,
@@ -118,7 +120,10 @@ def add_legend(
     ]  # fmt: skip
     place: dict[str, Any] = {"loc": "upper right" if n_points > 20_000 else "best"}
     if ax.get_figure(root=True).get_layout_engine() is not None:  # type: ignore[union-attr]
-        place = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)}  # the layout makes room
+        place = {
+            "loc": "center left",
+            "bbox_to_anchor": (1.0, 0.5),
+        }  # the layout engine reserves the space
     ax.legend(
         handles=handles, ncols=-(-len(handles) // ROWS_PER_COLUMN), frameon=False,
         labelcolor=theme.text, fontsize="small", handletextpad=0.2, columnspacing=0.8,
@@ -129,7 +134,7 @@ def add_legend(
 
 def _classes_to_list(categories: Categories) -> tuple[list[int], int]:
     counts = np.bincount(
-        categories.codes[categories.codes != MISSING], minlength=len(categories.names)
+        categories.codes[categories.codes != UNLABELLED], minlength=len(categories.names)
     )
     present = np.flatnonzero(counts)
     if present.size <= MOST_ENTRIES:
@@ -139,17 +144,17 @@ def _classes_to_list(categories: Categories) -> tuple[list[int], int]:
 
 
 def short_name(name: object) -> str:
-    """Text of a label, safe for matplotlib: cut when long, dollars not read as mathematics."""
+    """Return a label as text that is safe for matplotlib: truncated if long, dollars escaped."""
     text = " ".join(str(name).split()) or "(empty)"
     cut = text if len(text) <= LONGEST_NAME else text[: LONGEST_NAME - 1] + "…"
-    # a leading underscore would hide the entry from the legend
+    # matplotlib leaves names with a leading underscore out of the legend
     return ("\u200a" + cut if cut.startswith("_") else cut).replace("$", r"\$")
 
 
 def write_names_on_map(
-    ax: Axes, positions: np.ndarray, categories: Categories, theme: Theme
+    ax: Axes, positions: NDArray[Any], categories: Categories, theme: Theme
 ) -> None:
-    """Write each class's name at the point of the class that lies nearest to its median."""
+    """Write each class's name at its point nearest to the median of the class."""
     effects = require("matplotlib.patheffects", extra="plot")
     for code, name in enumerate(categories.names):
         members = positions[categories.codes == code]
@@ -167,7 +172,7 @@ def write_names_on_map(
 def add_colorbar(
     ax: Axes, mappable: Any, theme: Theme, title: str = "", *, whole_numbers: bool = False
 ) -> None:
-    """A slim colour bar beside the axes."""
+    """Add a narrow colour bar next to the axes."""
     bar = ax.get_figure().colorbar(  # type: ignore[union-attr]
         mappable, ax=ax, shrink=0.6, aspect=32, pad=0.01
     )
@@ -182,7 +187,7 @@ def add_colorbar(
 
 
 def plain_axes(ax: Axes, theme: Theme) -> None:
-    """Quiet axes for curves and histograms: two spines, faint horizontal guides."""
+    """Style axes for curves and histograms: two spines, faint horizontal grid lines."""
     ax.spines[["top", "right"]].set_visible(False)
     ax.spines[["left", "bottom"]].set_color(theme.missing)
     ax.tick_params(which="both", colors=theme.text, length=0)

@@ -1,4 +1,4 @@
-"""An interactive map in the browser: zoom, hover, search, classes to switch on and off (bokeh)."""
+"""An interactive map in the browser (bokeh): zoom, hover, search, classes to show and hide."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
+from neumap._labels import UNLABELLED
 from neumap._optional import require
 from neumap.plots.files import save
 from neumap.plots.reading import (
-    MISSING,
     Categories,
     categories_of,
     chosen_rows,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["interactive"]
 
-MOST_SWITCHES = 30  # classes that get an entry to click in the legend
+MOST_SWITCHES = 30  # classes with a clickable entry in the legend
 SEARCH_SCRIPT = Path(__file__).with_name("search.js")
 
 
@@ -53,7 +53,7 @@ def interactive(  # noqa: PLR0913  the arguments of umap.plot
     alpha: float | None = None,
     path: str | Path | None = None,
 ) -> Any:
-    """Draw an embedding to zoom into, with a tooltip for every point.
+    """Draw an embedding that can be zoomed, with a tooltip for every point.
 
     Parameters
     ----------
@@ -62,30 +62,30 @@ def interactive(  # noqa: PLR0913  the arguments of umap.plot
     labels : sequence of length n_samples, optional
         Class of each point, as in `points`. A click on a class in the legend hides it.
     values : sequence of float of length n_samples, optional
-        Number of each point, shown by colour with a colour bar.
+        Value of each point, shown by colour with a colour bar.
     hover_data : table or mapping from name to sequence of length n_samples, optional
-        What the tooltip shows: a pandas or polars table, or a dict. Text is shown as text, HTML in
-        it is not interpreted. Labels and values are in the tooltip anyway.
+        What the tooltip shows: a pandas or polars table, or a dict. Text is shown literally, HTML
+        in it is not interpreted. Labels and values are always in the tooltip.
     tools : str or list, optional
-        Bokeh's tools; with a HoverTool among them no tooltip is added.
+        Bokeh's tools. If they include a HoverTool, no tooltip is added.
     theme, cmap, color_key, color_key_cmap, background, width, height, alpha
         As in `points`.
     point_size : float, optional
-        Diameter in pixels; by default from the number of points.
+        Diameter in pixels; by default it follows from the number of points.
     subset_points : boolean mask or indices, optional
-        Rows to draw; labels, values and hover_data stay as long as the embedding.
-    interactive_text_search : bool, default False
-        Add a field above the map; points whose text does not match fade.
+        Rows to draw. Labels, values and hover_data still need one entry per row of the embedding.
+    interactive_text_search : bool, default=False
+        Add a search field above the map. Points whose text does not match fade.
     interactive_text_search_columns : sequence of str, optional
-        Where to search; labels and hover_data by default.
-    interactive_text_search_alpha_contrast : float, default 0.95
+        Columns to search; labels and hover_data by default.
+    interactive_text_search_alpha_contrast : float, default=0.95
         Opacity of matches; the others get one minus this.
     path : str or Path, optional
-        Also write one HTML file that needs no network, in one step.
+        Also write one HTML file that works without network access.
 
     Returns
     -------
-    bokeh figure, or a bokeh column when the search field is on
+    bokeh figure, or a bokeh column with the search field
         The picture, for ``bokeh.io.show`` or `save`.
 
     Raises
@@ -97,11 +97,11 @@ def interactive(  # noqa: PLR0913  the arguments of umap.plot
     """
     if labels is not None and values is not None:
         raise ValueError(
-            "Expected labels or values, got both. A point has one colour: pass the classes as "
-            "`labels`, or the numbers as `values`, and the other in hover_data."
+            "One of labels and values must be None, got both. A point has one colour: pass the "
+            "classes as `labels` or the numbers as `values`, and the other in hover_data."
         )
     if alpha is not None and not 0 <= alpha <= 1:
-        raise ValueError(f"Expected alpha between 0 and 1, got {alpha}. Use 1 for opaque points.")
+        raise ValueError(f"alpha must be between 0 and 1, got {alpha}. Use 1 for opaque points.")
     every = positions_of(umap_object, dimensions=(2,))
     rows = chosen_rows(subset_points, len(every))
     rows = rows[np.isfinite(every[rows]).all(axis=1)]
@@ -138,7 +138,7 @@ def interactive(  # noqa: PLR0913  the arguments of umap.plot
     return picture
 
 
-def _hover_columns(hover_data: Any, n_samples: int) -> dict[str, np.ndarray]:
+def _hover_columns(hover_data: Any, n_samples: int) -> dict[str, NDArray[Any]]:
     if hover_data is None:
         return {}
     names = hover_data.keys() if isinstance(hover_data, Mapping) else _table_columns(hover_data)
@@ -147,10 +147,10 @@ def _hover_columns(hover_data: Any, n_samples: int) -> dict[str, np.ndarray]:
         column = np.asarray(hover_data[name])
         if column.shape[:1] != (n_samples,):
             raise ValueError(
-                f"Expected {n_samples} entries in hover_data column {name!r}, one per point, got "
+                f"hover_data column {name!r} must have {n_samples} entries, one per point, got "
                 f"shape {column.shape}. Give one entry per point of the whole embedding."
             )
-        # names of the plot's own columns stay free
+        # the plot's own columns use these names
         own = str(name) in {"x", "y", "alpha", "color", "label", "value"}
         columns[f"{name} (data)" if own else str(name)] = column
     return columns
@@ -159,7 +159,7 @@ def _hover_columns(hover_data: Any, n_samples: int) -> dict[str, np.ndarray]:
 def _table_columns(table: Any) -> Any:
     if not hasattr(table, "columns"):
         raise ValueError(
-            f"Expected hover_data as a table or a dict of columns, got {type(table).__name__}. "
+            f"hover_data must be a table or a dict of columns, got {type(table).__name__}. "
             "Use {'name': sequence}."
         )
     return table.columns
@@ -195,7 +195,7 @@ def _draw_classes(
     plot: Any,
     table: dict[str, Any],
     categories: Categories,
-    colors: np.ndarray,
+    colors: NDArray[Any],
     theme: Theme,
     marks: dict[str, Any],
 ) -> Any:
@@ -205,7 +205,9 @@ def _draw_classes(
     palette = np.array([*(_hex(color) for color in colors), theme.missing], dtype=object)
     source = _source({**table, "label": text, "color": palette[categories.codes]})
     mark = {"source": source, "color": "color", "line_color": None, **marks}
-    present = np.unique(categories.codes)  # MISSING comes first, so unknown points lie below
+    present = np.unique(
+        categories.codes
+    )  # UNLABELLED is first, so points without a label are drawn underneath
     if len(present) > MOST_SWITCHES:
         plot.scatter("x", "y", **mark)
         return source
@@ -214,9 +216,9 @@ def _draw_classes(
         members = np.flatnonzero(categories.codes == code)
         view = models.CDSView(filter=models.IndexFilter(members))
         renderer = plot.scatter("x", "y", view=view, **mark)
-        label = "no label" if code == MISSING else _without_tex(names[code])
+        label = "no label" if code == UNLABELLED else _without_tex(names[code])
         items.append(models.LegendItem(label={"value": label}, renderers=[renderer]))
-    if present[0] == MISSING:
+    if present[0] == UNLABELLED:
         items.append(items.pop(0))
     legend = models.Legend(
         items=items,
@@ -236,7 +238,7 @@ def _draw_classes(
 def _draw_values(
     plot: Any,
     table: dict[str, Any],
-    values: np.ndarray,
+    values: NDArray[Any],
     theme: Theme,
     marks: dict[str, Any],
     title: str,
@@ -278,7 +280,7 @@ def _with_search(plot: Any, source: Any, columns: Sequence[str], contrast: float
     unknown = [name for name in columns if name not in source.data]
     if unknown or not columns:
         raise ValueError(
-            f"Expected columns to search out of {', '.join(source.data)}, got "
+            f"The columns to search must be among {', '.join(source.data)}, got "
             f"{', '.join(unknown) or 'none'}. Pass labels or hover_data, or name their columns."
         )
     models = require("bokeh.models", extra="interactive")

@@ -1,4 +1,4 @@
-"""Pictures of decoded data: originals beside their reconstructions, and the map as images."""
+"""Pictures of decoded data: originals with their reconstructions, and the map as images."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from neumap._optional import require
 from neumap.plots import frame
@@ -37,14 +37,14 @@ def reconstruction(
     Parameters
     ----------
     originals, reconstructions : array of shape (n_samples, ...)
-        Images as flat rows or in their own shape, both alike and in the same order.
+        Images as flat rows or as images, both in the same form and order.
     dims : sequence of int, optional
         Shape of one image: (height, width), (height, width, 1) or (height, width, 3). By default
         the arrays' own shape, or a square when flat rows have a square number of features.
-    n : int, default 10
-        Number of pairs, taken from the front; ten to a row. Pass ``X[rows]`` to choose others.
-    cmap : str, default "gray"
-        Ramp of grey images. Both rows share one scale, that of the originals.
+    n : int, default=10
+        Number of pairs, the first ones, ten per line. Pass ``X[rows]`` to choose others.
+    cmap : str, default="gray"
+        Colormap of grey images. Both lines share the scale of the originals.
     theme : str or Theme, optional
         As in `points`.
 
@@ -64,7 +64,7 @@ def reconstruction(
     left, right = np.asarray(originals), np.asarray(reconstructions)
     if left.shape[:1] != right.shape[:1] or left[:1].size != right[:1].size or not left.size:
         raise ValueError(
-            f"Expected as many reconstructions as originals, of the same size, got {left.shape} "
+            f"reconstructions must be as many as originals and of the same size, got {left.shape} "
             f"and {right.shape}. Reconstruct exactly the rows that you pass."
         )
     shape = _image_shape(left, dims)
@@ -93,7 +93,7 @@ def reconstruction(
 
 def inverse_grid(  # noqa: PLR0913  the arguments of a picture
     umap_object: Any,
-    inverse_transform: Callable[[np.ndarray], ArrayLike] | None = None,
+    inverse_transform: Callable[[NDArray[Any]], ArrayLike] | None = None,
     dims: Sequence[int] | None = None,
     *,
     n: int = 20,
@@ -104,41 +104,41 @@ def inverse_grid(  # noqa: PLR0913  the arguments of a picture
     height: int = 900,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw the map as a grid of decoded points: what the decoder sees in each place.
+    """Draw the map as a grid of decoded positions.
 
     Parameters
     ----------
     umap_object : array of shape (n_samples, 2), or fitted object
         Positions.
     inverse_transform : callable, optional
-        From positions ``(m, 2)`` float32 to data ``(m, n_features)`` or images; by default the
-        fitted object's own.
+        Maps positions ``(m, 2)`` float32 to data ``(m, n_features)`` or images; by default the
+        fitted object's method.
     dims : sequence of int, optional
         Shape of one image, as in `reconstruction`.
-    n : int, default 20
+    n : int, default=20
         Cells along the longer side of the map.
-    everywhere : bool, default False
-        Decode cells without any point as well. What a decoder shows there is extrapolation.
+    everywhere : bool, default=False
+        Also decode cells without any point. The decoder extrapolates there.
     labels : sequence of length n_samples, optional
-        Classes of the points, which are drawn in colour behind the images.
+        Classes of the points, drawn in colour behind the images.
     theme, width, height, ax
         As in `points`.
 
     Returns
     -------
     matplotlib Axes
-        The axes; ``ax.images[0]`` is the mosaic, grey images as ink of the text's colour.
+        The axes. ``ax.images[0]`` is the mosaic, with grey images in the colour of the text.
 
     Raises
     ------
     ValueError
-        If there is nothing to decode with, or the decoder returns another number of rows.
+        If there is no decoder, or it returns another number of rows.
     """
     decode = getattr(umap_object, "inverse_transform", None)
     decode = decode if inverse_transform is None else inverse_transform
     if decode is None:
         raise ValueError(
-            f"Expected a function from positions to data, got none, and "
+            f"inverse_transform must be a function from positions to data, got None, and "
             f"{type(umap_object).__name__} has no inverse_transform. Pass inverse_transform."
         )
     positions = positions_of(umap_object, dimensions=(2,))
@@ -148,7 +148,8 @@ def inverse_grid(  # noqa: PLR0913  the arguments of a picture
     decoded = np.asarray(decode(cells.centres()[chosen.ravel()].astype(np.float32)))
     if len(decoded) != chosen.sum():
         raise ValueError(
-            f"Expected {chosen.sum()} decoded rows, one per position, got {decoded.shape}. "
+            f"The decoded data must have {chosen.sum()} rows, one per position, got shape "
+            f"{decoded.shape}. "
             "Check inverse_transform."
         )
     look = theme_of(theme)
@@ -172,9 +173,9 @@ class _Cells:
         self.left, self.top, self.size, self.shape = left, top, size, shape
 
     @classmethod
-    def over(cls, positions: np.ndarray, n: int) -> _Cells:
+    def over(cls, positions: NDArray[Any], n: int) -> _Cells:
         if n < 1:
-            raise ValueError(f"Expected at least one cell, got n={n}. Try n=20.")
+            raise ValueError(f"n must be at least 1, got {n}. Try n=20.")
         low, high = positions.min(axis=0), positions.max(axis=0)
         size = float((high - low).max()) / n or 1.0
         columns, rows = (max(1, int(np.ceil(span / size - 1e-9))) for span in high - low)
@@ -192,15 +193,15 @@ class _Cells:
         right, bottom = self.left + columns * self.size, self.top - rows * self.size
         return self.left, right, bottom, self.top
 
-    def centres(self) -> np.ndarray:
-        """Middle of every cell, ``(rows * columns, 2)``, row by row from the top."""
+    def centres(self) -> NDArray[Any]:
+        """Return the centre of every cell, ``(rows * columns, 2)``, row by row from the top."""
         rows, columns = self.shape
         x = self.left + (np.arange(columns) + 0.5) * self.size
         y = self.top - (np.arange(rows) + 0.5) * self.size
         return np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
 
-    def occupied(self, positions: np.ndarray) -> np.ndarray:
-        """Which cells hold a point, ``(rows, columns)``."""
+    def occupied(self, positions: NDArray[Any]) -> NDArray[Any]:
+        """Return which cells contain a point, ``(rows, columns)``."""
         rows, columns = self.shape
         column = np.clip(((positions[:, 0] - self.left) / self.size).astype(int), 0, columns - 1)
         row = np.clip(((self.top - positions[:, 1]) / self.size).astype(int), 0, rows - 1)
@@ -209,7 +210,7 @@ class _Cells:
         return held
 
 
-def _image_shape(data: np.ndarray, dims: Sequence[int] | None) -> tuple[int, ...]:
+def _image_shape(data: NDArray[Any], dims: Sequence[int] | None) -> tuple[int, ...]:
     n_features = int(np.prod(data.shape[1:]))
     if dims is not None:
         shape = tuple(int(side) for side in dims)
@@ -221,26 +222,26 @@ def _image_shape(data: np.ndarray, dims: Sequence[int] | None) -> tuple[int, ...
     is_image = len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3))
     if not is_image or int(np.prod(shape)) != n_features:
         raise ValueError(
-            f"Expected images of {n_features} values with dims (height, width), (height, width, 1) "
-            f"or (height, width, 3), got {shape}. Pass dims that fit the data."
+            f"dims must be (height, width), (height, width, 1) or (height, width, 3) with "
+            f"{n_features} values in total, got {shape}. Pass dims that fit the data."
         )
     return shape[:2] if shape[2:] == (1,) else shape
 
 
-def _as_images(data: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def _as_images(data: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
     return data.reshape(len(data), *shape).astype(np.float64)
 
 
-def _displayable(image: np.ndarray, limits: dict[str, Any]) -> np.ndarray:
-    """Colour images on the scale of the originals; matplotlib scales grey ones itself."""
+def _displayable(image: NDArray[Any], limits: dict[str, Any]) -> NDArray[Any]:
+    """Scale colour images to the range of the originals; matplotlib scales grey ones itself."""
     if image.ndim == 2:
         return image
     span = limits["vmax"] - limits["vmin"] or 1.0
     return np.asarray(np.clip((image - limits["vmin"]) / span, 0, 1))
 
 
-def _tiles(images: np.ndarray, theme: Theme) -> np.ndarray:
-    """Images as RGBA ``(m, height, width, 4)``: grey ones as ink, so that points shine through."""
+def _tiles(images: NDArray[Any], theme: Theme) -> NDArray[Any]:
+    """Images as RGBA ``(m, height, width, 4)``: grey ones as opacity, so that points show."""
     low, high = np.percentile(images, (5, 99.5)) if images.size else (0.0, 1.0)
     scaled = np.clip((images - low) / (high - low or 1.0), 0, 1)
     tiles = np.ones((*images.shape[:3], 4))
@@ -252,8 +253,8 @@ def _tiles(images: np.ndarray, theme: Theme) -> np.ndarray:
     return tiles
 
 
-def _mosaic(tiles: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """One RGBA image with each tile in its cell, transparent elsewhere."""
+def _mosaic(tiles: NDArray[Any], chosen: NDArray[Any]) -> NDArray[Any]:
+    """Return one RGBA image with each tile in its cell, transparent elsewhere."""
     rows, columns = chosen.shape
     _, height, width, _ = tiles.shape
     board = np.zeros((rows, columns, height, width, 4))

@@ -1,7 +1,7 @@
-"""How well each point's surroundings survive: numbers for the diagnostic pictures.
+"""How well the map preserves each point's neighbourhood: values for the diagnostic pictures.
 
-Arrays in, one number or colour per row out; nothing is drawn here. Scikit-learn is imported where
-it is used: it takes a second to load and loads pandas.
+Arrays in, one number or colour per row out. Nothing is drawn here. Scikit-learn is imported where
+it is used because it takes a second to import and imports pandas.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 __all__ = [
     "ica_colors",
@@ -23,25 +24,25 @@ ROWS_AT_ONCE = 4_096  # bounds the memory of stacked neighbourhoods
 SAMPLE_FOR_ICA = 10_000
 
 
-def nearest(rows: np.ndarray, n_neighbors: int, metric: Any = "euclidean") -> np.ndarray:
-    """Exact nearest rows of every row, itself included, ``(n_samples, n_neighbors)`` int64."""
+def nearest(rows: NDArray[Any], n_neighbors: int, metric: Any = "euclidean") -> NDArray[Any]:
+    """Return the exact nearest rows, the row itself included, (n_samples, n_neighbors) int64."""
     n_samples = len(rows)
     if not 2 <= n_neighbors <= n_samples:
         raise ValueError(
-            f"Expected 2 to {n_samples} neighbours (the row itself counts), got {n_neighbors}. "
-            "Choose nhood_size in this range."
+            f"nhood_size must be from 2 to {n_samples} (the row itself counts), got {n_neighbors}. "
+            "Choose a number in this range."
         )
     from sklearn.neighbors import NearestNeighbors
 
     search = NearestNeighbors(n_neighbors=n_neighbors, metric=metric).fit(rows)
-    found: np.ndarray = search.kneighbors(rows, return_distance=False)
+    found: NDArray[Any] = search.kneighbors(rows, return_distance=False)
     return found.astype(np.int64, copy=False)
 
 
-def neighborhood_jaccard(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Shared part of two lists of neighbours, row by row: intersection over union, 0 to 1.
+def neighborhood_jaccard(left: NDArray[Any], right: NDArray[Any]) -> NDArray[Any]:
+    """Return the Jaccard index of two neighbour lists, row by row, from 0 to 1.
 
-    Both have shape (n_samples, n_neighbors) and hold no index twice in a row.
+    Both have shape (n_samples, n_neighbors). No row contains an index twice.
 
     Examples
     --------
@@ -57,12 +58,12 @@ def neighborhood_jaccard(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 
 def local_dimension(
-    data: np.ndarray, neighbors: np.ndarray, variance_threshold: float
-) -> np.ndarray:
-    """Principal components that a neighbourhood needs to explain more than this share of variance.
+    data: NDArray[Any], neighbors: NDArray[Any], variance_threshold: float
+) -> NDArray[Any]:
+    """Count the principal components that explain more than this fraction of local variance.
 
-    Counts from 1; 0 where all neighbours coincide. The variances come from the Gram matrix of the
-    centred neighbourhood, whose size does not grow with the number of features.
+    The count is at least 1, or 0 where all neighbours coincide. The variances come from the Gram
+    matrix of the centred neighbourhood, whose size is independent of the number of features.
     """
     dimension = np.empty(len(neighbors), dtype=np.int64)
     n_neighbors = neighbors.shape[1]
@@ -79,16 +80,16 @@ def local_dimension(
     return dimension
 
 
-def pca_colors(data: np.ndarray) -> np.ndarray:
-    """The first three principal components as red, green and blue."""
+def pca_colors(data: NDArray[Any]) -> NDArray[Any]:
+    """Return the first three principal components as red, green and blue."""
     from sklearn.decomposition import PCA
 
     n_components = min(3, *data.shape)
     return _as_colors(PCA(n_components, random_state=0).fit_transform(data))
 
 
-def ica_colors(data: np.ndarray) -> np.ndarray:
-    """Three independent components as red, green and blue."""
+def ica_colors(data: NDArray[Any]) -> NDArray[Any]:
+    """Return three independent components as red, green and blue."""
     from sklearn.decomposition import FastICA
 
     n_components = min(3, *data.shape)
@@ -97,16 +98,16 @@ def ica_colors(data: np.ndarray) -> np.ndarray:
     return _as_colors(model.fit(data[::step]).transform(data))
 
 
-def vq_colors(data: np.ndarray) -> np.ndarray:
-    """Distances to three cluster centres as red, green and blue."""
+def vq_colors(data: NDArray[Any]) -> NDArray[Any]:
+    """Return distances to three cluster centres as red, green and blue."""
     from sklearn.cluster import KMeans
 
     n_clusters = min(3, len(data))
     return _as_colors(KMeans(n_clusters, n_init=3, random_state=0).fit(data).transform(data))
 
 
-def _as_colors(columns: np.ndarray) -> np.ndarray:
-    """Stretch each column over 0 to 1, without the outermost hundredth that would dim the rest."""
+def _as_colors(columns: NDArray[Any]) -> NDArray[Any]:
+    """Scale each column to 0 to 1, clipped at the 1st and 99th percentile against outliers."""
     low, high = np.percentile(columns, (1, 99), axis=0)
     scaled = np.clip((columns - low) / np.where(high > low, high - low, 1), 0, 1)
     missing = 3 - scaled.shape[1]

@@ -1,4 +1,4 @@
-"""Pictures of how far to trust a map, point by point."""
+"""Pictures that show how far to trust a map, point by point."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from neumap._optional import require
 from neumap.plots import frame, local
@@ -29,7 +29,7 @@ TITLES = {
     "local_dim": "Colored by approx local dimension",
     "neighborhood": "Colored by neighborhood Jaccard index",
 }
-COLORS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+COLORS: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
     "pca": local.pca_colors,
     "ica": local.ica_colors,
     "vq": local.vq_colors,
@@ -54,40 +54,40 @@ def diagnostic(  # noqa: PLR0913  the arguments of umap.plot
     height: int = 800,
     return_diagnostics: bool = False,
 ) -> Any:
-    """Colour the map by what it should have kept of the data.
+    """Colour the map by properties of the data that it should preserve.
 
-    ``"pca"``, ``"ica"`` and ``"vq"`` colour each point by where it lies in a coarse view of the
-    data: sudden changes of colour mark tears. ``"neighborhood"`` shows how much of a point's
-    neighbourhood the map kept, ``"local_dim"`` how many dimensions the data have around it.
+    ``"pca"``, ``"ica"`` and ``"vq"`` colour each point by its position in a low-dimensional view
+    of the data. Sudden changes of colour mark tears. ``"neighborhood"`` shows how much of a
+    point's neighbourhood the map preserved, ``"local_dim"`` the local dimension of the data.
 
     Parameters
     ----------
     umap_object : array of shape (n_samples, 2), or fitted object
         Positions.
     X : array or scipy sparse matrix of shape (n_samples, n_features), optional
-        The data; a fitted object's ``_raw_data`` by default.
-    kind : {"pca", "ica", "vq", "local_dim", "neighborhood", "all"}, default "pca"
-        What to show; ``"all"`` draws a figure with the five side by side.
-    nhood_size : int, default 15
-        Neighbours per row, itself included. Larger looks at coarser structure.
-    local_variance_threshold : float, default 0.8
-        Share of a neighbourhood's variance that its local dimension has to exceed.
+        The data; by default a fitted object's ``_raw_data``.
+    kind : {"pca", "ica", "vq", "local_dim", "neighborhood", "all"}, default="pca"
+        What to show; ``"all"`` draws a figure with all five.
+    nhood_size : int, default=15
+        Neighbours per row, itself included. Larger values look at coarser structure.
+    local_variance_threshold : float, default=0.8
+        Fraction of a neighbourhood's variance that its local dimension must explain.
     neighbors : array of shape (n_samples, n_neighbors), optional
-        Known neighbours in the data, the row itself first; saves the exact search, whose cost
-        grows with the square of n_samples. Its first ``nhood_size`` columns count.
+        Known neighbours in the data, the row itself first. They save the exact search, whose cost
+        grows with the square of n_samples. The first ``nhood_size`` columns are used.
     metric : str or callable, optional
         Distance between rows of X; a fitted object's ``metric`` by default, else "euclidean".
     ax : matplotlib Axes, optional
         Where to draw; not for ``"all"``.
-    cmap : str or Colormap, default "viridis"
-        Ramp for ``"local_dim"`` and ``"neighborhood"``; it spans the 5th to 95th percentile.
+    cmap : str or Colormap, default="viridis"
+        Colormap for ``"local_dim"`` and ``"neighborhood"``, from the 5th to the 95th percentile.
     point_size : float, optional
         Marker area in square points.
     theme, background, width, height
         As in `points`.
-    return_diagnostics : bool, default False
-        Return the pair of axes and data: colours of shape (n_samples, 3), or one number per row;
-        for ``"all"`` a dict of them.
+    return_diagnostics : bool, default=False
+        Return the axes and the data: colours of shape (n_samples, 3), or one number per row. For
+        ``"all"`` the data are a dict.
 
     Returns
     -------
@@ -101,14 +101,17 @@ def diagnostic(  # noqa: PLR0913  the arguments of umap.plot
     """
     if kind != "all" and kind not in KINDS:
         raise ValueError(
-            f"Expected kind out of {', '.join(KINDS)} or all, got {kind!r}. Choose one of these."
+            f"kind must be one of {', '.join(KINDS)} or all, got {kind!r}. Choose one of these."
         )
     if kind == "all" and ax is not None:
-        raise ValueError("Expected no ax for kind='all', got one. It draws a figure of five axes.")
+        raise ValueError(
+            "ax must be None for kind='all', which draws a figure of five axes, got axes. "
+            "Leave ax out."
+        )
     positions = positions_of(umap_object, dimensions=(2,))
     if not np.isfinite(positions).all():
         raise ValueError(
-            "Expected finite positions, got rows with NaN or infinity. "
+            "Positions must be finite, got rows with NaN or infinity. "
             "Leave these rows out of the embedding and of X."
         )
     data = raw_data_of(umap_object, X, len(positions))
@@ -130,12 +133,12 @@ def diagnostic(  # noqa: PLR0913  the arguments of umap.plot
 
 
 class _Measure:
-    """Diagnostics of one map, the search for neighbours done once."""
+    """Diagnostics of one map; neighbours are searched only once."""
 
     def __init__(
         self,
-        data: np.ndarray,
-        positions: np.ndarray,
+        data: NDArray[Any],
+        positions: NDArray[Any],
         nhood_size: int,
         variance_threshold: float,
         neighbors: ArrayLike | None,
@@ -148,8 +151,8 @@ class _Measure:
         self.metric = metric
         self._known = None if neighbors is None else self._checked(np.asarray(neighbors))
 
-    def of(self, kind: str) -> np.ndarray:
-        """Colours ``(n_samples, 3)`` or numbers ``(n_samples,)`` of one kind."""
+    def of(self, kind: str) -> NDArray[Any]:
+        """Return colours ``(n_samples, 3)`` or numbers ``(n_samples,)`` of one kind."""
         if kind in COLORS:
             return COLORS[kind](self.data)
         if kind == "local_dim":
@@ -157,20 +160,20 @@ class _Measure:
         on_map = local.nearest(self.positions, self.nhood_size)
         return local.neighborhood_jaccard(self._in_data(), on_map)
 
-    def _in_data(self) -> np.ndarray:
+    def _in_data(self) -> NDArray[Any]:
         if self._known is None:
             self._known = local.nearest(self.data, self.nhood_size, self.metric)
         return self._known
 
-    def _checked(self, neighbors: np.ndarray) -> np.ndarray:
+    def _checked(self, neighbors: NDArray[Any]) -> NDArray[Any]:
         if neighbors.ndim != 2 or len(neighbors) != len(self.data):
             raise ValueError(
-                f"Expected neighbors of shape ({len(self.data)}, n_neighbors), got "
+                f"neighbors must have shape ({len(self.data)}, n_neighbors), got "
                 f"{neighbors.shape}. Pass the indices of the graph this map was made from."
             )
         if neighbors.shape[1] < self.nhood_size:
             raise ValueError(
-                f"Expected at least nhood_size={self.nhood_size} columns in neighbors, got "
+                f"neighbors must have at least nhood_size={self.nhood_size} columns, got "
                 f"{neighbors.shape[1]}. Lower nhood_size, or search for more neighbours."
             )
         return neighbors[:, : self.nhood_size].astype(np.int64)
@@ -178,8 +181,8 @@ class _Measure:
 
 def _draw(  # noqa: PLR0913  one step of two callers
     ax: Axes,
-    positions: np.ndarray,
-    shown: np.ndarray,
+    positions: NDArray[Any],
+    shown: NDArray[Any],
     kind: str,
     theme: Theme,
     ramp: Colormap,
@@ -198,7 +201,7 @@ def _draw(  # noqa: PLR0913  one step of two callers
 
 def _all_kinds(
     measure: _Measure, theme: Theme, cmap: str | Colormap, point_size: float | None
-) -> tuple[Any, dict[str, np.ndarray]]:
+) -> tuple[Any, dict[str, NDArray[Any]]]:
     pyplot = require("matplotlib.pyplot", extra="plot")
     figure, panels = pyplot.subplots(
         2, 3, figsize=(13, 8.5), layout="constrained", facecolor=theme.background

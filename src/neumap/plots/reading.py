@@ -1,7 +1,7 @@
-"""What a picture is made of: positions, a graph, one label or value per row.
+"""The inputs of a picture: positions, a graph, one label or value per row.
 
 Every drawing function takes either plain arrays or a fitted object. This file turns both
-into checked NumPy arrays, so that the rest of the room knows arrays only. A fitted object is
+into checked NumPy arrays, so that the other files handle arrays only. A fitted object is
 anything with an attribute ``embedding_`` (or ``embedding``); ``graph_``, ``_raw_data``,
 ``n_neighbors``, ``min_dist`` and ``metric`` are read where a picture can use them.
 """
@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
+
+from neumap._labels import UNLABELLED
 
 __all__ = [
     "Categories",
@@ -29,19 +31,18 @@ __all__ = [
     "values_of",
 ]
 
-MISSING = -1  # the code of a row without a label, and the label that umap-learn reads as unknown
-MANY_DISTINCT = 256  # fractional "labels" with more different entries than this are a measurement
+MANY_DISTINCT = 256  # fractional "labels" with more distinct entries than this are measurements
 
 
-def positions_of(source: Any, *, dimensions: tuple[int, ...] = (2, 3)) -> np.ndarray:
-    """Positions of the rows, ``(n_samples, n_components)`` float64.
+def positions_of(source: Any, *, dimensions: tuple[int, ...] = (2, 3)) -> NDArray[Any]:
+    """Return the positions of the rows, ``(n_samples, n_components)`` float64.
 
     Parameters
     ----------
     source : array of shape (n_samples, n_components), or fitted object
-        Where the positions are.
-    dimensions : tuple of int, default (2, 3)
-        Numbers of components that the picture can draw.
+        Source of the positions.
+    dimensions : tuple of int, default=(2, 3)
+        Numbers of components that the picture can show.
 
     Raises
     ------
@@ -52,86 +53,86 @@ def positions_of(source: Any, *, dimensions: tuple[int, ...] = (2, 3)) -> np.nda
     wanted = " or ".join(str(count) for count in dimensions)
     if positions.ndim != 2 or positions.dtype.kind not in "fiub":
         raise ValueError(
-            f"Expected an embedding of shape (n_samples, {wanted}) or a fitted object with "
-            f"`embedding_`, got {type(source).__name__} of shape {positions.shape} and dtype "
+            f"The embedding must be an array of shape (n_samples, {wanted}) or a fitted object "
+            f"with `embedding_`, got {type(source).__name__} of shape {positions.shape} and dtype "
             f"{positions.dtype}. Fit the object first, or pass the array of positions."
         )
     if positions.shape[1] not in dimensions:
         raise ValueError(
-            f"This picture draws {wanted} components, the embedding has {positions.shape[1]}. "
-            f"Pick columns, for example embedding[:, :2], or fit with n_components={dimensions[0]}."
+            f"The embedding must have {wanted} components, got {positions.shape[1]}. "
+            f"Select columns, such as embedding[:, :2], or fit with n_components={dimensions[0]}."
         )
     if not np.isfinite(positions).all(axis=1).any():
         raise ValueError(
-            f"Expected at least one row with finite coordinates, got {positions.shape[0]} rows "
+            f"At least one row must have finite coordinates, got {positions.shape[0]} rows "
             "without any. Check that the fit converged."
         )
     return positions.astype(np.float64, copy=False)
 
 
 def graph_of(source: Any, graph: Any, n_samples: int) -> sparse.coo_array:
-    """Undirected edges of a graph, each once with ``row < col``, as a scipy COO array.
+    """Return the undirected edges of a graph, each once with ``row < col``, as a scipy COO array.
 
     ``graph`` may be a scipy sparse matrix, an object with ``to_csr()``, or None to take
-    ``source.graph_``. Where the two directions differ, the larger weight counts.
+    ``source.graph_``. If the two directions differ, the larger weight is used.
     """
     found: Any = _attribute(source, "graph_", default=None) if graph is None else graph
     if hasattr(found, "to_csr"):
         found = found.to_csr()
     if not _is_sparse(found):
         raise ValueError(
-            f"Expected a scipy sparse graph, got {type(found).__name__}. Pass a fitted object "
-            "with `graph_`, or the pair (embedding, graph)."
+            f"graph must be a scipy sparse matrix, got {type(found).__name__}. Pass a fitted "
+            "object with `graph_`, or the pair (embedding, graph)."
         )
     if found.shape != (n_samples, n_samples):
         raise ValueError(
-            f"Expected a graph of shape ({n_samples}, {n_samples}), one row per point, got "
-            f"{found.shape}. Pass the graph that this embedding was made from."
+            f"graph must have shape ({n_samples}, {n_samples}), one row per point, got "
+            f"{found.shape}. Pass the graph that this embedding was computed from."
         )
     directed: Any = sparse.csr_array(found)
     return sparse.coo_array(sparse.triu(directed.maximum(directed.T), k=1))
 
 
-def raw_data_of(source: Any, X: ArrayLike | None, n_samples: int) -> np.ndarray:
-    """Rows that the embedding was made from, ``(n_samples, n_features)`` float64, dense."""
+def raw_data_of(source: Any, X: ArrayLike | None, n_samples: int) -> NDArray[Any]:
+    """Return the data of the embedding, ``(n_samples, n_features)`` float64, dense."""
     data: Any = _attribute(source, "_raw_data", default=None) if X is None else X
     if data is None:
         raise ValueError(
-            f"This picture compares the map with its data, and {type(source).__name__} does not "
-            "hold them. Pass X, the array given to fit."
+            f"X must be the data of the map, got None, and {type(source).__name__} does not hold "
+            "them. Pass X, the array given to fit."
         )
     dense = np.asarray(data.toarray() if _is_sparse(data) else data, dtype=np.float64)
     if dense.ndim < 2 or dense.shape[0] != n_samples:
         raise ValueError(
-            f"Expected X of shape ({n_samples}, n_features), one row per point, got {dense.shape}. "
-            "Pass the rows that this embedding was made from, in the same order."
+            f"X must have shape ({n_samples}, n_features), one row per point, got {dense.shape}. "
+            "Pass the rows that this embedding was computed from, in the same order."
         )
     return dense.reshape(n_samples, -1)
 
 
-def chosen_rows(subset_points: ArrayLike | None, n_samples: int) -> np.ndarray:
-    """Indices of the rows to draw, from a boolean mask or from indices."""
+def chosen_rows(subset_points: ArrayLike | None, n_samples: int) -> NDArray[Any]:
+    """Return the indices of the rows to draw, from a boolean mask or from indices."""
     if subset_points is None:
         return np.arange(n_samples)
     chosen = np.asarray(subset_points)
     if chosen.dtype == bool:
         if chosen.shape != (n_samples,):
             raise ValueError(
-                f"Expected a mask `subset_points` of length {n_samples}, got shape {chosen.shape}. "
+                f"A mask `subset_points` must have length {n_samples}, got shape {chosen.shape}. "
                 "Give one boolean per point of the whole embedding."
             )
         return np.flatnonzero(chosen)
     if chosen.ndim != 1 or chosen.dtype.kind not in "iu":
         raise ValueError(
-            "Expected `subset_points` as a boolean mask or a list of row indices, got shape "
+            "subset_points must be a boolean mask or a list of row indices, got shape "
             f"{chosen.shape} and dtype {chosen.dtype}. Use mask = labels == 3, for example."
         )
     if chosen.size and (chosen.min() < -n_samples or chosen.max() >= n_samples):
         raise ValueError(
-            f"Expected row indices below {n_samples} in `subset_points`, got {chosen.max()}. "
+            f"subset_points must hold row indices below {n_samples}, got {chosen.max()}. "
             "Use indices into the whole embedding."
         )
-    rows: np.ndarray = np.arange(n_samples)[chosen]
+    rows: NDArray[Any] = np.arange(n_samples)[chosen]
     return rows
 
 
@@ -150,16 +151,16 @@ class Categories:
     """
 
     names: tuple[Any, ...]
-    codes: np.ndarray
+    codes: NDArray[Any]
     title: str = ""
 
-    def __getitem__(self, rows: np.ndarray) -> Categories:
-        """The same names, other rows."""
+    def __getitem__(self, rows: NDArray[Any]) -> Categories:
+        """Return the same names with other rows."""
         return Categories(self.names, self.codes[rows], self.title)
 
 
 def categories_of(labels: Any, n_samples: int) -> Categories:
-    """Sort labels into categories; None, NaN and (for numbers) -1 count as missing.
+    """Turn labels into categories; None, NaN and (for numbers) -1 count as missing.
 
     A pandas categorical keeps the order of its categories. Everything else is sorted: numbers by
     size, text with its digits read as numbers ("c2" before "c10").
@@ -172,18 +173,18 @@ def categories_of(labels: Any, n_samples: int) -> Categories:
         present = _whole_numbers(present)
     names = _ordered_names(labels, present)
     position = {name: code for code, name in enumerate(names)}
-    codes = np.full(n_samples, MISSING, dtype=np.int64)
+    codes = np.full(n_samples, UNLABELLED, dtype=np.int64)
     codes[~missing] = [position[entry] for entry in present.tolist()]
     return Categories(names, codes, title_of(labels))
 
 
-def values_of(values: Any, n_samples: int) -> np.ndarray:
-    """One number per row as float64; NaN and infinite numbers count as missing."""
+def values_of(values: Any, n_samples: int) -> NDArray[Any]:
+    """Return one number per row as float64; NaN and infinite numbers count as missing."""
     try:
         numbers = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"Expected `values` to be numbers, got {np.asarray(values).dtype}. "
+            f"values must be numbers, got {np.asarray(values).dtype}. "
             "Pass names of classes as `labels` instead."
         ) from error
     _check_length("values", numbers, n_samples)
@@ -191,7 +192,7 @@ def values_of(values: Any, n_samples: int) -> np.ndarray:
 
 
 def caption_of(source: Any, n_undrawn: int) -> str:
-    """The line below a picture: how the map was made, and how many points have no position."""
+    """Return the caption: the settings of the map, and how many points have no position."""
     parts = []
     n_neighbors = _attribute(source, "n_neighbors", default=None)
     min_dist = _attribute(source, "min_dist", default=None)
@@ -205,7 +206,7 @@ def caption_of(source: Any, n_undrawn: int) -> str:
 
 
 def title_of(column: Any) -> str:
-    """Name of a table's column, or an empty string."""
+    """Return the name of a table's column, or an empty string."""
     name = getattr(column, "name", None)
     return name if isinstance(name, str) else ""
 
@@ -218,22 +219,22 @@ def _attribute(source: Any, *names: str, default: Any) -> Any:
 
 
 def _is_sparse(thing: Any) -> bool:
-    return bool(sparse.issparse(thing))  # not a type guard: scipy's narrows to a bare base class
+    return bool(sparse.issparse(thing))  # not a type guard: scipy's narrows to the base class
 
 
-def _check_length(what: str, entries: np.ndarray, n_samples: int) -> None:
+def _check_length(what: str, entries: NDArray[Any], n_samples: int) -> None:
     if entries.shape != (n_samples,):
         raise ValueError(
-            f"Expected `{what}` of shape ({n_samples},), one per point, got {entries.shape}. "
-            "Give one entry per point of the whole embedding; choose rows with subset_points."
+            f"{what} must have shape ({n_samples},), one per point, got {entries.shape}. "
+            "Give one entry per point of the whole embedding, and choose rows with subset_points."
         )
 
 
-def _is_missing(entries: np.ndarray) -> np.ndarray:
+def _is_missing(entries: NDArray[Any]) -> NDArray[Any]:
     if entries.dtype.kind == "f":
-        return np.asarray(np.isnan(entries) | (entries == MISSING))
+        return np.asarray(np.isnan(entries) | (entries == UNLABELLED))
     if entries.dtype.kind == "i":
-        return np.asarray(entries == MISSING)
+        return np.asarray(entries == UNLABELLED)
     if entries.dtype.kind == "O":
         return np.array([_is_missing_entry(entry) for entry in entries], dtype=bool)
     return np.zeros(entries.shape, dtype=bool)
@@ -244,23 +245,23 @@ def _is_missing_entry(entry: Any) -> bool:
         return True
     if isinstance(entry, (str, bytes, bool)):
         return False
-    return bool(entry != entry) or entry == MISSING  # NaN differs from itself
+    return bool(entry != entry) or entry == UNLABELLED  # NaN differs from itself
 
 
-def _whole_numbers(present: np.ndarray) -> np.ndarray:
+def _whole_numbers(present: NDArray[Any]) -> NDArray[Any]:
     """Show 3.0 as 3: a column of integers becomes floating as soon as one entry is missing."""
     if (present == np.round(present)).all():
         return present.astype(np.int64)
     n_distinct = np.unique(present).size
     if n_distinct > MANY_DISTINCT:
         raise ValueError(
-            f"Expected `labels` to name classes, got {n_distinct} different fractional numbers. "
-            "Pass them as `values` to colour by size."
+            f"labels must be names of classes, got {n_distinct} distinct fractional numbers. "
+            "Pass them as `values` to colour by value."
         )
     return present
 
 
-def _ordered_names(labels: Any, present: np.ndarray) -> tuple[Any, ...]:
+def _ordered_names(labels: Any, present: NDArray[Any]) -> tuple[Any, ...]:
     found = set(present.tolist())
     categorical = getattr(labels, "cat", labels)  # a pandas Series, or a Categorical itself
     declared = getattr(categorical, "categories", None)
@@ -270,7 +271,7 @@ def _ordered_names(labels: Any, present: np.ndarray) -> tuple[Any, ...]:
 
 
 def _natural_order(name: Any) -> tuple[Any, ...]:
-    """Numbers by size, before text; text with its digits read as numbers: "c2" before "c10"."""
+    """Sort numbers by size before text, and text with its digits as numbers: "c2" before "c10"."""
     if isinstance(name, (bool, int, float)):
         return (0, name)
     pieces = re.split(r"(\d+)", str(name))

@@ -1,7 +1,7 @@
 """Points on a map, coloured by class, by value or by density.
 
-Up to ``MANY_POINTS`` points are drawn as markers, in an order that hides no class behind another.
-More of them become an image (``density``) when datashader is installed, else rasterised markers.
+Up to ``MANY_POINTS`` points are drawn as markers, in random order so that no class covers another.
+More points become an image (``density``) if datashader is installed, else rasterised markers.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
+from neumap._labels import UNLABELLED
 from neumap._optional import require
 from neumap.plots import density, frame
 from neumap.plots.reading import (
-    MISSING,
     Categories,
     caption_of,
     categories_of,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["MANY_POINTS", "draw_markers", "points"]
 
 MANY_POINTS = 50_000  # above this, markers cover each other and take seconds to draw
-RASTERISE_FROM = 5_000  # markers above this go into an SVG or PDF as one image
+RASTERISE_FROM = 5_000  # more markers than this become one image in an SVG or PDF
 
 
 def points(  # noqa: PLR0913  the arguments of umap.plot
@@ -61,48 +61,49 @@ def points(  # noqa: PLR0913  the arguments of umap.plot
     ----------
     umap_object : array of shape (n_samples, 2 or 3), or fitted object
         Positions, or anything with ``embedding_``. Three components give a 3-D picture. Rows with
-        a coordinate that is not finite have no place on the map; the caption counts them.
+        a coordinate that is not finite are not drawn; the caption counts them.
     labels : sequence of length n_samples, optional
-        Class of each point: numbers or text. None, NaN and -1 mean "unknown", drawn in grey below
-        the others. Not together with ``values``.
+        Class of each point: numbers or text. None, NaN and -1 mean "unknown" and are drawn in grey
+        underneath the others. Cannot be combined with ``values``.
     values : sequence of float of length n_samples, optional
-        Number of each point, shown by colour; NaN in grey.
+        Value of each point, shown by colour; NaN in grey.
     points : array of shape (n_samples, 2 or 3), optional
-        Positions to draw instead of the fitted ones, for example of new rows.
+        Positions to draw instead of the fitted ones, for example those of new rows.
     theme : str or Theme, optional
         ``"light"`` (default), ``"dark"``, or a name of ``umap.plot``: ``"fire"``, ``"viridis"``,
         ``"inferno"``, ``"blue"``, ``"red"``, ``"green"``, ``"darkblue"``, ``"darkred"``,
-        ``"darkgreen"``. What is given by hand below wins over the theme.
+        ``"darkgreen"``. The arguments below override the theme.
     cmap : str or Colormap, optional
-        Ramp for values, or for density where there is neither labels nor values.
+        Colormap for values, or for density if there are neither labels nor values.
     color_key : dict or sequence of colours, optional
         Colours of classes: a dict from label to colour, or one colour per class in sorted order.
-        The default palette is told apart with red-green colour blindness as well.
+        The default palette can be distinguished with red-green colour blindness too.
     color_key_cmap : str, optional
-        Ramp from which classes take their colours instead of the palette.
+        Colormap from which classes take their colours instead of the palette.
     background : str, optional
-        Colour behind the points; a dark one brings light text.
-    width, height : int, default 800
-        Size of a new figure in pixels. Without effect when ``ax`` is given.
-    show_legend : bool or "map", default True
-        A legend of classes or a colour bar of values; ``"map"`` writes the names of the classes
-        into the map, the better choice for many of them.
+        Colour behind the points. A dark one selects light text.
+    width, height : int, default=800
+        Size of a new figure in pixels. Ignored when ``ax`` is given.
+    show_legend : bool or "map", default=True
+        A legend of classes or a colour bar of values. ``"map"`` writes the names of the classes
+        on the map, the better choice for many classes.
     subset_points : boolean mask or indices, optional
-        Rows to draw. ``labels`` and ``values`` stay as long as the embedding.
+        Rows to draw. ``labels`` and ``values`` still need one entry per row of the embedding.
     ax : matplotlib Axes, optional
         Where to draw. A new figure by default.
     alpha : float between 0 and 1, optional
         Opacity; by default lower for more points.
     point_size : float, optional
-        Marker area in square points; by default from the number of points and the axes' size.
-    renderer : {"auto", "markers", "datashader"}, default "auto"
-        ``"auto"`` draws markers up to 50,000 points and an image by datashader above, if that is
+        Marker area in square points; by default it follows from the number of points and the size
+        of the axes.
+    renderer : {"auto", "markers", "datashader"}, default="auto"
+        ``"auto"`` draws markers up to 50,000 points and an image by datashader above, if it is
         installed (extra ``large-plot``).
 
     Returns
     -------
     matplotlib Axes
-        The axes with the picture; it is not shown.
+        The axes with the picture, which is not shown.
 
     Raises
     ------
@@ -120,11 +121,11 @@ def points(  # noqa: PLR0913  the arguments of umap.plot
     """
     if labels is not None and values is not None:
         raise ValueError(
-            "Expected labels or values, got both. A point has one colour: pass the classes as "
-            "`labels`, or the numbers as `values`."
+            "One of labels and values must be None, got both. A point has one colour: pass the "
+            "classes as `labels`, or the numbers as `values`."
         )
     if alpha is not None and not 0 <= alpha <= 1:
-        raise ValueError(f"Expected alpha between 0 and 1, got {alpha}. Use 1 for opaque points.")
+        raise ValueError(f"alpha must be between 0 and 1, got {alpha}. Use 1 for opaque points.")
     every = positions_of(umap_object if points is None else points)
     rows = chosen_rows(subset_points, len(every))
     placed = rows[np.isfinite(every[rows]).all(axis=1)]
@@ -146,7 +147,7 @@ def points(  # noqa: PLR0913  the arguments of umap.plot
 
 
 class _Style:
-    """How points are put on the axes; what was left open is decided by their number."""
+    """How points are drawn; settings that are None follow from the number of points."""
 
     def __init__(
         self,
@@ -157,7 +158,7 @@ class _Style:
     ) -> None:
         if renderer not in ("auto", "markers", "datashader"):
             raise ValueError(
-                f"Expected renderer 'auto', 'markers' or 'datashader', got {renderer!r}. "
+                f"renderer must be 'auto', 'markers' or 'datashader', got {renderer!r}. "
                 "Use 'auto' to choose by the number of points."
             )
         self.alpha = alpha
@@ -165,7 +166,7 @@ class _Style:
         self.show_legend = show_legend
         self.renderer = renderer
 
-    def as_image(self, positions: np.ndarray) -> bool:
+    def as_image(self, positions: NDArray[Any]) -> bool:
         """Whether to draw an image by datashader instead of markers."""
         if positions.shape[1] != 2 or self.renderer == "markers":
             return False
@@ -176,9 +177,9 @@ class _Style:
 
 def _draw_classes(
     ax: Axes,
-    positions: np.ndarray,
+    positions: NDArray[Any],
     categories: Categories,
-    colors: np.ndarray,
+    colors: NDArray[Any],
     theme: Theme,
     style: _Style,
 ) -> None:
@@ -187,7 +188,7 @@ def _draw_classes(
         image = density.shade_classes(positions, categories, colors, theme.missing, grid)
         _draw_image(ax, image, grid, style.alpha)
     else:
-        labelled = categories.codes != MISSING
+        labelled = categories.codes != UNLABELLED
         _draw_missing(ax, positions[~labelled], len(positions), theme, style)
         draw_markers(
             ax, positions[labelled], colors[categories.codes[labelled]], len(positions),
@@ -200,7 +201,7 @@ def _draw_classes(
 
 
 def _draw_values(
-    ax: Axes, positions: np.ndarray, values: np.ndarray, theme: Theme, style: _Style, title: str
+    ax: Axes, positions: NDArray[Any], values: NDArray[Any], theme: Theme, style: _Style, title: str
 ) -> None:
     known = ~np.isnan(values)
     ramp = colormap(theme.cmap)
@@ -221,7 +222,7 @@ def _draw_values(
         frame.add_colorbar(ax, mappable, theme, title)
 
 
-def _draw_plain(ax: Axes, positions: np.ndarray, theme: Theme, style: _Style) -> None:
+def _draw_plain(ax: Axes, positions: NDArray[Any], theme: Theme, style: _Style) -> None:
     ramp = colormap(theme.density_cmap or theme.cmap)
     if style.as_image(positions):
         grid = density.grid_for(ax, positions)
@@ -234,7 +235,7 @@ def _draw_plain(ax: Axes, positions: np.ndarray, theme: Theme, style: _Style) ->
 
 
 def _draw_missing(
-    ax: Axes, positions: np.ndarray, n_points: int, theme: Theme, style: _Style
+    ax: Axes, positions: NDArray[Any], n_points: int, theme: Theme, style: _Style
 ) -> None:
     if not len(positions):
         return
@@ -247,16 +248,16 @@ def _draw_missing(
 
 def draw_markers(
     ax: Axes,
-    positions: np.ndarray,
-    colors: np.ndarray,
+    positions: NDArray[Any],
+    colors: NDArray[Any],
     n_points: int,
     *,
     alpha: float | None = None,
     point_size: float | None = None,
 ) -> Any:
-    """Markers in a shuffled order, so that the last class does not cover the first.
+    """Draw markers in random order, so that the last class does not cover the first.
 
-    ``n_points`` is the number of points of the whole picture, from which size and alpha follow.
+    ``n_points`` is the number of points of the whole picture, which determines size and alpha.
     """
     own_size, own_alpha = frame.point_style(ax, n_points)
     order = np.random.default_rng(0).permutation(len(positions))
@@ -270,7 +271,7 @@ def draw_markers(
     )
 
 
-def _draw_image(ax: Axes, image: np.ndarray, grid: density.Grid, alpha: float | None) -> None:
+def _draw_image(ax: Axes, image: NDArray[Any], grid: density.Grid, alpha: float | None) -> None:
     ax.imshow(
         image, extent=grid.extent, origin="lower", aspect="auto", interpolation="nearest",
         alpha=alpha,

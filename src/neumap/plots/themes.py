@@ -1,10 +1,10 @@
-"""How pictures look: a theme is a background, colours for classes and a ramp for numbers.
+"""How pictures look: a theme is a background, colours for classes and a colormap for numbers.
 
-The two default palettes were searched for: among 6,000 colours of even lightness and chroma, the
-twelve whose smallest mutual distance in OKLab is largest under normal vision and under simulated
-protanopia and deuteranopia (Machado, Oliveira and Fernandes 2009), each also far from the
-background and from the grey of missing labels. The first ones of a palette are the safest. The
-other themes answer to the names of ``umap.plot``.
+The two default palettes come from a search. Among 6,000 colours of even lightness and chroma, they
+are the twelve whose smallest mutual distance in OKLab is largest, under normal vision and under
+simulated protanopia and deuteranopia (Machado, Oliveira and Fernandes 2009). Each is also far from
+the background and from the grey of missing labels. The first colours of a palette are the easiest
+to distinguish. The other themes have the names of ``umap.plot``.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from neumap._optional import require
 
@@ -30,8 +31,8 @@ DARK_PALETTE = (
     "#67cdfe", "#8070a8", "#4ffdff", "#abf7a1", "#da8300", "#f1ec1a",
 )  # fmt: skip
 
-# Ramps that matplotlib does not have, from background to light. They are built when used and
-# never registered, so another library may take the same names.
+# Colormaps that matplotlib does not have, from the background colour on. They are created when used
+# and never registered, so that another library can register the same names.
 RAMPS = {
     "fire": ("#000000", "#5b0a00", "#b81e00", "#f06a00", "#ffc637", "#ffffff"),
     "darkblue": ("#000000", "#14196b", "#1f4fd0", "#3aa6f0", "#a6e8f5", "#ffffff"),
@@ -47,22 +48,22 @@ RAMPS = {
 
 @dataclass(frozen=True)
 class Theme:
-    """One look.
+    """The colours of a picture.
 
     Attributes
     ----------
     background : str
         Colour behind the points.
     cmap : str
-        Ramp for numbers (and for density, where there are no labels).
+        Colormap for numbers (and for density, where there are no labels).
     palette : tuple of str
-        Colours of classes; empty to spread classes over ``color_key_cmap``.
+        Colours of classes; empty to take them from ``color_key_cmap``.
     color_key_cmap : str or None
-        Ramp from which classes take their colours when the palette is empty.
+        Colormap from which classes take their colours when the palette is empty.
     edge_cmap : str
-        Ramp for the edges of a graph, from weak to strong.
+        Colormap for the edges of a graph, from weak to strong.
     density_cmap : str or None
-        Ramp for pictures by density; None to use ``cmap``.
+        Colormap for pictures by density; None to use ``cmap``.
     """
 
     background: str
@@ -84,7 +85,7 @@ class Theme:
 
     @property
     def faint(self) -> str:
-        """Colour of the caption and of lines that only guide."""
+        """Colour of the caption and of grid lines."""
         return "#8b93a1" if self.dark else "#8a909c"
 
     @property
@@ -116,9 +117,9 @@ def theme_of(
     color_key_cmap: str | None = None,
     edge_cmap: str | None = None,
 ) -> Theme:
-    """The theme of a picture: a named one, with what the caller gave by hand put over it.
+    """Return the theme of a picture: a named one, overridden by the caller's arguments.
 
-    Without a theme the background decides: a dark one gets the dark look.
+    Without a theme the background decides: a dark one selects the dark theme.
     """
     chosen = _named(theme, background)
     changes: dict[str, Any] = {}
@@ -140,21 +141,21 @@ def _named(theme: str | Theme | None, background: str | None) -> Theme:
         return THEMES["dark" if background is not None and is_dark(background) else "light"]
     if theme not in THEMES:
         raise ValueError(
-            f"Expected a theme out of {', '.join(THEMES)}, got {theme!r}. "
+            f"theme must be one of {', '.join(THEMES)}, got {theme!r}. "
             "Use one of these names or a neumap.plots.Theme."
         )
     return THEMES[theme]
 
 
 def is_dark(color: str) -> bool:
-    """Whether a background is dark, by relative luminance as in WCAG 2."""
+    """Return whether a background is dark, by relative luminance as in WCAG 2."""
     rgb = np.asarray(require("matplotlib.colors", extra="plot").to_rgb(color))
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     return bool(linear @ (0.2126, 0.7152, 0.0722) < 0.18)
 
 
 def colormap(ramp: str | Colormap) -> Colormap:
-    """A ramp by name: the project's own ones first, then matplotlib's."""
+    """Return a colormap by name: one of neumap's first, then one of matplotlib's."""
     if not isinstance(ramp, str):
         return ramp
     if ramp in RAMPS:
@@ -166,24 +167,24 @@ def colormap(ramp: str | Colormap) -> Colormap:
         named: Colormap = matplotlib.colormaps[ramp]
     except KeyError as error:
         raise ValueError(
-            f"Expected the name of a colormap, got {ramp!r}. Use a matplotlib name such as "
+            f"cmap must be the name of a colormap, got {ramp!r}. Use a matplotlib name such as "
             f"'viridis', or one of {', '.join(RAMPS)}."
         ) from error
     return named
 
 
-def class_colors(names: tuple[Any, ...], color_key: Any, theme: Theme) -> np.ndarray:
-    """Colours of classes, ``(n_classes, 4)`` floats between 0 and 1.
+def class_colors(names: tuple[Any, ...], color_key: Any, theme: Theme) -> NDArray[Any]:
+    """Return the colours of classes, ``(n_classes, 4)`` floats between 0 and 1.
 
     ``color_key`` is a dict from label to colour, a sequence with one colour per class in the order
-    of ``names``, or None for the theme's own.
+    of ``names``, or None for the theme's colours.
     """
     to_rgba_array = require("matplotlib.colors", extra="plot").to_rgba_array
     if isinstance(color_key, dict):
         absent = [name for name in names if name not in color_key]
         if absent:
             raise ValueError(
-                f"Expected a colour for every label in `color_key`, got none for {absent[:5]}. "
+                f"color_key must have a colour for every label, got none for {absent[:5]}. "
                 "Add these labels, or leave color_key out."
             )
         chosen = [color_key[name] for name in names]
@@ -191,33 +192,33 @@ def class_colors(names: tuple[Any, ...], color_key: Any, theme: Theme) -> np.nda
         chosen = list(color_key)
         if len(chosen) < len(names):
             raise ValueError(
-                f"Expected {len(names)} colours in `color_key`, one per label, got {len(chosen)}. "
+                f"color_key must have {len(names)} colours, one per label, got {len(chosen)}. "
                 "Give more colours, or leave color_key out."
             )
         chosen = chosen[: len(names)]
     else:
         return _own_colors(len(names), theme)
-    colors: np.ndarray = to_rgba_array(chosen)
+    colors: NDArray[Any] = to_rgba_array(chosen)
     return colors
 
 
-def _own_colors(n_classes: int, theme: Theme) -> np.ndarray:
+def _own_colors(n_classes: int, theme: Theme) -> NDArray[Any]:
     to_rgba_array = require("matplotlib.colors", extra="plot").to_rgba_array
     if theme.palette:
-        base: np.ndarray = to_rgba_array(theme.palette)
+        base: NDArray[Any] = to_rgba_array(theme.palette)
         rounds = [_toward(base, target) for target in (None, "#ffffff", "#000000")]
         every = np.concatenate(rounds)
         return every[np.arange(n_classes) % len(every)]
     ramp = colormap(theme.color_key_cmap or theme.cmap)
     listed = getattr(ramp, "colors", None)
-    if listed is not None and n_classes <= len(listed) <= 24:  # tab20 and the like: a list
+    if listed is not None and n_classes <= len(listed) <= 24:  # qualitative colormaps such as tab20
         return to_rgba_array(listed)[:n_classes]  # type: ignore[no-any-return]
-    spread: np.ndarray = np.asarray(ramp(np.linspace(0, 1, max(n_classes, 1))))[:n_classes]
+    spread: NDArray[Any] = np.asarray(ramp(np.linspace(0, 1, max(n_classes, 1))))[:n_classes]
     return spread
 
 
-def _toward(colors: np.ndarray, target: str | None) -> np.ndarray:
-    """Tints and shades of a palette, for classes beyond its length."""
+def _toward(colors: NDArray[Any], target: str | None) -> NDArray[Any]:
+    """Return tints and shades of a palette, for more classes than it has colours."""
     if target is None:
         return colors
     goal = np.array(require("matplotlib.colors", extra="plot").to_rgba(target))

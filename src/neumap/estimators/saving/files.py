@@ -19,12 +19,12 @@ from torch import nn
 
 from neumap._device import resolve_device
 from neumap._warnings import warn_user
-from neumap.archive import Archive, ArchiveError, read_archive, write_archive
+from neumap.archive import Archive, ArchiveError, check_node, read_archive, write_archive
 from neumap.estimators.fitted import FIELDS, Fitted
 from neumap.estimators.new_rows.training_rows import TrainingRows
 from neumap.estimators.saving.copies import SETTINGS
 from neumap.estimators.saving.nodes import Node, NotStorableError, Packer, Unpacker
-from neumap.estimators.saving.version_1 import fields_of_version_1
+from neumap.estimators.saving.version_1 import of_version_1
 
 __all__ = ["SavedModel", "read_model", "save_model"]
 
@@ -218,19 +218,21 @@ def _nodes_of(archive: Archive, path: str | os.PathLike[str]) -> dict[str, Any]:
             "neumap.archive.read_archive, or give the file that save() wrote."
         )
     version = nodes.get("format", 1)
-    if version == 1:
-        attributes = nodes["attributes"]
-        return {
-            **nodes,
-            "settings": {name: attributes[name] for name in SETTINGS if name in attributes},
-            "fitted": fields_of_version_1(attributes, nodes["parameters"]),
-        }
-    if version != FORMAT:
+    if version not in (1, FORMAT):
         raise ArchiveError(
             f"The model at {os.fspath(path)!r} must have format {FORMAT} or lower, got "
             f'{version!r}. Update with: pip install -U "neumap"'
         )
-    return nodes
+    learned = nodes.get("attributes" if version == 1 else "fitted")
+    parts = {
+        "parameters": nodes.get("parameters"),
+        "settings": nodes.get("settings", {}),
+        "fitted": {} if learned is None else learned,
+    }
+    for name, part in parts.items():
+        check_node({"dict": part}, name, archive.tensors, archive.blobs)
+    checked = {**parts, "class": str(nodes.get("class")), "fitted": learned}
+    return of_version_1(checked) if version == 1 else checked
 
 
 def _check_given(

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["fields_of_version_1"]
+from neumap.estimators.saving.copies import SETTINGS
+
+__all__ = ["of_version_1"]
 
 Node = dict[str, Any]
 
@@ -32,21 +34,20 @@ FIELD_OF = {
 }
 
 
-def fields_of_version_1(
-    attributes: Mapping[str, Node], parameters: Mapping[str, Node]
-) -> dict[str, Node] | None:
-    """Return the nodes of the fields of a fitted model; None for a model that was not fitted.
+def of_version_1(nodes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the nodes of a model as today's files have them.
 
-    ``_placed``, the positions of distinct rows, repeats ``embedding_`` but for ``unique=True``.
-    There, a node ``{"rows of": ...}`` finds the distinct rows among all rows.
+    ``_placed``, the positions of distinct rows, repeats ``embedding_`` except after
+    ``unique=True``. There a node finds the distinct rows among all rows.
     """
+    attributes, parameters = nodes["fitted"] or {}, nodes["parameters"]
+    settings = {name: attributes[name] for name in SETTINGS if name in attributes}
     if "graph_" not in attributes:
-        return None
-    nodes = {field: attributes[name] for name, field in FIELD_OF.items() if name in attributes}
-    nodes.setdefault("row_shape", nodes["input_shape"])
-    if parameters.get("unique") == {"value": True} and "_placed" in attributes:
-        nodes["first"] = {
-            "first_equal": attributes["_placed"]["array"],
-            "among": attributes["embedding_"]["array"],
-        }
-    return nodes
+        return {**nodes, "settings": settings, "fitted": None}
+    fields = {field: attributes[name] for name, field in FIELD_OF.items() if name in attributes}
+    if "input_shape" in fields:
+        fields.setdefault("row_shape", fields["input_shape"])
+    placed, embedding = attributes.get("_placed", {}), attributes.get("embedding_", {})
+    if parameters.get("unique") == {"value": True} and "array" in placed and "array" in embedding:
+        fields["first"] = {"first_equal": placed["array"], "among": embedding["array"]}
+    return {**nodes, "settings": settings, "fitted": fields}

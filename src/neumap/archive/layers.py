@@ -1,4 +1,4 @@
-"""Layers of torch.nn that can be rebuilt from their own attributes: which, and with what."""
+"""The layers of torch.nn that can be rebuilt from their attributes, and their arguments."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from neumap.archive._errors import ArchiveError
+from neumap.archive.errors import ArchiveError
 
-__all__ = ["CONTAINERS", "LAYERS", "layer_arguments"]
+__all__ = ["CONTAINERS", "LAYERS", "NOT_RECORDED", "layer_arguments"]
 
-# A fixed list: a file may only ask for these. Each keeps its constructor's arguments as attributes.
-_NAMES = """
+# A file can only name these. Each keeps its constructor's arguments as attributes.
+NAMES = """
 Identity Linear Bilinear Embedding Flatten Unflatten
 Conv1d Conv2d Conv3d ConvTranspose1d ConvTranspose2d ConvTranspose3d
 BatchNorm1d BatchNorm2d BatchNorm3d InstanceNorm1d InstanceNorm2d InstanceNorm3d
@@ -32,7 +32,7 @@ ReplicationPad1d ReplicationPad2d ReplicationPad3d CircularPad1d CircularPad2d C
 """
 
 LAYERS: dict[str, type[nn.Module]] = {
-    name: getattr(nn, name) for name in _NAMES.split() if hasattr(nn, name)
+    name: getattr(nn, name) for name in NAMES.split() if hasattr(nn, name)
 }
 
 CONTAINERS: dict[str, type[nn.Module]] = {
@@ -41,19 +41,19 @@ CONTAINERS: dict[str, type[nn.Module]] = {
     "ModuleDict": nn.ModuleDict,
 }
 
-# Where the numbers live is said by the stored tensors. The others are deprecated or private.
-_NOT_RECORDED = frozenset({"device", "dtype", "min_value", "max_value", "_weight", "_freeze"})
+# The stored tensors determine device and dtype. The others are deprecated or private.
+NOT_RECORDED = frozenset({"device", "dtype", "min_value", "max_value", "_weight", "_freeze"})
 
 
 def layer_arguments(layer: nn.Module) -> dict[str, Any]:
-    """Constructor arguments of a layer, read back from it; those with default values left out.
+    """Return the constructor arguments of a layer, without those that have default values.
 
-    Leaving the defaults out lets an older torch, whose constructor lacks the newest argument,
-    read the file.
+    Without the defaults an older torch, whose constructor lacks the newest argument, can read the
+    file.
     """
     arguments: dict[str, Any] = {}
     for name, parameter in inspect.signature(type(layer)).parameters.items():
-        if name in _NOT_RECORDED or parameter.kind in (
+        if name in NOT_RECORDED or parameter.kind in (
             inspect.Parameter.VAR_POSITIONAL,
             inspect.Parameter.VAR_KEYWORD,
         ):
@@ -67,11 +67,10 @@ def layer_arguments(layer: nn.Module) -> dict[str, Any]:
 def _read(layer: nn.Module, name: str) -> Any:
     if not hasattr(layer, name):
         raise ArchiveError(
-            f"Expected {type(layer).__name__} to keep its argument {name!r} as an attribute, as "
-            f"torch's layers do; torch {torch.__version__} does not. Wrap it in a module of your "
-            "own that has a config property."
+            f"{type(layer).__name__} must keep its argument {name!r} as an attribute, got none in "
+            f"torch {torch.__version__}. Wrap it in your own module with a config property."
         )
     value = getattr(layer, name)
-    if name == "bias":  # a switch in the constructor, the vector or None afterwards
+    if name == "bias":  # a flag in the constructor, the vector or None as attribute
         return value is not None if value is None or isinstance(value, Tensor) else value
     return tuple(value) if isinstance(value, torch.Size) else value

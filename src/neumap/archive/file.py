@@ -1,12 +1,14 @@
 """Write and read the archive file: safetensors, with a JSON document in its header.
 
-Tensors keep their names; a blob is a uint8 tensor named ``blob:<name>``. `_document` says what
-the JSON document holds.
+Tensors keep their names; a blob is a uint8 tensor named ``blob:<name>``. The file ``document.py``
+describes the JSON document.
 """
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,42 +16,38 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
 from neumap._atomic import replacing
 from neumap._views import tensor_view
-from neumap.archive._document import (
+from neumap.archive.document import (
+    BLOB,
     FORMAT_NAME,
-    damaged,
     dump_document,
-    foreign,
     load_document,
     verify,
+    verify_places,
 )
-from neumap.archive._errors import ArchiveError
-from neumap.archive._json import decode
+from neumap.archive.encoding import decode
+from neumap.archive.errors import ArchiveError, damaged
+from neumap.archive.header import DTYPES, MOST_TENSORS, read_header, read_tensor
 
 __all__ = ["Archive", "read_archive", "write_archive"]
 
-_FILE_NAME = "model.neumap"
-_BLOB = "blob:"
-_DTYPE_NAMES = """
-bool uint8 int8 int16 int32 int64 uint16 uint32 uint64 float16 bfloat16 float32 float64
-complex64 float8_e4m3fn float8_e5m2
-"""
-_DTYPES = frozenset(getattr(torch, name) for name in _DTYPE_NAMES.split())
+FILE_NAME = "model.neumap"
+STORABLE = frozenset(DTYPES.values())
 
 
 @dataclass(frozen=True)
 class Archive:
-    """What a file held.
+    """The content of a file.
 
     Attributes
     ----------
     tensors : dict of str to array or Tensor
-        Each of the kind that was written, on the CPU, with memory of its own.
+        Each of the type that was written, on the CPU, with memory of its own.
     metadata : dict
         The JSON document, tuples and infinities included.
     blobs : dict of str to bytes
@@ -73,20 +71,20 @@ def write_archive(
 ) -> Path:
     """Write arrays, a JSON document and embedded files as one safe file.
 
-    The file appears complete or not at all: a failed write leaves an older file as it was.
-    Same inputs and library versions give the same bytes.
+    The file is written completely or not at all: after a failed write an older file is unchanged.
+    The same inputs and library versions give the same bytes.
 
     Parameters
     ----------
     path : path-like
         A file, if the name has a suffix. An existing folder, or a name without a suffix, means
-        the file ``model.neumap`` in that folder. Missing folders are made.
+        the file ``model.neumap`` in that folder. Missing folders are created.
     tensors : mapping of str to array or Tensor
         Numeric or boolean, of any shape and memory layout. Names may not start with ``blob:``.
     metadata : mapping of str to JSON value
         Numbers, strings, bools, None, and lists, tuples and dicts of these.
     blobs : mapping of str to bytes, optional
-        Contents of other files, for example of a ``.keras`` file.
+        Contents of other files, such as a ``.keras`` file.
 
     Returns
     -------
@@ -97,6 +95,8 @@ def write_archive(
     ------
     ArchiveError
         If a value cannot be stored; the message names its key.
+    OSError
+        If the file cannot be written; the error names the path and the reason.
 
     Examples
     --------
@@ -111,12 +111,15 @@ def write_archive(
     stored, kinds = _collect(tensors, blobs or {})
     document = dump_document(metadata, kinds, stored)
     with replacing(target) as draft:
-        save_file(stored, draft, metadata={FORMAT_NAME: document})
+        _save(stored, draft, document)
     return target
 
 
 def read_archive(path: str | os.PathLike[str]) -> Archive:
     """Read a file of :func:`write_archive`. Runs no code from the file.
+
+    The file is opened once, so that a save at the same time does not matter. Everything that the
+    header says is checked before memory is allocated.
 
     Parameters
     ----------
@@ -126,18 +129,22 @@ def read_archive(path: str | os.PathLike[str]) -> Archive:
     Raises
     ------
     ArchiveError
-        If there is no such file, or it is truncated, damaged, written by something else, or by a
+        If there is no such file, or it is truncated, damaged, written by another program or by a
         newer neumap.
+    OSError
+        If the file cannot be opened.
     """
     source = _source(Path(path))
-    try:
-        with safe_open(source, framework="pt") as file:
-            body = load_document(file.metadata() or {}, source)
-            # Copies: a view of the mapped file would keep it from being replaced on Windows.
-            stored = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise _unreadable(source, error) from error
+    with source.open("rb") as file:
+        header = read_header(file, source)
+        body = load_document(header.texts, source)
+        verify_places(header.places, body["tensors"], source)
+        stored = {name: read_tensor(file, place, source) for name, place in header.places.items()}
     verify(stored, body["tensors"], source)
+    try:
+        metadata = decode(body["metadata"])
+    except ArchiveError as error:
+        raise damaged(source, str(error)) from error
     kinds = {name: kind for name, (kind, _) in body["tensors"].items()}
     return Archive(
         tensors={
@@ -145,9 +152,9 @@ def read_archive(path: str | os.PathLike[str]) -> Archive:
             for name, kind in kinds.items()
             if kind != "blob"
         },
-        metadata=decode(body["metadata"]),
+        metadata=metadata,
         blobs={
-            name.removeprefix(_BLOB): stored[name].numpy().tobytes()
+            name.removeprefix(BLOB): stored[name].numpy().tobytes()
             for name, kind in kinds.items()
             if kind == "blob"
         },
@@ -155,17 +162,17 @@ def read_archive(path: str | os.PathLike[str]) -> Archive:
     )
 
 
-# ---- places -------------------------------------------------------------------------------------
+# ---- paths --------------------------------------------------------------------------------------
 
 
 def _target(path: Path) -> Path:
     if path.is_dir() or not path.suffix:
         if path.is_file():
             raise ArchiveError(
-                f"Expected {str(path)!r} to be a folder, since its name has no suffix; it is a "
-                "file. Give a name with a suffix, for example 'model.neumap', or move the file."
+                f"{str(path)!r} must be a folder because its name has no suffix, got a file. "
+                "Give a name with a suffix, such as 'model.neumap', or move the file."
             )
-        path = path / _FILE_NAME
+        path = path / FILE_NAME
     return path.resolve()
 
 
@@ -174,21 +181,21 @@ def _source(path: Path) -> Path:
         return path
     if not path.is_dir():
         raise ArchiveError(
-            f"Expected a saved model at {str(path)!r}; there is nothing. Check the path, or save "
-            "a model there first."
+            f"{str(path)!r} must be a saved model, got nothing there. Check the path, or save a "
+            "model there first."
         )
-    if (path / _FILE_NAME).is_file():
-        return path / _FILE_NAME
+    if (path / FILE_NAME).is_file():
+        return path / FILE_NAME
     found = sorted(entry.name for entry in path.iterdir())
     if {"model.pkl", "encoder.keras", "parametric_model", "parametric_model.keras"} & set(found):
         raise ArchiveError(
-            f"Expected {_FILE_NAME} in {str(path)!r}; the folder holds files of umap-learn "
-            f"({', '.join(found[:5])}). They are pickles of its own classes: fit neumap on the "
-            "data instead, or pass the Keras model in encoder.keras as encoder=."
+            f"The folder {str(path)!r} must hold {FILE_NAME}, got files of umap-learn "
+            f"({', '.join(found[:5])}). They are pickles of its classes. Fit neumap on the "
+            "data, or pass the Keras model in encoder.keras as encoder=."
         )
     raise ArchiveError(
-        f"Expected {_FILE_NAME} in the folder {str(path)!r}; it holds "
-        f"{', '.join(found[:5]) or 'nothing'}. Give the folder or file that save() wrote."
+        f"The folder {str(path)!r} must hold {FILE_NAME}, got "
+        f"{', '.join(found[:5]) or 'an empty folder'}. Give the folder or file that save() wrote."
     )
 
 
@@ -198,28 +205,37 @@ def _source(path: Path) -> Path:
 def _collect(
     tensors: Mapping[str, np.ndarray | Tensor], blobs: Mapping[str, bytes]
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Everything as CPU tensors in rows of memory, and the kind of each."""
+    """Return everything as contiguous CPU tensors, and the kind of each."""
     stored: dict[str, Tensor] = {}
     kinds: dict[str, str] = {}
     for name, value in tensors.items():
-        if name.startswith(_BLOB) or name == "__metadata__":
+        if name.startswith(BLOB) or name == "__metadata__":
             raise ArchiveError(
-                f"Expected names of tensors that do not start with {_BLOB!r} and are not "
-                f"'__metadata__', which the file uses itself; got {name!r}. Rename it."
+                f"Names of tensors must not be '__metadata__' or start with {BLOB!r}, which the "
+                f"format uses, got {name!r}. Rename it."
             )
         kinds[name] = "tensor" if isinstance(value, Tensor) else "array"
         stored[name] = _as_stored(value, name)
     for name, content in blobs.items():
-        kinds[_BLOB + name] = "blob"
-        stored[_BLOB + name] = tensor_view(np.frombuffer(content, dtype=np.uint8))
+        kinds[BLOB + name] = "blob"
+        stored[BLOB + name] = tensor_view(np.frombuffer(content, dtype=np.uint8))
+    if len(stored) > MOST_TENSORS:
+        raise ArchiveError(
+            f"tensors and blobs must be at most {MOST_TENSORS}, got {len(stored)}. "
+            "Join small arrays into larger ones."
+        )
     return _with_own_memory(stored), kinds
 
 
 def _as_stored(value: object, name: str) -> Tensor:
     if isinstance(value, Tensor):
-        if value.layout == torch.strided and value.device.type != "meta" and value.dtype in _DTYPES:
+        if (
+            value.layout == torch.strided
+            and value.device.type != "meta"
+            and value.dtype in STORABLE
+        ):
             return value.detach().cpu().resolve_conj().resolve_neg().contiguous()
-        came = f"a tensor of dtype {value.dtype}, layout {value.layout}, on {value.device}"
+        got = f"a tensor of dtype {value.dtype}, layout {value.layout}, on {value.device}"
     elif isinstance(value, np.ndarray | np.number | np.bool_) and not np.ma.isMaskedArray(value):
         # asarray keeps a 0-d array 0-d, which ascontiguousarray does not.
         array = np.asarray(value, order="C")
@@ -227,19 +243,19 @@ def _as_stored(value: object, name: str) -> Tensor:
             tensor = tensor_view(array.astype(array.dtype.newbyteorder("="), copy=False))
         except TypeError:
             tensor = None
-        if tensor is not None and tensor.dtype in _DTYPES:
+        if tensor is not None and tensor.dtype in STORABLE:
             return tensor
-        came = f"an array of dtype {array.dtype}"
+        got = f"an array of dtype {array.dtype}"
     else:
-        came = f"{type(value).__module__}.{type(value).__qualname__}"
+        got = f"{type(value).__module__}.{type(value).__qualname__}"
     raise ArchiveError(
-        f"Expected tensors[{name!r}] to be a dense, numeric or boolean array or tensor; got "
-        f"{came}. Convert it first (strings go into metadata, sparse matrices through pack_csr)."
+        f"tensors[{name!r}] must be a dense, numeric or boolean array or tensor, got {got}. "
+        "Convert it first. Put strings into metadata, and sparse matrices through pack_csr."
     )
 
 
 def _with_own_memory(stored: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Copy tensors that share memory with an earlier one, which safetensors refuses."""
+    """Copy tensors that share memory with an earlier one, which safetensors rejects."""
     seen: set[int] = set()
     separate: dict[str, Tensor] = {}
     for name, tensor in stored.items():
@@ -249,18 +265,15 @@ def _with_own_memory(stored: dict[str, Tensor]) -> dict[str, Tensor]:
     return separate
 
 
-# ---- messages -----------------------------------------------------------------------------------
+# ---- writing ------------------------------------------------------------------------------------
 
 
-def _unreadable(source: Path, error: Exception) -> ArchiveError:
-    """Say whether a file that safetensors refuses was cut off or is of another kind."""
-    size = source.stat().st_size
-    with source.open("rb") as file:
-        start = file.read(16)
-    kinds = {b"\x80": "a pickle", b"PK": "a zip (.keras, .npz, torch.save)", b"\x89HDF": "HDF5"}
-    for magic, kind in kinds.items():
-        if start.startswith(magic) and start[8:9] != b"{":
-            return foreign(source, kind)
-    if size < 8 or start[8:9] in (b"{", b""):
-        return damaged(source, f"it ends too early, after {size} bytes ({error})")
-    return foreign(source, f"not a safetensors file ({error})")
+def _save(stored: dict[str, Tensor], draft: Path, document: str) -> None:
+    """Write with safetensors, whose error for a full disk is no OSError."""
+    try:
+        save_file(stored, draft, metadata={FORMAT_NAME: document})
+    except SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))
+        code = int(number[1]) if number else errno.EIO
+        reason = os.strerror(code) if number else str(error)
+        raise OSError(code, reason, str(draft)) from error
