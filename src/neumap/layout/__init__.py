@@ -6,11 +6,12 @@ their principal axes.
 """
 
 from neumap.layout.components import spectral_positions
-from neumap.layout.initial import initial_positions
+from neumap.layout.initial import check_initial, initial_positions
 from neumap.layout.principal import principal_positions
 from neumap.layout.spectral import laplacian_eigenvectors
 
 __all__ = [
+    "check_initial",
     "initial_positions",
     "laplacian_eigenvectors",
     "principal_positions",

@@ -20,7 +20,7 @@ from neumap.fuzzy import FuzzyGraph
 from neumap.layout.components import spectral_positions
 from neumap.layout.principal import principal_positions
 
-__all__ = ["initial_positions"]
+__all__ = ["check_initial", "initial_positions"]
 
 EXTENT = 10.0
 NOISE = 1e-4
@@ -80,7 +80,7 @@ def initial_positions(
     generator = numpy_generator(seed, "layout")
     shape = (graph.n_vertices, n_components)
     if not isinstance(init, str):
-        return _stretch(_separate_duplicates(_check_array(init, shape), generator))
+        return _stretch(_separate_duplicates(check_initial(init, shape), generator))
     if init == "random":
         return _stretch(generator.uniform(size=shape))
     if init == "pca":
@@ -100,7 +100,14 @@ def initial_positions(
     return _stretch(_scale_with_noise(rough, generator))
 
 
-def _check_array(init: Any, shape: tuple[int, int]) -> NDArray[Any]:
+def check_initial(init: Any, shape: tuple[int, int]) -> NDArray[Any]:
+    """Return given positions as float64.
+
+    Raises
+    ------
+    ValueError
+        If they have another shape or are not finite.
+    """
     positions = np.asarray(init, dtype=np.float64)
     if positions.shape != shape:
         raise ValueError(

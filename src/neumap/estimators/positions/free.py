@@ -12,7 +12,7 @@ from neumap.estimators.positions.forces import Forces
 from neumap.estimators.positions.optimizers import resolve_optimizer
 from neumap.estimators.positions.presets import Budget, free_plan
 from neumap.estimators.task import Task
-from neumap.layout import initial_positions
+from neumap.layout import check_initial, initial_positions
 from neumap.losses.terms import Softening
 from neumap.training import Plan, TableEmbedder
 from neumap.training.optimizers import OptimizerFactory
@@ -62,7 +62,15 @@ class FreePositions:
         """Raise for settings that cannot act; there are none besides those of single parameters."""
 
     def network(self, task: Task) -> None:
-        """Return None: there is no network."""
+        """Return None: there is no network. Initial positions must fit the rows.
+
+        Raises
+        ------
+        ValueError
+            If `init` is an array for another number of rows or dimensions, or is not finite.
+        """
+        if not isinstance(self.init, str):
+            check_initial(self.init, (task.rows.n_rows, self.n_components))
 
     def build(self, task: Task, network: nn.Module | None, graph: Graph) -> TableEmbedder:
         """Return the positions to train, at their start."""
