@@ -1,8 +1,10 @@
-"""The estimators: the one place where the rooms meet.
+"""The estimators, where the rooms meet.
 
 ``UMAP`` learns a free position per row, ``ParametricUMAP`` a network that gives positions. Both
-run the same path: check the input (``neumap.data``), build the graph (``graphs``), choose what is
-trained (``encoders``) and for how long (``presets``), train, keep the result.
+check their parameters (``constraints``), collect them as values (``recipe``) and follow one path
+(``fitting``): data and targets, networks, graph, training. The result is one frozen value
+(``fitted``), which new rows (``new_rows``) and files (``saving``) work with. What gives positions is
+a value as well (``positions``).
 """
 
 from neumap.estimators.parametric import ParametricUMAP

@@ -64,10 +64,10 @@ def _has_classifier(model: ParametricUMAP) -> bool:
 
 
 class ParametricUMAP(UMAP):
-    r"""Parametric UMAP: a network learns the map, so that new rows land on it at once.
+    r"""Parametric UMAP: a network learns the embedding and places new rows in it at once.
 
     Names, meanings and defaults are those of ``umap.parametric_umap.ParametricUMAP`` and its
-    documentation; ``docs/from_umap_learn.md`` goes through them one by one.
+    documentation; ``docs/from_umap_learn.md`` compares them one by one.
 
     Parameters
     ----------
@@ -78,8 +78,8 @@ class ParametricUMAP(UMAP):
     low_memory, n_jobs, angular_rp_forest, force_approximation_algorithm, transform_queue_size
         As in :class:`UMAP`: the search for neighbours.
     target_metric, target_metric_kwds, target_weight, target_n_neighbors
-        As in :class:`UMAP`: how labels reshape the graph. A network parts rows that look alike
-        only as far as it can tell them apart; see `classifier_loss_weight`.
+        As in :class:`UMAP`: how labels change the graph. A network can separate two classes only
+        if their features differ; see `classifier_loss_weight`.
     densmap, dens_lambda, dens_frac, dens_var_shift, output_dens
         As in :class:`UMAP`.
     repulsion_strength, negative_sample_rate, transform_mode, random_state, device, max_time
@@ -87,82 +87,85 @@ class ParametricUMAP(UMAP):
     verbose, tqdm_kwds, callbacks, loss_report_frequency, n_training_epochs
         As in :class:`UMAP`.
     optimizer : str, torch.optim class or instance, Keras optimizer or callable, optional
-        By default the package's networks train with Muon (orthogonal steps for the square matrices
-        of hidden layers, Adam for the rest), others with Adam; the step size falls to zero along
-        a cosine. ``"muon"`` chooses it for any network. An optimiser that is given keeps its own
-        learning rate.
+        By default the built-in networks train with Muon (orthogonal steps for the square matrices
+        of hidden layers, Adam for the rest), user networks with Adam. The step size decays to zero
+        along a cosine. ``"muon"`` selects Muon for any network. An optimiser that you pass keeps
+        its own learning rate.
     output_metric, output_metric_kwds
-        As in :class:`UMAP`: Euclidean only.
+        As in :class:`UMAP`: only Euclidean.
     transform_seed : int, default=42
-        Acts with ``parametric_embedding=False`` only; an encoder draws nothing.
+        Has an effect with ``parametric_embedding=False`` and on :meth:`confidence`; an encoder uses
+        no random numbers.
     init : "auto", or as in :class:`UMAP`
         An encoder starts from its weights, so anything but ``"auto"`` raises for it. Free
         positions (``parametric_embedding=False``) start as in :class:`UMAP`.
     n_epochs : int, optional
-        Length of the training in UMAP's epochs, each of which draws every edge as often as it
-        weighs. By default the preset decides, which takes far fewer steps; see Notes. 0 leaves
-        the weights as they are.
+        Length of the training in UMAP's epochs, each of which samples every edge in proportion to
+        its weight. By default the preset determines the length, with far fewer steps; see Notes. 0
+        leaves the weights as they are.
     learning_rate : float, default=1.0
-        Factor on the preset's step size. 0.3 to 3; lower it where the loss diverges. An
-        `optimizer` of your own brings its own instead.
+        Factor on the preset's step size, 0.3 to 3. Lower it if the loss diverges. An `optimizer`
+        that you pass keeps its own learning rate and ignores this factor.
     batch_size : int, optional
-        Edges per step, each of which is two rows for the encoder. By default the preset's 512, or
-        a quarter of the rows (but 64) where there are fewer than 2,048. Larger batches average
-        more and step less often per row seen; 128 to 4,096.
+        Edges per step; each is two rows for the encoder. By default the preset's 512, or for fewer
+        than 2,048 rows a quarter of the rows, at least 64. Larger batches have less noise and take
+        fewer steps per row; 128 to 4,096.
     dims : tuple of int, optional
         Shape of one row for the network, such as ``(28, 28, 1)``; X may be flat or shaped, in
         :meth:`fit` and in :meth:`transform` alike.
     encoder : torch.nn.Module, Keras model or {"mlp", "residual", "conv"}, optional
-        The network from rows to positions, `n_components` wide at its end. It is copied, never
+        The network from rows to positions, with `n_components` outputs. It is copied, never
         trained in place. None and ``"mlp"`` build the preset's layers, ``"residual"`` the same
-        with skip connections, ``"conv"`` a small convolutional one for images. The package's own
-        networks standardise their input; one of yours sees the rows as they are.
+        with skip connections, ``"conv"`` a small convolutional network for images. Built-in
+        networks standardise their input; a user network gets the rows as they are.
     decoder : torch.nn.Module, Keras model or "conv", optional
-        The network back, with ``parametric_reconstruction=True``. By default an MLP like the
-        encoder.
+        The network from positions to rows, with ``parametric_reconstruction=True``. By default an
+        MLP like the encoder.
     parametric_embedding : bool, default=True
-        False learns free positions instead, as :class:`UMAP` does, in the same loop.
+        False learns free positions instead, as :class:`UMAP` does, in the same training loop.
     parametric_reconstruction : bool, default=False
-        Train a decoder, which :meth:`inverse_transform` uses.
+        Train a decoder for :meth:`inverse_transform`.
     parametric_reconstruction_loss_fcn : str, callable or Keras loss, optional
         ``"bce"``, ``"mse"``, ``"mae"``, ``"huber"`` or ``f(truth, reconstruction)``. By default
         cross entropy for data in [0, 1] and squared error for others.
     parametric_reconstruction_loss_weight : float, default=1.0
-        Weight of the reconstruction. Matters with `autoencoder_loss`; 0.1 to 10.
+        Weight of the reconstruction loss. It matters with `autoencoder_loss`; 0.1 to 10.
     autoencoder_loss : bool, default=False
-        Let the reconstruction train the encoder too. Otherwise the map is as without a decoder.
+        Let the reconstruction loss train the encoder as well. Otherwise the embedding is the same
+        as without a decoder.
     reconstruction_validation : array-like, optional
-        Held-out rows, whose reconstruction loss joins each report as ``val_loss``.
+        Held-out rows. Their reconstruction loss is ``val_loss`` in each report.
     global_correlation_loss_weight : float, default=0.0
-        Weight of a term that correlates far distances on the map with those in the data. 0.01 to
-        1; larger trades neighbourhoods for the arrangement of clusters.
+        Weight of a term that correlates large distances in the embedding with those in the data.
+        0.01 to 1; larger values favour the arrangement of clusters over neighbourhoods.
     landmark_loss_fn : callable, optional
-        ``f(targets, positions)`` for rows with a given position; by default the mean distance.
+        ``f(targets, positions)`` for rows with given positions; by default the mean distance.
     landmark_loss_weight : float, default=1.0
         Weight of that loss, for ``landmark_positions`` in :meth:`fit`.
     classifier_loss_weight : float, default=0.0
-        Weight of a classifier trained on the map, for y with a label per row (-1 without). Labels
-        then reach the encoder directly, and :meth:`predict` exists. 0.1 to 10.
+        Weight of a classifier that is trained on the embedding, for y with a label per row (-1 for
+        unlabelled rows). Labels then train the encoder directly, and :meth:`predict` exists. 0.1
+        to 10.
     keras_fit_kwargs : dict, optional
-        ``{"callbacks": [...], "verbose": 0}`` as for Keras's ``fit``. Other keys raise and name
-        what to use.
+        ``{"callbacks": [...], "verbose": 0}`` as for Keras's ``fit``. Other keys raise an error
+        that names the equivalent.
     preset : {"fast", "default", "best"} or Preset, default="default"
-        Network and length of the training in one, from a narrow network trained briefly to a wide
-        one; their numbers are in ``neumap.estimators.PRESETS``.
+        Size of the network and length of the training, from a narrow network trained briefly to a
+        wide one. The settings are in ``neumap.estimators.PRESETS``.
 
     Attributes
     ----------
     embedding_, graph_, history_, report_, rad_orig_, rad_emb_
-        As in :class:`UMAP`. Rows without any neighbour are where the encoder puts them. ``report_``
-        has ``landmark_drift`` after a fit with landmarks.
+        As in :class:`UMAP`. Rows without any neighbour get the encoder's position. ``report_`` has
+        ``landmark_drift`` after a fit with landmarks.
     n_features_in_, feature_names_in_, input_shape_
         As in :class:`UMAP`.
     encoder_ : torch.nn.Module
         The trained network, in evaluation mode; absent with ``parametric_embedding=False``.
     decoder_ : torch.nn.Module
-        The trained way back, with ``parametric_reconstruction=True``.
+        The trained decoder, with ``parametric_reconstruction=True``.
     reconstruction_loss_ : ReconstructionLoss
-        Its loss, and the activation that leads to data space.
+        Its loss, and the activation from its outputs to data space.
     classifier_ : torch.nn.Module
         From positions to logits, with `classifier_loss_weight`.
     classes_ : ndarray
@@ -172,29 +175,34 @@ class ParametricUMAP(UMAP):
 
     See Also
     --------
-    UMAP : Free positions, and the parameters that both share.
+    UMAP : Free positions, and the shared parameters.
 
     Notes
     -----
-    The objective is UMAP's [1]_, see :class:`UMAP`, with ``d`` the distance of the encoder's
-    outputs [2]_, plus each further term times its weight,
+    The objective is that of :class:`UMAP` [1]_, where ``d`` is the distance of the encoder's
+    outputs [2]_, plus further terms with their weights,
 
     .. math::
 
         L = L_\text{umap} + \lambda_r L_\text{reconstruction} - \lambda_g \, \rho_\text{far}
         + \lambda_l L_\text{landmark} + \lambda_c L_\text{classifier}.
 
-    umap-learn since 0.5.4 takes ``log q`` as a logit, which is another objective; here it is the
-    cross entropy itself, softened at the start of the training (``eps`` in :mod:`neumap.losses`).
+    umap-learn since 0.5.4 treats ``log q`` as a logit, which is a different objective. Here it is
+    the cross entropy itself, softened at the start of the training (``eps`` in
+    :mod:`neumap.losses`).
 
-    *Budget.* Without `n_epochs` the preset's steps are taken, `Preset.steps` of the number of rows.
-    With `n_epochs` as many edges are drawn as umap-learn draws in these epochs: the steps are
-    ``n_epochs * graph_.sum() / batch_size``. Both are multiplied by `n_training_epochs`. A report
-    is due ``loss_report_frequency * n_training_epochs`` times, and never changes the steps.
-    `max_time` and callbacks may end it earlier.
+    *Length of the training.* Without `n_epochs` the preset determines the number of steps from the
+    number of rows (`Preset.steps`). With `n_epochs` as many edges are sampled as umap-learn samples
+    in these epochs, in ``n_epochs * graph_.sum() / batch_size`` steps. Both are multiplied by
+    `n_training_epochs`. There are ``loss_report_frequency * n_training_epochs`` reports, which do
+    not change the steps. `max_time` and callbacks may end the training earlier.
 
-    A row's position depends on that row only, up to the last digits: matrix products add up in
+    The position of a row depends on that row only, except for rounding: matrix products add in
     another order for batches of another size.
+
+    A fit replaces the whole model at its end. If it fails or is interrupted (Ctrl-C), the model
+    stays what it was: the earlier fit, or unfitted. :class:`~neumap.callbacks.Checkpoint` keeps the
+    weights of a long training on disk.
 
     References
     ----------
@@ -214,7 +222,7 @@ class ParametricUMAP(UMAP):
     >>> sorted(model.history_)
     ['loss', 'umap_loss']
 
-    A network of your own, and a way back:
+    Your own network, and a decoder:
 
     >>> import torch
     >>> encoder = torch.nn.Sequential(torch.nn.Linear(64, 32), torch.nn.ReLU(),
@@ -534,7 +542,7 @@ class ParametricUMAP(UMAP):
 
     @available_if(_has_classifier)  # type: ignore[untyped-decorator]
     def predict_proba(self, X: Any) -> NDArray[np.float32]:
-        """Return the probability of each class, by the classifier trained with the map.
+        """Return the probability of each class, by the classifier trained with the embedding.
 
         Parameters
         ----------
@@ -549,7 +557,7 @@ class ParametricUMAP(UMAP):
         Raises
         ------
         AttributeError
-            If no classifier is asked for: ``classifier_loss_weight`` is zero.
+            If ``classifier_loss_weight`` is zero, so that there is no classifier.
         NotFittedError
             Before :meth:`fit`.
         """
@@ -671,22 +679,23 @@ class ParametricUMAP(UMAP):
         idx: Any = None,
         reset_optimizer: bool = True,
     ) -> Self:
-        """Keep some rows where they are now in the next fit, which goes on from this encoder.
+        """Choose rows that keep their positions in the next fit, which continues from this encoder.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
             Rows to choose from, usually the training rows so far.
         sample_pct : float, default=0.01
-            Share of the rows to keep, at least one row.
+            Fraction of the rows to choose, at least one row.
         sample_mode : {"uniform", "predetermined"}, default="uniform"
-            Whether rows are drawn or given by `idx`.
+            Whether rows are sampled or given by `idx`.
         landmark_loss_weight : float, default=0.01
-            Weight of their loss in the next fits; larger values hold them more firmly.
+            Weight of their loss in the next fits; larger values keep them closer to their
+            positions.
         idx : array-like of int, optional
             Row numbers, for ``sample_mode="predetermined"``.
         reset_optimizer : bool, default=True
-            The optimiser always starts afresh; False is refused.
+            The state of the optimiser is always reset; False raises an error.
 
         Returns
         -------

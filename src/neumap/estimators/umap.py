@@ -60,118 +60,119 @@ INIT_WORDS = ("auto", "spectral", "tswspectral", "pca", "random")
 class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     r"""UMAP: one free position per row, learned from the fuzzy graph of nearest neighbours.
 
-    Names, meanings and defaults are those of ``umap.UMAP``. For a network that gives the
-    positions, and places new rows at once, see :class:`ParametricUMAP`.
+    Names, meanings and defaults are those of ``umap.UMAP``. :class:`ParametricUMAP` learns a
+    network instead, which places new rows at once.
 
     Parameters
     ----------
     n_neighbors : int, default=15
-        Neighbours of a row, itself among them. More (50 to 200) show the large structure, fewer
-        (5 to 10) the small one. At most the number of rows.
+        Neighbours of a row, including itself. More (50 to 200) show global structure, fewer (5 to
+        10) local structure. At most the number of rows.
     n_components : int, default=2
-        Width of the map. 2 or 3 for pictures, 5 to 50 before clustering.
+        Dimensions of the embedding: 2 or 3 for plots, 5 to 50 before clustering.
     metric : str or callable, default="euclidean"
         A name in :data:`neumap.neighbors.METRICS`, a function of two rows, or ``"precomputed"``:
         X then holds distances, dense or sparse.
     metric_kwds : dict, optional
         Arguments of the metric, such as ``{"p": 3}`` for ``"minkowski"``.
     output_metric, output_metric_kwds
-        Only ``"euclidean"`` without arguments: forces are written for that distance. Others raise.
+        Must be ``"euclidean"`` without arguments, the distance that the forces are written for.
     n_epochs : int, optional
-        Length of the training; by default 500 up to 10,000 rows, 200 beyond. 0 keeps the start.
-        More settle finer detail, at a cost that grows in proportion. See Notes.
+        Length of the training; by default 500 up to 10,000 rows, 200 beyond. 0 keeps the initial
+        positions. More epochs resolve finer detail; the cost is proportional. See Notes.
     learning_rate : float, default=1.0
-        Factor on the step size. 0.3 to 3 is sensible; ignored by an `optimizer` of your own,
-        which brings its own.
+        Factor on the step size, 0.3 to 3. An `optimizer` that you pass keeps its own learning rate
+        and ignores this factor.
     init : {"spectral", "tswspectral", "pca", "random", "auto"} or array, default="spectral"
-        Where positions start, or the positions (n_samples, n_components); they are stretched to
-        0..10. ``"tswspectral"`` starts its eigensolver from principal components; ``"auto"`` is
-        ``"spectral"``.
+        Method for the initial positions, or the positions (n_samples, n_components). They are
+        scaled to 0..10. ``"tswspectral"`` starts its eigensolver from principal components;
+        ``"auto"`` is ``"spectral"``.
     min_dist : float, default=0.1
-        Distance on the map up to which rows count as one. 0 packs clusters (for clustering), 0.5
-        spreads them (for looking at points). At most `spread`.
+        Distance in the embedding below which similar rows attract no further. 0 packs clusters
+        tightly (for clustering), 0.5 spreads them (for plots). At most `spread`.
     spread : float, default=1.0
-        Scale of the map; larger values move clusters apart.
+        Scale of the embedding; larger values move clusters apart.
     low_memory : bool, default=True
-        False asks for nearest-neighbour descent (pynndescent), in its faster and larger way.
+        False uses pynndescent with its faster, more memory-hungry settings.
     n_jobs : int, default=-1
-        Threads of the neighbour search; -1 takes all cores.
+        Threads of the neighbour search; -1 uses all cores.
     set_op_mix_ratio : float in [0, 1], default=1.0
-        1 keeps an edge that one of its two rows has (union), 0 one that both have (intersection).
-        Small values part outliers from the rest.
+        1 keeps an edge that either of its rows has (union), 0 only an edge that both have
+        (intersection). Small values separate outliers.
     local_connectivity : float, default=1.0
-        Neighbours that every row is fully connected to. Larger (up to the intrinsic dimension)
-        joins sparse regions. Fractions interpolate.
+        Neighbours that every row is fully connected to. Larger values, up to the intrinsic
+        dimension, connect sparse regions. Fractions interpolate.
     repulsion_strength, negative_sample_rate : float, default=1.0 and 5
-        Their product is the weight of repulsion. Larger spreads the map; 0.5 to 3 and 2 to 20.
-        The number of negatives per step is fixed, so neither costs time.
+        Their product is the weight of repulsion. Larger values spread the embedding; 0.5 to 3 and
+        2 to 20. The number of negatives per step is fixed, so neither costs time.
     transform_queue_size : float, default=4.0
-        Times `n_neighbors`, the candidates that the approximate search holds with
-        ``force_approximation_algorithm=True``. Larger finds more and takes longer; the search
-        widens by itself until a sample of rows finds 98.5 % of its neighbours.
+        The approximate search with ``force_approximation_algorithm=True`` keeps this many times
+        `n_neighbors` candidates. Larger values find more neighbours and take longer. The search
+        widens by itself until it finds 98.5 % of the neighbours of a sample of rows.
     a, b : float, optional
-        The similarity ``1 / (1 + a d^(2b))`` itself, instead of `min_dist` and `spread`. Both or
-        neither.
+        Parameters of the similarity ``1 / (1 + a d^(2b))``, instead of `min_dist` and `spread`.
+        Both or neither.
     random_state : int, numpy generator or None, default=None
-        The same seed gives the same map on the same machine. None takes fresh entropy, and may
-        search with more threads. Global generators are neither read nor moved.
+        The same seed gives the same embedding on the same machine. None uses fresh entropy and may
+        search with more threads. Global generators are neither read nor changed.
     angular_rp_forest : bool, default=False
-        True asks for nearest-neighbour descent (pynndescent) with trees split by angle.
+        True uses pynndescent with trees split by angle.
     target_n_neighbors : int, default=-1
-        Neighbours among numeric targets; -1 takes `n_neighbors`.
+        Neighbours among numeric targets; -1 uses `n_neighbors`.
     target_metric : str or callable, default="categorical"
-        What y holds: ``"categorical"`` labels (-1 for unlabelled rows), labels with groups
-        (``"hierarchical_categorical"``), ``"ordinal"``, ``"count"``, ``"string"``, or numbers
-        compared by a metric.
+        Kind of y: ``"categorical"`` labels (-1 for unlabelled rows), labels with groups
+        (``"hierarchical_categorical"``), ``"ordinal"``, ``"count"``, ``"string"``, or a metric for
+        numbers.
     target_metric_kwds : dict, optional
         Arguments of that metric. The groups of labels are ``{"cat_hierarchy": levels}``: dicts
         from label to group, the finest level first.
     target_weight : float in [0, 1], default=0.5
-        0 lets the data rule, 1 the targets.
+        0 uses the data alone, 1 mostly the targets.
     transform_seed : int, default=42
-        Chooses the training rows that push new rows away in :meth:`transform`.
+        Seed for the training rows used as negatives in :meth:`transform`.
     transform_mode : {"embedding", "graph"}, default="embedding"
         ``"graph"`` stops at the fuzzy graph and returns it.
     force_approximation_algorithm : bool, default=False
-        Search approximately however few rows there are.
+        Use an approximate search for any number of rows.
     verbose : bool or int, default=False
-        Show a progress bar on stderr. Results do not depend on it.
+        Show a progress bar on stderr. It does not change the result.
     tqdm_kwds : dict, optional
-        Arguments of the bar.
+        Arguments of the progress bar.
     unique : bool, default=False
-        Train on distinct rows only and give equal rows one position. For data with many copies.
+        Train on distinct rows only and give equal rows the same position. For data with many
+        duplicates.
     densmap : bool, default=False
-        Keep local densities too (densMAP): a term for the correlation of local radii.
+        Preserve local densities as well (densMAP), by a term for the correlation of local radii.
     dens_lambda : float, default=2.0
         Weight of that term. 0.1 to 5.
     dens_frac : float in [0, 1], default=0.3
-        Last share of the training in which it acts.
+        Fraction of the training, at its end, in which that term is active.
     dens_var_shift : float, default=0.1
-        Added to the variance of the radii on the map; keeps the correlation finite.
+        Added to the variance of the embedded radii; keeps the correlation finite.
     output_dens : bool, default=False
-        :meth:`fit_transform` also returns the local radii, in the data and on the map.
+        :meth:`fit_transform` also returns the local radii in the data and in the embedding.
     disconnection_distance : float, optional
-        Rows this far apart are no neighbours. By default the greatest distance that the metric
-        knows, where it knows one (2 for cosine, 1 for jaccard).
+        Rows at this distance or farther are not neighbours. By default the largest distance of the
+        metric, where it has one (2 for cosine, 1 for jaccard).
     precomputed_knn : tuple of arrays, optional
         (indices, distances) of the nearest neighbours, (n_samples, k) each with
-        ``k >= n_neighbors``; saves the search over several fits.
+        ``k >= n_neighbors``. Several fits can share one search.
     batch_size : int, optional
-        Edges per step; by default a quarter of an epoch's draws, so that nearly every row moves
-        in each step.
+        Edges per step; by default a quarter of the edges that an epoch samples, so that nearly
+        every row moves in each step.
     n_training_epochs : int, default=1
-        Repeats the whole budget.
+        Factor on the number of steps.
     loss_report_frequency : int, default=10
-        Lines of ``history_`` per training epoch; callbacks run as often.
+        Entries of ``history_`` per training epoch; callbacks run equally often.
     optimizer : str, torch.optim class or instance, Keras optimizer or callable, optional
-        By default Adam with a step size that falls to zero along a cosine. Another optimiser
-        keeps its own learning rate.
+        By default Adam with a step size that decays to zero along a cosine. An optimiser that you
+        pass keeps its own learning rate.
     callbacks : Callback or sequence of them, optional
         From :mod:`neumap.callbacks` or Keras, such as early stopping.
     max_time : float, optional
-        Seconds of training; it is annealed to end in time.
+        Seconds of training; the schedule is adapted to end in time.
     device : str or torch.device, default="auto"
-        ``"cpu"``, ``"cuda"``, ``"mps"``; ``"auto"`` takes CUDA where there is a card.
+        ``"cpu"``, ``"cuda"``, ``"mps"``; ``"auto"`` uses CUDA if there is a GPU.
 
     Attributes
     ----------
@@ -180,15 +181,15 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
     graph_ : scipy CSR matrix of shape (n_samples, n_samples)
         Membership strengths, symmetric.
     history_ : dict of str to list of float
-        ``"loss"`` and every term of it, one mean per report.
+        ``"loss"`` and its terms, one mean per report.
     report_ : dict
         ``neighbors`` (which search), ``neighbor_recall`` (measured on a sample),
         ``neighbor_seconds``, ``graph_seconds``, ``training_seconds``, ``total_seconds``,
         ``n_steps`` (taken), ``n_edges``, ``device``; ``landmark_drift`` after an update.
     rad_orig_, rad_emb_ : ndarray of shape (n_samples,), float32
-        Log local radii in the data and on the map, with ``output_dens=True``.
+        Log local radii in the data and in the embedding, with ``output_dens=True``.
     n_features_in_ : int
-        Numbers per row.
+        Number of values per row.
     feature_names_in_ : ndarray of str
         Column names, if all of them are strings.
     input_shape_ : tuple of int
@@ -196,7 +197,7 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
 
     See Also
     --------
-    ParametricUMAP : The same with a network.
+    ParametricUMAP : A network that gives the positions.
 
     Notes
     -----
@@ -208,16 +209,20 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         \sum_{ij} w_{ij} \left[ -\log q_{ij}
         - m \gamma \, \mathbb{E}_{k} \log (1 - q_{ik}) \right],
 
-    where *m* is `negative_sample_rate` and *γ* `repulsion_strength`. Edges are drawn in proportion
-    to ``w``, all rows of a batch move at once, by Adam. The logarithms are taken of ``q`` itself,
+    where *m* is `negative_sample_rate` and *γ* `repulsion_strength`. Edges are sampled in proportion
+    to ``w``, and Adam moves all rows of a batch at once. The logarithms are those of ``q`` itself,
     in a form that stays finite where points coincide; see :mod:`neumap.losses`.
 
-    One epoch is one step here: umap-learn's epoch draws each edge as often as it weighs, and a
-    step draws a quarter of that. `n_epochs` therefore means about the same as there. With a
-    `batch_size` of your own the edges drawn stay and the number of steps changes.
+    One epoch is one step here. In umap-learn an epoch samples each edge in proportion to its
+    weight; one step here samples a quarter as many, which gives `n_epochs` about the same meaning.
+    If you set `batch_size`, the total number of sampled edges stays the same and the number of
+    steps changes.
 
-    :meth:`transform` places a row by itself among its neighbours in the training data, which are
-    kept by reference.
+    :meth:`transform` places each row on its own among its neighbours in the training data, which
+    are kept by reference.
+
+    A fit replaces the whole model at its end. If it fails or is interrupted (Ctrl-C), the model
+    stays what it was: the earlier fit, or unfitted.
 
     References
     ----------
@@ -635,19 +640,19 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
     def save(self, path: str | os.PathLike[str], *, keep_data: bool | None = None) -> Path:
         """Write the model, fitted or not, as one safe file; :func:`neumap.load` reads it.
 
-        The file holds the parameters, what was learned, and the networks with their weights. It
-        holds no code: functions (metrics, losses) and callbacks are left out, with a warning.
-        It appears complete or not at all.
+        The file holds the parameters, the results of the fit, and the networks with their weights.
+        It holds no code: functions (metrics, losses) and callbacks are left out, with a warning.
+        The file is written completely or not at all.
 
         Parameters
         ----------
         path : path-like
             A file, if the name has a suffix. An existing folder, or a name without a suffix,
-            means the file ``model.neumap`` in that folder. Missing folders are made.
+            means the file ``model.neumap`` in that folder. Missing folders are created.
         keep_data : bool, optional
             Whether the file holds rows of data: the training rows and `reconstruction_validation`.
-            By default only the training rows of a model without an encoder are kept, which it
-            cannot place new rows without. Landmarks are always kept.
+            By default only the training rows of a model without an encoder are kept, because it
+            needs them to place new rows. Landmarks are always kept.
 
         Returns
         -------

@@ -1,9 +1,9 @@
-"""New rows on a map of free positions, one by one.
+"""Placement of new rows among free positions.
 
-A new row starts at the weighted mean of its neighbours' positions and then moves by UMAP's
-forces: pulled by those neighbours, pushed by a fixed sample of the training rows. The training
-rows stay, and new rows do not feel each other, so that a row lands in the same place whatever
-comes with it.
+A new row starts at the weighted mean of its neighbours' positions. It then moves by the forces of
+UMAP: attracted by those neighbours, repelled by a fixed sample of the training rows. The training
+rows stay in place and new rows do not interact, so the position of a row does not depend on the
+other new rows.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def average_neighbors(
     kernel: Kernel,
     n_neighbors: int,
 ) -> NDArray[np.float32]:
-    """Return, for positions on the map, the weighted mean of the training rows around them.
+    """Return the weighted mean of the training rows around each position.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The network of a fit: made, or copied from the user's, and checked before anything is trained."""
+"""The networks of a fit: built, or copied from the user's, and checked before the training."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = [
 
 ENCODER_NAMES = ("mlp", "residual", "conv")
 
-# What a metric does not see of a row, the package's own encoder should not see either.
+# A built-in encoder should not see what the metric ignores in a row.
 ROW_FORMS: dict[str, RowForm] = {"cosine": "unit", "correlation": "centred unit"}
 MOMENT_ROWS = 10_000
 MOMENT_COPIES = 4
@@ -53,7 +53,7 @@ def copy_network(network: Any, input_shape: Sequence[int], role: str) -> nn.Modu
         )
     raise TypeError(
         f"{role} must be a torch.nn.Module, a Keras model on the torch backend or None, "
-        f"got {type(network).__name__}."
+        f"got {type(network).__name__}. Change {role}."
     )
 
 
@@ -105,7 +105,7 @@ def prepare_encoder(
 def prepare_decoder(
     decoder: Any, rows: RowStore, n_components: int, hidden: Sequence[int], seed: int
 ) -> nn.Module:
-    """Return the decoder to train: coordinates in, rows out.
+    """Return the decoder to train, from coordinates to rows.
 
     Raises
     ------
@@ -141,7 +141,7 @@ def _named_encoder(
 
 
 def _check_output(module: nn.Module, rows: RowStore, shape: tuple[int, ...], role: str) -> None:
-    """Run two rows through the network (which also builds lazy layers) and look at the shape."""
+    """Apply the network to two rows, which also builds lazy layers, and check the shape."""
     probe = rows.gather(torch.zeros(2, dtype=torch.int64))
     _check_shape(_apply(module, probe, role), (2, *shape), role)
 
@@ -175,10 +175,9 @@ def _check_shape(output: torch.Tensor, expected: tuple[int, ...], role: str) -> 
 
 
 def input_noise(encoder: nn.Module, relative: float, seed: int) -> InputNoise | None:
-    """Return noise for an encoder that standardises its input; none for other networks.
+    """Return noise for an encoder that standardises its input, None for other networks.
 
-    A network the package did not build may read images, counts or codes, on which noise of one
-    scale makes no sense.
+    A user network may read images, counts or codes, for which noise of one scale makes no sense.
     """
     front = getattr(encoder, "standardize", None)
     if not isinstance(front, Standardize) or relative == 0.0:
@@ -198,7 +197,7 @@ def spare_dimensions(encoder: nn.Module, n_spare: int, seed: int) -> SpareDimens
 
 
 def _standardize_input(module: nn.Module, rows: RowStore, seed: int) -> None:
-    """Give the package's own networks the statistics of the rows, unless they have some."""
+    """Set the input statistics of a built-in network, unless it has some."""
     front = getattr(module, "standardize", None)
     if not isinstance(front, Standardize):
         return
@@ -209,8 +208,8 @@ def _standardize_input(module: nn.Module, rows: RowStore, seed: int) -> None:
 
 
 def _moments(front: Standardize, rows: RowStore, seed: int) -> RowMoments:
-    """Return mean and scale of a sample of the rows in the form in which the network reads them."""
-    # A sample is made dense here, and held in a few copies at once.
+    """Return mean and scale of a sample of rows, in the form that the network reads."""
+    # The sample is dense here, in a few copies at once.
     bytes_per_row = MOMENT_COPIES * 4 * rows.n_features
     chosen = sample_rows(rows.n_rows, MOMENT_ROWS, seed, bytes_per_row)
     sample = rows.gather(torch.from_numpy(chosen)).flatten(1)

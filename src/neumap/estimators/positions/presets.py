@@ -17,8 +17,8 @@ __all__ = ["PRESETS", "Budget", "Preset", "encoder_plan", "free_plan", "resolve_
 # Mostly bounded forces for the first half, then towards the exact kernel.
 SOFT_THEN_EXACT = Softening(start=0.3, end=0.01, hold=0.5)
 
-# Rows at which a preset's number of steps holds, and how steps grow with rows around it: more
-# rows hold more detail, but a network learns one map, not one position per row.
+# A preset's number of steps is that for this number of rows. It grows with the rows, since more
+# rows hold more detail, but slowly, since a network learns one function, not one position per row.
 REFERENCE_ROWS = 10_000
 STEP_GROWTH = 0.5
 STEP_RANGE = (0.5, 4.0)
@@ -35,10 +35,10 @@ class Preset:
     hidden : tuple of int
         Widths of the hidden layers.
     n_steps : int
-        Optimiser steps of one training epoch at 10,000 rows; they grow as the square root of the
-        rows, between half and four times this number.
+        Optimiser steps of one training epoch at 10,000 rows. They grow with the square root of the
+        number of rows, between half and four times this number.
     batch_edges : int
-        Edges per step; small data take fewer, a quarter of their rows.
+        Edges per step. For small data a quarter of the number of rows, if that is less.
     peak_learning_rate : float
         For the default network and optimiser.
     softening : Softening
@@ -47,13 +47,14 @@ class Preset:
         Negatives per row and step.
     repulsion : float
         Factor on the weight of repulsion. A network moves a point together with its surroundings,
-        which blunts the push of near negatives (Huang, Wang & Rudin 2024); 2 makes up for it.
+        which weakens the repulsion of near negatives (Huang, Wang & Rudin 2024). A factor of 2
+        compensates for it.
     input_noise : float
         Standard deviation of the noise on training inputs at 10,000 rows, relative to the
         standard deviation of the data along their first principal component; see :meth:`noise`.
     n_spare : int
-        Dimensions lent to the map for the first half of a training from scratch; see
-        :class:`~neumap.training.SpareDimensions`. For networks that the package builds.
+        Auxiliary dimensions in the first half of a training from scratch, for built-in networks;
+        see :class:`~neumap.training.SpareDimensions`.
     """
 
     hidden: tuple[int, ...]
@@ -67,7 +68,7 @@ class Preset:
     n_spare: int = 2
 
     def noise(self, n_rows: int) -> float:
-        """Return the noise for this many rows: the fewer, the more there is to smooth over."""
+        """Return the noise for this many rows. Fewer rows need more smoothing."""
         scarcity: float = (REFERENCE_ROWS / n_rows) ** NOISE_GROWTH
         return min(self.input_noise * scarcity, LARGEST_NOISE * self.input_noise)
 
@@ -86,17 +87,18 @@ PRESETS = {
 
 SMALLEST_BATCH = 64
 
-# A network the package did not build gets the step size that suits most of them. umap-learn's
-# 1e-3 is too small for this number of steps: at 3e-3 and 6e-3 each of seven networks (MLPs with and
-# without BatchNorm, convolutions, a transformer) placed held-out digits better, by up to .15.
+# User networks get a learning rate that suits most of them. The 1e-3 of umap-learn is too small for
+# this number of steps: at 3e-3 and 6e-3 each of seven networks (MLPs with and without BatchNorm,
+# convolutions, a transformer) had a better held-out accuracy on digits, by up to .15.
 USER_LEARNING_RATE = 5e-3
 
-# It is trained with Adam, which takes more steps than the package's own networks with Muon.
+# They train with Adam, which needs more steps than the built-in networks with Muon.
 USER_STEPS = 1.5
 
-# Free positions: share of umap-learn's edge draws that are taken, and how far a point can go in
-# one training, in units of the layout (which starts 20 wide): Adam's step times their number.
-FREE_DRAWS = 0.25
+# Free positions: the fraction of umap-learn's edge samples that is used, and the longest way of a
+# point in one training (Adam's step size times the number of steps), in units of the layout, whose
+# initial extent is 20.
+FREE_SAMPLES = 0.25
 FREE_TRAVEL = 225.0
 LARGEST_FREE_LEARNING_RATE = 1.0
 
@@ -131,8 +133,8 @@ class Budget:
     max_time: float | None
 
 
-def edge_visits(n_epochs: int, total_weight: float) -> float:
-    """Return the draws of ``n_epochs`` of UMAP: each edge, both ways, as often as it weighs."""
+def edge_samples(n_epochs: int, total_weight: float) -> float:
+    """Return the edge samples of ``n_epochs`` of UMAP: each edge by its weight, in both directions."""
     return n_epochs * 2.0 * total_weight
 
 
@@ -147,14 +149,14 @@ def encoder_plan(
 ) -> Plan:
     """Return the plan for a network.
 
-    Without ``n_epochs`` the preset decides on the steps, half as many again for a network that the
-    package did not build. With it, as many are taken as umap-learn would take with this batch size.
+    Without ``n_epochs`` the preset determines the steps; user networks take half as many again.
+    With it, there are as many steps as umap-learn would take with this batch size.
     """
     batch = budget.batch_size or min(preset.batch_edges, max(SMALLEST_BATCH, n_rows // 4))
     if budget.n_epochs is None:
         n_steps = round(preset.steps(n_rows) * (1.0 if is_builtin_network else USER_STEPS))
     else:
-        n_steps = math.ceil(edge_visits(budget.n_epochs, total_weight) / batch)
+        n_steps = math.ceil(edge_samples(budget.n_epochs, total_weight) / batch)
     peak = preset.peak_learning_rate if is_builtin_network else USER_LEARNING_RATE
     return Plan(
         n_steps=max(1, n_steps * budget.n_training_epochs),
@@ -173,15 +175,15 @@ def free_epochs(n_rows: int) -> int:
 def free_plan(
     budget: Budget, n_rows: int, total_weight: float, *, has_user_optimizer: bool
 ) -> Plan:
-    """Return the plan for free positions: one step per epoch, in which every row moves.
+    """Return the plan for free positions: one step per epoch, which moves every row.
 
-    A step draws a quarter of the edges that an epoch of umap-learn draws. Adam needs no more: with
-    momentum, and with every row moving at once, 200 to 500 steps settle a layout.
+    A step samples a quarter of the edges that an epoch of umap-learn samples. Adam needs no more:
+    with momentum, and with every row moving at once, a layout converges in 200 to 500 steps.
     """
     n_epochs = budget.n_epochs if budget.n_epochs is not None else free_epochs(n_rows)
-    draws = edge_visits(n_epochs, total_weight) * FREE_DRAWS
-    batch = budget.batch_size or math.ceil(draws / max(n_epochs, 1))
-    n_steps = max(1, round(draws / max(batch, 1)))
+    samples = edge_samples(n_epochs, total_weight) * FREE_SAMPLES
+    batch = budget.batch_size or math.ceil(samples / max(n_epochs, 1))
+    n_steps = max(1, round(samples / max(batch, 1)))
     peak = min(FREE_TRAVEL / n_steps, LARGEST_FREE_LEARNING_RATE)
     return Plan(
         n_steps=n_steps * budget.n_training_epochs,

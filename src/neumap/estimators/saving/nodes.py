@@ -67,7 +67,7 @@ class Packer:
         self._arrays: dict[int, tuple[str, Any]] = {}  # holds the arrays, so that ids stay theirs
 
     def pack(self, value: Any, name: str) -> Node:
-        """Return the node of a value; `name` keys what goes beside the document.
+        """Return the node of a value; `name` is the key of its tensors and blobs.
 
         Raises
         ------
@@ -96,7 +96,7 @@ class Packer:
         raise NotStorableError(f"a file without code cannot hold a {kind}")
 
     def _kinds(self) -> list[tuple[Callable[[Any], bool], Callable[[Any, str], Node]]]:
-        """What a value may be beside JSON, the narrower kinds first."""
+        """Kinds of values that are not JSON, the narrower ones first."""
         return [
             (_is(np.ndarray), self._array),
             (_is(Tensor), self._tensor),
