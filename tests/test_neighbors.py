@@ -260,7 +260,7 @@ def test_every_name_of_umap_learn_is_known():
         (np.ones((0, 3)), {}, "at least one row"),
     ],
 )
-def test_errors_say_what_came(rows, arguments, message):
+def test_errors_say_what_they_got(rows, arguments, message):
     with pytest.raises(ValueError, match=message):
         find_neighbors(rows, 2, **arguments)
 

@@ -247,6 +247,6 @@ def test_direction_without_any_edge_stays_empty():
         ),
     ],
 )
-def test_errors_say_what_came(graph, y, keywords, message):
+def test_errors_say_what_they_got(graph, y, keywords, message):
     with pytest.raises(ValueError, match=message):
         supervise(graph, y, **keywords)
