@@ -187,8 +187,8 @@ def read_everything(file: Path) -> Archive:
 
 
 def outcome(read: Callable[[Path], Any], file: Path) -> str:
-    """``loaded`` or ``refused``; any other error fails the test. Time is bounded."""
-    started = time.perf_counter()
+    """``loaded`` or ``refused``; any other error fails the test. CPU time is bounded."""
+    started = time.process_time()
     try:
         read(file)
     except ArchiveError as error:
@@ -196,7 +196,7 @@ def outcome(read: Callable[[Path], Any], file: Path) -> str:
         result = "refused"
     else:
         result = "loaded"
-    assert time.perf_counter() - started < SECONDS
+    assert time.process_time() - started < SECONDS
     return result
 
 
@@ -294,7 +294,7 @@ GREEDY_NETS: dict[str, dict[str, Any]] = {
     },
     "many layers": {
         "container": "Sequential",
-        "children": [[str(i), layer("ReLU")] for i in range(50_000)],
+        "children": [[str(i), layer("ReLU")] for i in range(25_000)],
     },
     "shared layers": shared_twice(40),
 }
@@ -303,10 +303,10 @@ GREEDY_NETS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("kind", GREEDY_NETS)
 def test_networks_larger_than_their_tensors_are_refused(kind: str) -> None:
     state = {"net.weight": torch.zeros(4, 4), "net.bias": torch.zeros(4)}
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(ArchiveError):
         unpack_module(spec_of(GREEDY_NETS[kind]), state, "net")
-    assert time.perf_counter() - started < SECONDS
+    assert time.process_time() - started < SECONDS
 
 
 GREEDY_FILES: dict[str, Change] = {
@@ -332,12 +332,12 @@ from test_archive_forged import ArchiveError, read_everything
 valid, *forged = map(Path, sys.argv[1:])
 read_everything(valid)
 for file in forged:
-    before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+    before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     try:
         read_everything(file)
     except ArchiveError:
         grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-        print(file.stem, time.perf_counter() - started, grown * 1024, sep=",")
+        print(file.stem, time.process_time() - started, grown * 1024, sep=",")
 """
 
 
@@ -472,8 +472,8 @@ def test_specs_that_build_something_else_are_refused() -> None:
         (spec_of(inside), r"Names of parts .* got 'a\.b'"),
         (spec_of({"class": "neumap.cli.main", "config": {}}), "No name in a file is imported"),
         (spec_of({"class": "neumap.networks.nn.Linear", "config": {}}), "No name in a file"),
-        (spec_of(linear, tied={"forward": "weight"}), "which are one tensor"),
-        (spec_of(linear, tied={"bias": "weight"}), "which are one tensor"),
+        (spec_of(linear, tied={"forward": "weight"}), "no place for 'forward'"),
+        (spec_of(linear, tied={"bias": "weight"}), "'bias' has shape"),
         (spec_of(linear, frozen=[3]), r"net\.frozen\[0\] must be str"),
     ]:
         with pytest.raises(ArchiveError, match=message):
@@ -482,20 +482,52 @@ def test_specs_that_build_something_else_are_refused() -> None:
         unpack_module(spec_of(linear), state | {"net.weight": torch.zeros(4, 4).long()}, "net")
     with pytest.raises(ArchiveError, match="must be a dict with root"):
         build_module({})
+    for name in ("forward", "bias"):
+        with pytest.raises(ArchiveError, match=f"'weight' and '{name}', which are one tensor"):
+            build_module(spec_of(linear, tied={name: "weight"}))
 
 
-def test_a_constructor_that_needs_numbers_is_still_built() -> None:
-    class Careful(nn.Module):
-        def __init__(self, width: int) -> None:
-            super().__init__()
-            self.config = {"width": width}
-            self.linear = nn.Linear(width, width)
-            assert self.linear.weight.abs().sum().item() > 0  # not possible on the meta device
+class Careful(nn.Module):
+    """A class of the caller whose constructor needs real tensors."""
 
-    net = Careful(3)
-    spec, state = pack_module(net, "net")
-    back = unpack_module(spec, state, "net", classes=[Careful])
-    assert torch.equal(back.linear.weight, net.linear.weight)
+    n_built = 0
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.config = {"width": width}
+        self.linear = nn.Linear(width, width)
+        assert self.linear.weight.abs().sum().item() > 0  # not possible on the meta device
+        type(self).n_built += 1
+
+
+def test_classes_of_the_caller_are_built_once_and_the_rest_is_checked() -> None:
+    shared = nn.Sequential(Careful(3), nn.Linear(3, 3))
+    for net in (
+        Careful(3),
+        nn.Sequential(Careful(3), nn.Linear(3, 2)),
+        nn.Sequential(*[shared] * 2),
+    ):
+        spec, state = pack_module(net, "net")
+        before = Careful.n_built
+        back = unpack_module(spec, state, "net", classes=[Careful])
+        assert Careful.n_built == before + 1
+        assert all(map(torch.equal, back.state_dict().values(), net.state_dict().values()))
+    careful = {"class": "test.Careful", "config": {"width": 3}}
+    for last in (
+        layer("Linear", in_features=40_000, out_features=40_000),
+        layer("Linear", in_features="x"),
+    ):
+        root = {"container": "Sequential", "children": [["0", careful], ["1", last]]}
+        before = Careful.n_built
+        with pytest.raises(ArchiveError):
+            unpack_module(spec_of(root), state, "net", classes=[Careful])
+        assert Careful.n_built == before
+
+
+def test_networks_that_could_not_be_read_are_not_written() -> None:
+    pack_module(nn.Sequential(*[nn.ReLU() for _ in range(150)], nn.Linear(2, 2)), "net")
+    with pytest.raises(ArchiveError, match=r"net\.root must be at most 220 modules"):
+        pack_module(nn.Sequential(*[nn.ReLU() for _ in range(250)], nn.Linear(2, 2)), "net")
 
 
 # ---- reading next to a save ---------------------------------------------------------------------

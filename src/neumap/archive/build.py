@@ -44,7 +44,8 @@ def unpack_module(
     spec, tensors, name
         As given to and returned by :func:`pack_module`. Other tensors are ignored.
     classes : sequence of nn.Module classes, optional
-        Your own classes that the network uses.
+        Your own classes that the network uses. Their constructors get the arguments in the file,
+        whose size nothing bounds.
     module : nn.Module, optional
         A ready network of the same structure. It is filled and returned.
 
@@ -114,19 +115,17 @@ def _check_sizes(
     classes: Sequence[type[nn.Module]],
     name: str,
 ) -> None:
-    """Raise if the network does not have the shapes of the state; allocates no memory for it."""
-    builder = _Builder(classes, name, n_tensors=len(state))
-    try:
-        with warnings.catch_warnings(), torch.device("meta"), _WithoutNormal():
-            warnings.simplefilter("ignore")  # of layers without weights, which the state rules out
-            sketch = builder.build(spec["root"], "")
-            _tie(sketch, spec["tied"], name)
-    except ArchiveError:
-        # A constructor of the caller may need real tensors. It is trusted, unlike the file.
-        if not builder.uses_classes_of_the_caller:
-            raise
-        return
-    _check_fit(tensor_state(sketch), state, name)
+    """Raise if the network does not have the shapes of the state; allocates no memory for it.
+
+    Classes of the caller are left out. Their constructors may need real tensors, or keep what they
+    computed for the next object.
+    """
+    builder = _Builder(classes, name, n_tensors=len(state), is_sketch=True)
+    with warnings.catch_warnings(), torch.device("meta"), _WithoutNormal():
+        warnings.simplefilter("ignore")  # of layers without weights, which the state rules out
+        sketch = builder.build(spec["root"], "")
+    own = tensor_state(sketch)
+    _check_fit(builder.without_unknown(own), builder.without_unknown(state), name)
 
 
 class _WithoutNormal(TorchFunctionMode):
@@ -146,26 +145,46 @@ class _Builder:
     """Builds the tree and keeps each module by its path, for those that occur twice."""
 
     def __init__(
-        self, classes: Sequence[type[nn.Module]], name: str, n_tensors: int | None = None
+        self,
+        classes: Sequence[type[nn.Module]],
+        name: str,
+        *,
+        n_tensors: int | None = None,
+        is_sketch: bool = False,
     ) -> None:
         self.classes = list(classes)
         self.name = name
         self.n_tensors = n_tensors
+        self.is_sketch = is_sketch
         self.built: dict[str, nn.Module] = {}
-        self.uses_classes_of_the_caller = False
+        self.unknown: list[str] = []  # paths that a sketch leaves out
 
     def build(self, node: Mapping[str, Any], path: str) -> nn.Module:
         kind = next(iter(node))
         if kind == "same_as":
             return self._again(node["same_as"], path)
+        module: nn.Module
         if kind == "container":
             module = self._container(node, path)
         elif kind == "layer":
             module = self._call(self._layer(node["layer"]), node["config"], path)
         else:
-            module = self._call(self._class(node, path), node["config"] or {}, path)
+            cls = self._class(node, path)
+            if self.is_sketch and cls in self.classes:
+                self.unknown.append(path)
+                module = nn.Identity()
+            else:
+                module = self._call(cls, node["config"] or {}, path)
         self.built[path] = module
         return module
+
+    def without_unknown(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the tensors that a sketch can be compared with."""
+        return {
+            key: tensor
+            for key, tensor in state.items()
+            if not any(_is_inside(key, path) for path in self.unknown)
+        }
 
     def _again(self, first: str, path: str) -> nn.Module:
         if first not in self.built:
@@ -173,6 +192,8 @@ class _Builder:
                 f"Part {path!r} of the file's {self.name} must be the same as an earlier part, got "
                 f"{first!r:.100}. Pass {self.name}=<the module>."
             )
+        inside = [other for other in self.unknown if _is_inside(other, first)]
+        self.unknown += [path + other[len(first) :] for other in inside]
         return self.built[first]
 
     def _container(self, node: Mapping[str, Any], path: str) -> nn.Module:
@@ -205,7 +226,6 @@ class _Builder:
             [cls for cls in self.classes if cls.__name__ == short],
         ):
             if matches:
-                self.uses_classes_of_the_caller = True
                 return matches[0]
         own = _class_of_neumap(full)
         if own is not None:
@@ -232,6 +252,10 @@ class _Builder:
                 f"file's {self.name}, got {type(error).__name__}: {error!s:.300}. "
                 f"Pass {self.name}=<a ready module>, or the class as it was when saved."
             ) from error
+
+
+def _is_inside(path: str, above: str) -> bool:
+    return not above or path == above or path.startswith(f"{above}.")
 
 
 def _class_of_neumap(full: str) -> type[nn.Module] | None:

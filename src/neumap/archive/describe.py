@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from neumap.archive.encoding import fits_json
 from neumap.archive.errors import ArchiveError
 from neumap.archive.layers import CONTAINERS, LAYERS, layer_arguments
+from neumap.archive.specs import check_spec
 
 __all__ = [
     "describe_module",
@@ -66,6 +67,7 @@ def pack_module(module: nn.Module, name: str) -> tuple[dict[str, Any], dict[str,
     spec = describe_module(inner)
     state = tensor_state(inner)
     kept = {key: value.detach() for key, value in state.items() if key not in spec["tied"]}
+    check_spec(spec, name, len(kept))  # what cannot be read is not written
     return spec, {f"{name}.{key}": value for key, value in kept.items()}
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
@@ -65,7 +66,7 @@ class Archive:
 def write_archive(
     path: str | os.PathLike[str],
     *,
-    tensors: Mapping[str, np.ndarray | Tensor],
+    tensors: Mapping[str, NDArray[Any] | Tensor],
     metadata: Mapping[str, Any],
     blobs: Mapping[str, bytes] | None = None,
 ) -> Path:
@@ -203,7 +204,7 @@ def _source(path: Path) -> Path:
 
 
 def _collect(
-    tensors: Mapping[str, np.ndarray | Tensor], blobs: Mapping[str, bytes]
+    tensors: Mapping[str, NDArray[Any] | Tensor], blobs: Mapping[str, bytes]
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Return everything as contiguous CPU tensors, and the kind of each."""
     stored: dict[str, Tensor] = {}

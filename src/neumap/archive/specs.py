@@ -31,14 +31,19 @@ def check_spec(spec: object, name: str, n_tensors: int | None = None) -> None:
     n_tensors : int, optional
         Number of tensors that the file has for the network.
     """
-    check(spec, SPEC, name)
+    check(spec, {"root": dict, "tied": dict}, name)
     if not isinstance(spec, dict):
         return
     most = MOST_PARTS
     if n_tensors is not None:
-        n_tensors += len(spec["tied"])
-        most = min(most, PARTS_WITHOUT_TENSORS + PARTS_PER_TENSOR * n_tensors)
-    n_parts = _count(spec["root"], "", {})
+        most = min(most, PARTS_WITHOUT_TENSORS + PARTS_PER_TENSOR * (n_tensors + len(spec["tied"])))
+    # First as they are written, which is fast, then with those that occur more than once.
+    _check_count(_count_written(spec["root"]), most, name)
+    check(spec, SPEC, name)
+    _check_count(_count(spec["root"], "", {}), most, name)
+
+
+def _check_count(n_parts: int, most: int, name: str) -> None:
     if n_parts > most:
         raise misfit(f"{name}.root", f"at most {most} modules for its tensors", n_parts)
 
@@ -108,3 +113,15 @@ def _count(part: Any, path: str, known: dict[str, int]) -> int:
         _count(child, f"{path}.{key}".lstrip("."), known) for key, child in children
     )
     return known[path]
+
+
+def _count_written(root: object) -> int:
+    """Count modules of an unchecked description, without recursion."""
+    waiting, n_parts = [root], 0
+    while waiting:
+        part = waiting.pop()
+        n_parts += 1
+        children = part.get("children") if isinstance(part, dict) else None
+        if isinstance(children, list | tuple):
+            waiting += [pair[-1] for pair in children if isinstance(pair, list | tuple) and pair]
+    return n_parts

@@ -3,8 +3,8 @@
 ``UMAP`` learns a free position per row, ``ParametricUMAP`` a network that gives positions. Both
 check their parameters (``constraints``), collect them as values (``recipe``) and follow one path
 (``fitting``): data and targets, networks, graph, training. The result is one frozen value
-(``fitted``), which new rows (``new_rows``) and files (``saving``) work with. What gives positions is
-a value as well (``positions``).
+(``fitted``), which new rows (``new_rows``) and files (``saving``) work with. What gives positions
+is a value as well (``positions``).
 """
 
 from neumap.estimators.parametric import ParametricUMAP

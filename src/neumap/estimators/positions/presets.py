@@ -134,7 +134,7 @@ class Budget:
 
 
 def edge_samples(n_epochs: int, total_weight: float) -> float:
-    """Return the edge samples of ``n_epochs`` of UMAP: each edge by its weight, in both directions."""
+    """Return the edge samples of ``n_epochs`` of UMAP: each edge by its weight, both ways."""
     return n_epochs * 2.0 * total_weight
 
 
