@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from pathlib import Path
 from typing import Any
@@ -46,8 +47,8 @@ def test_update_adds_rows_and_holds_the_old_ones(kind: type[UMAP]) -> None:
 
 @BOTH
 def test_partial_fit_is_fit_and_then_update(kind: type[UMAP]) -> None:
-    step_by_step = make(kind).partial_fit(X[:200]).partial_fit(X[200:260])
-    in_words = make(kind).fit(X[:200]).update(X[200:260])
+    step_by_step = make(kind, n_epochs=3).partial_fit(X[:200]).partial_fit(X[200:260])
+    in_words = make(kind, n_epochs=3).fit(X[:200]).update(X[200:260])
     np.testing.assert_array_equal(step_by_step.embedding_, in_words.embedding_)
     with pytest.raises(ValueError, match="labels in the first call only"):
         step_by_step.partial_fit(X[260:270], Y[260:270])
@@ -58,12 +59,22 @@ def test_update_refuses_what_it_cannot_extend(kind: type[UMAP], tmp_path: Path) 
     with pytest.raises(NotFittedError):
         make(kind).update(X[:10])
     with pytest.raises(ValueError, match="supervised fit"):
-        make(kind).fit(X[:100], Y[:100]).update(X[100:110])
+        make(kind, n_epochs=1).fit(X[:100], Y[:100]).update(X[100:110])
     if kind is ParametricUMAP:
-        make(kind).fit(X[:100]).save(tmp_path / "m.neumap")
+        make(kind, n_epochs=1).fit(X[:100]).save(tmp_path / "m.neumap")
         loaded = load_ParametricUMAP(tmp_path / "m.neumap")
         with pytest.raises(ValueError, match="needs the training rows"):
             loaded.update(X[100:110])
+
+
+def contents(model: UMAP) -> tuple[bytes, bytes]:
+    return model.embedding_.tobytes(), model.graph_.toarray().tobytes()
+
+
+@functools.cache
+def halves(kind: type[UMAP]) -> tuple[Any, Any]:
+    """Models of the upper and of the lower halves of images; tests must not change them."""
+    return make(kind).fit(X[:300, :32]), make(kind).fit(X[:300, 32:])
 
 
 @BOTH
@@ -71,7 +82,8 @@ def test_update_refuses_what_it_cannot_extend(kind: type[UMAP], tmp_path: Path) 
 def test_combined_models_map_the_samples_of_both(
     kind: type[UMAP], operation: str, least: float
 ) -> None:
-    left, right = make(kind).fit(X[:300, :32]), make(kind).fit(X[:300, 32:])
+    left, right = halves(kind)
+    before = contents(left), contents(right)
     model = {"+": lambda: left + right, "*": lambda: left * right, "-": lambda: left - right}[
         operation
     ]()
@@ -79,20 +91,26 @@ def test_combined_models_map_the_samples_of_both(
     assert metrics.trustworthiness(X[:300], model.embedding_) > least
     assert model.transform(X[300:305, :32]).shape == (5, 2)
     assert left.graph_.nnz > 0  # the parts are as they were
+    assert (contents(left), contents(right)) == before
 
 
 @BOTH
 def test_models_of_other_samples_do_not_combine(kind: type[UMAP]) -> None:
-    left, right = make(kind).fit(X[:100]), make(kind).fit(X[:90])
+    left, right = (make(kind, n_epochs=1).fit(X[:n]) for n in (100, 90))
     with pytest.raises(ValueError, match="graphs of one size, got 100 and 90"):
         left + right
     with pytest.raises(TypeError):
         left * 2
 
 
+@functools.cache
+def free_positions() -> UMAP:
+    return make(UMAP).fit(X[:600])
+
+
 @pytest.mark.parametrize("scale", [1.0, 100.0])
 def test_a_network_learns_a_map_that_exists(scale: float) -> None:
-    free = make(UMAP).fit(X[:600])
+    free = free_positions()
     wanted = scale * free.embedding_
     wanted[:5] = np.nan  # left to the network
     model = ParametricUMAP.from_embedding(X[:600], wanted, free.graph_, random_state=0)
