@@ -209,9 +209,9 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         \sum_{ij} w_{ij} \left[ -\log q_{ij}
         - m \gamma \, \mathbb{E}_{k} \log (1 - q_{ik}) \right],
 
-    where *m* is `negative_sample_rate` and *γ* `repulsion_strength`. Edges are sampled in proportion
-    to ``w``, and Adam moves all rows of a batch at once. The logarithms are those of ``q`` itself,
-    in a form that stays finite where points coincide; see :mod:`neumap.losses`.
+    where *m* is `negative_sample_rate` and *γ* `repulsion_strength`. Edges are sampled in
+    proportion to ``w``, and Adam moves all rows of a batch at once. The logarithms are those of
+    ``q`` itself, in a form that stays finite where points coincide; see :mod:`neumap.losses`.
 
     One epoch is one step here. In umap-learn an epoch samples each edge in proportion to its
     weight; one step here samples a quarter as many, which gives `n_epochs` about the same meaning.

@@ -25,6 +25,7 @@ from neumap.archive import (
     pack_csr,
     pack_module,
     unpack_csr,
+    unpack_items,
     unpack_module,
 )
 from neumap.estimators.landmarks import Landmarks
@@ -213,7 +214,7 @@ class Unpacker:
         kinds: dict[str, Callable[[Node, str], Any]] = {
             "value": lambda node, name: node["value"],
             "array": lambda node, name: self.archive.tensors[node["array"]],
-            "items": self._items,
+            "items": unpack_items,
             "csr": lambda node, name: unpack_csr(self.archive.tensors, node["csr"]),
             "module": self._module,
             "keras": self._keras,
@@ -234,12 +235,6 @@ class Unpacker:
                 'Update with: pip install -U "neumap"'
             )
         return kinds[kind](node, name)
-
-    def _items(self, node: Node, name: str) -> np.ndarray:
-        array = np.empty(len(node["items"]), dtype=np.dtype(node["dtype"]))
-        for index, item in enumerate(node["items"]):
-            array[index] = item
-        return array.reshape(node["shape"])
 
     def _first_equal(self, node: Node, name: str) -> np.ndarray:
         """Return where each row of one array is first found in another (files of version 1)."""
