@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "src" / "neumap"
 
 LEVELS = {
-    0: {"_atomic", "_optional", "_random", "_device"},
+    0: {"_atomic", "_optional", "_random", "_device", "_labels", "_modes"},
     1: {
         "similarity",
         "label_distances",
@@ -23,10 +23,9 @@ LEVELS = {
         "export",
         "plots",
         "explorer",
-        "callbacks",
         "data",
     },
-    2: {"fuzzy", "losses"},
+    2: {"fuzzy", "losses", "callbacks"},  # checkpoints are archives
     3: {"layout", "propagation", "supervision", "sampling"},
     4: {"training", "keras_bridge"},  # the bridge speaks callbacks; estimators use it
     5: {"estimators"},

@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from neumap._modes import evaluating
 from neumap.data import RowStore
-from neumap.training.embedders import evaluating
 
 __all__ = ["Confidence", "Signs", "compare", "measure_signs", "steepness"]
 

@@ -19,8 +19,7 @@ from neumap.data import RowStore
 from neumap.estimators.graphs import Graph
 from neumap.estimators.landmarks import Memory
 from neumap.fuzzy import edge_distances, fuzzy_simplicial_set, local_radii
-from neumap.keras_bridge import is_keras_optimizer
-from neumap.keras_bridge import optimizer_factory as keras_optimizer_factory
+from neumap.keras_bridge import is_keras_optimizer, keras_optimizer_factory
 from neumap.metrics import distance_correlation
 from neumap.neighbors import find_neighbors
 from neumap.training import optimizer_factory

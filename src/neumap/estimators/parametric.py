@@ -52,10 +52,11 @@ from neumap.keras_bridge import split_fit_kwargs
 from neumap.losses.classifier import ClassifierTerm
 from neumap.losses.correlation import CorrelationTerm
 from neumap.losses.reconstruction import ReconstructionTerm, validation_loss
+from neumap.losses.regularization import regularization_term
 from neumap.losses.terms import Term, UmapTerm
 from neumap.networks import MLP, ConvEncoder
 from neumap.propagation import spread_labels
-from neumap.training import Embedder, EncoderEmbedder, Muon, Plan, SpareDimensions
+from neumap.training import AuxiliaryDimensions, Embedder, EncoderEmbedder, Muon, Plan
 from neumap.training.embedders import encode_rows
 from neumap.training.loop import Validation
 from neumap.training.optimizers import OptimizerFactory
@@ -496,7 +497,7 @@ class ParametricUMAP(UMAP):
             embedder, terms = super()._trained_parts(fit)
         return embedder, [*terms, *self._extra_terms(fit, embedder)]
 
-    def _spare_dimensions(self, fit: Fit, network: nn.Module) -> SpareDimensions | None:
+    def _spare_dimensions(self, fit: Fit, network: nn.Module) -> AuxiliaryDimensions | None:
         """Lend dimensions to a network that starts from scratch; others have found their map."""
         starts_anew = self.encoder is None or isinstance(self.encoder, str)
         if not starts_anew or fit.memory is not None:
@@ -518,6 +519,10 @@ class ParametricUMAP(UMAP):
             terms.append(self._reconstruction_term(fit))
         if self.global_correlation_loss_weight:
             terms.append(CorrelationTerm(self.global_correlation_loss_weight, rows=fit.rows))
+        decoders = [term.decoder for term in terms if isinstance(term, ReconstructionTerm)]
+        penalty = regularization_term([embedder.encoder, *decoders])
+        if penalty is not None:
+            terms.append(penalty)  # before the classifier, which runs the encoder once more
         if self.classifier_loss_weight:
             terms.append(self._classifier_term(fit, embedder))
         return terms
@@ -552,7 +557,7 @@ class ParametricUMAP(UMAP):
             head,
             torch.from_numpy(codes).to(fit.device),
             weight=self.classifier_loss_weight,
-            locate=None if anchors is None else embedder.locate,
+            embed=None if anchors is None else embedder.embed,
             anchors=anchors,
         )
 

@@ -53,7 +53,7 @@ class Preset:
         standard deviation of the data along their first principal component; see :meth:`noise`.
     n_spare : int
         Dimensions lent to the map for the first half of a training from scratch; see
-        :class:`~neumap.training.SpareDimensions`. For networks that the package builds.
+        :class:`~neumap.training.AuxiliaryDimensions`. For networks that the package builds.
     """
 
     hidden: tuple[int, ...]
@@ -140,7 +140,7 @@ def encoder_plan(
     peak = preset.peak_learning_rate if own_network else FOREIGN_LEARNING_RATE
     return Plan(
         n_steps=max(1, n_steps * budget.n_training_epochs),
-        n_epochs=budget.n_reports,
+        n_reports=budget.n_reports,
         batch_edges=batch,
         peak_learning_rate=None if own_optimizer else peak * budget.learning_rate,
         max_time=budget.max_time,
@@ -165,7 +165,7 @@ def table_plan(budget: Budget, n_rows: int, total_weight: float, *, own_optimize
     peak = min(TABLE_TRAVEL / n_steps, LARGEST_TABLE_LEARNING_RATE)
     return Plan(
         n_steps=n_steps * budget.n_training_epochs,
-        n_epochs=budget.n_reports,
+        n_reports=budget.n_reports,
         batch_edges=max(batch, 1),
         peak_learning_rate=None if own_optimizer else peak * budget.learning_rate,
         warm_up=0.0,

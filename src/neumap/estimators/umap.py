@@ -62,7 +62,7 @@ from neumap.losses.landmarks import LandmarkTerm
 from neumap.losses.terms import Softening, Term, UmapTerm
 from neumap.sampling import EdgeSampler
 from neumap.similarity import find_ab
-from neumap.training import Embedder, Plan, TableEmbedder, train
+from neumap.training import Embedder, FreeEmbedder, Plan, train
 from neumap.training.loop import History, Validation
 from neumap.training.optimizers import OptimizerFactory
 
@@ -723,7 +723,7 @@ class UMAP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         initial = self._initial_positions(fit)
         terms: list[Term] = [UmapTerm(self._kernel(), TABLE_SOFTENING, TABLE_PARTNERS)]
         terms += [*self._density_terms(fit), *self._landmark_terms(fit)]
-        return TableEmbedder(initial).to(fit.device), terms
+        return FreeEmbedder(initial).to(fit.device), terms
 
     def _initial_positions(self, fit: Fit) -> NDArray[np.float32]:
         if fit.memory is not None and fit.memory.initial is not None:
@@ -805,7 +805,7 @@ class UMAP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     def _keep_positions(self, fit: Fit, embedder: Embedder, terms: Sequence[Term]) -> None:
         """Set the learned attributes."""
-        positions = embedder.embed()
+        positions = embedder.embed_all()
         if embedder.encoder is None:
             positions[fit.graph.fuzzy.isolated()] = np.nan  # nothing says where they belong
         if self.output_dens:

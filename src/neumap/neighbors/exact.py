@@ -9,8 +9,7 @@ metrics compute their tiles themselves.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from neumap._device import torch_threads
 from neumap.neighbors.graph import Found, own_row_first
 from neumap.neighbors.metrics import EuclideanMetric, Metric, TiledMetric
 from neumap.neighbors.rows import is_sparse
@@ -67,7 +67,7 @@ class ExactBackend:
     def query(self, rows: Any, queries: Any, n_neighbors: int, metric: Metric) -> Found:
         """Neighbours of each query among the rows."""
         known = _known(metric)
-        with _torch_threads(self.n_jobs):
+        with torch_threads(self.n_jobs if self.n_jobs > 0 else None):
             if isinstance(known, EuclideanMetric) and not is_sparse(rows):
                 indices, distances = euclidean_neighbors(rows, queries, n_neighbors, self.device)
                 return indices, known.finish(distances)
@@ -244,15 +244,3 @@ def _on_device(rows: np.ndarray, device: str) -> Tensor:
         # Read-only memory maps are welcome: nothing here writes to the rows.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(rows).to(device)
-
-
-@contextmanager
-def _torch_threads(n_jobs: int) -> Iterator[None]:
-    """Let torch use ``n_jobs`` threads inside, and what it had before outside."""
-    before = torch.get_num_threads()
-    if n_jobs > 0:
-        torch.set_num_threads(n_jobs)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
