@@ -5,7 +5,7 @@ subclassed models often lack. If Keras infers it, the layer sizes can differ fro
 model. Here the object graph itself is copied, so the copy is in the same state as the original:
 built or unbuilt, with the same seeds of its initializers.
 
-Python's ``copy.deepcopy`` does the work. This module handles four properties of Keras objects that
+Python's ``copy.deepcopy`` does the work. This module handles five properties of Keras objects that
 ``deepcopy`` does not know, see :func:`copy_keras`.
 """
 
@@ -25,6 +25,7 @@ T = TypeVar("T")
 # Closures over the object that its constructor creates; a copied one would act on the original.
 _BOUND_TO_THE_OBJECT = frozenset({"build", "quantize"})
 _TRACKED = ("TrackedList", "TrackedDict", "TrackedOrderedDict", "TrackedSet")
+_LOSSES = ("_losses",)
 _COMPILED_FUNCTIONS = ("train_function", "test_function", "predict_function")
 
 
@@ -44,6 +45,8 @@ def copy_keras(obj: T) -> T:
     for savable in savables:
         state = {k: v for k, v in vars(savable).items() if k not in _BOUND_TO_THE_OBJECT}
         state |= {name: None for name in _COMPILED_FUNCTIONS if name in state}
+        # 5. Losses of the latest call are part of its autograd graph, which cannot be copied.
+        state |= {name: [] for name in _LOSSES if name in state}
         vars(memo[id(savable)]).update(copy.deepcopy(state, memo))
     # 3. Lists that report new items to their layer must not report them again.
     for container in containers:
