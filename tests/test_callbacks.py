@@ -120,7 +120,7 @@ def test_list_wants_steps_only_when_a_callback_overrides_the_hook():
 
 
 def test_who_may_read_gradients():
-    """Steps are replayed on a card beside a progress bar, not beside what may look inside them."""
+    """Steps are replayed with a progress bar, but not with a callback that may read gradients."""
     own = [EarlyStopping(), TimeBudget(1.0), ProgressBar(enabled=True), Snapshots()]
     assert not CallbackList([CallbackList(own)]).wants_gradients
     assert CallbackList([*own, LambdaCallback(on_step_end=print)]).wants_gradients

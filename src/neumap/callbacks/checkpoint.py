@@ -155,8 +155,8 @@ def load_checkpoint(path: str | os.PathLike[str]) -> SavedState:
             f"The file must be a checkpoint, got {os.fspath(path)!r}, which contains "
             f"{', '.join(archive.metadata) or 'nothing'} instead. Load a saved model with load()."
         )
-    leaves = [(place, archive.tensors[name]) for name, place in found["tensors"].items()]
-    leaves += [(place, value) for place, value in found["values"]]
+    leaves = [(keys, archive.tensors[name]) for name, keys in found["tensors"].items()]
+    leaves += [(keys, value) for keys, value in found["values"]]
     return SavedState(_unflatten(leaves), found["epoch"], found["step"], found["logs"])
 
 
@@ -165,17 +165,17 @@ def save_run_state(run: TrainingRun, path: Path) -> None:
     from neumap.archive import write_archive
 
     tensors: dict[str, Tensor] = {}
-    places: dict[str, list[str]] = {}
+    keys_of: dict[str, list[str]] = {}
     values: list[list[Any]] = []
-    for place, value in _flatten(run.state_dict()):
+    for keys, value in _flatten(run.state_dict()):
         if hasattr(value, "detach"):
-            name = ".".join(place)
+            name = ".".join(keys)
             tensors[name] = value
-            places[name] = place
+            keys_of[name] = keys
         else:
-            values.append([place, value])
+            values.append([keys, value])
     found = {
-        "tensors": places,
+        "tensors": keys_of,
         "values": values,
         "epoch": run.epoch,
         "step": run.step,
@@ -198,9 +198,9 @@ def _flatten(
 
 def _unflatten(leaves: list[tuple[list[str], Any]]) -> dict[str, Any]:
     state: dict[str, Any] = {}
-    for place, value in leaves:
+    for keys, value in leaves:
         inner = state
-        for name in place[:-1]:
+        for name in keys[:-1]:
             inner = inner.setdefault(name, {})
-        inner[place[-1]] = value
+        inner[keys[-1]] = value
     return state

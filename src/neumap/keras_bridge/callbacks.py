@@ -203,7 +203,7 @@ class RunAsModel:
                     "Networks must be Keras models to be saved in Keras's format, got "
                     f"{type(network).__name__}. Use neumap.callbacks.Checkpoint, or a Keras model."
                 )
-        return [(place, network.model) for place, network in networks if network is not None]
+        return [(file, network.model) for file, network in networks if network is not None]
 
 
 class _LearningRate:

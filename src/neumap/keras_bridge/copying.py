@@ -25,7 +25,6 @@ T = TypeVar("T")
 # Closures over the object that its constructor creates; a copied one would act on the original.
 _BOUND_TO_THE_OBJECT = frozenset({"build", "quantize"})
 _TRACKED = ("TrackedList", "TrackedDict", "TrackedOrderedDict", "TrackedSet")
-_LOSSES = ("_losses",)
 _COMPILED_FUNCTIONS = ("train_function", "test_function", "predict_function")
 
 
@@ -45,13 +44,13 @@ def copy_keras(obj: T) -> T:
     for savable in savables:
         state = {k: v for k, v in vars(savable).items() if k not in _BOUND_TO_THE_OBJECT}
         state |= {name: None for name in _COMPILED_FUNCTIONS if name in state}
-        # 5. Losses of the latest call are part of its autograd graph, which cannot be copied.
-        state |= {name: [] for name in _LOSSES if name in state}
+        # 3. Losses of the latest call are part of its autograd graph, which cannot be copied.
+        state |= {"_losses": []} if "_losses" in state else {}
         vars(memo[id(savable)]).update(copy.deepcopy(state, memo))
-    # 3. Lists that report new items to their layer must not report them again.
+    # 4. Lists that report new items to their layer must not report them again.
     for container in containers:
         _fill(memo[id(container)], container, memo)
-    # 4. Where Keras stores ids of objects, they must be replaced by the ids of the copies.
+    # 5. Where Keras stores ids of objects, they must be replaced by the ids of the copies.
     copied = copy.deepcopy(obj, memo)
     for original in reached:
         if id(original) in memo:

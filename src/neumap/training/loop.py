@@ -153,11 +153,11 @@ def train(  # noqa: PLR0913 - each is a separate choice of the caller
     TrainingDivergedError
         If the loss or a weight is no longer finite.
     """
-    run = _Run(embedder, terms, plan)
     step = choose_step(embedder, terms)
+    run = _Run(embedder, terms, plan)
     run.optimizer = optimizer(step.parameters())
     hooks = CallbackList(callbacks)
-    step, moving = record_step(
+    step, updater = record_step(
         step, run.optimizer, n_steps=plan.n_steps, is_watched=hooks.wants_gradients
     )
     history: History = {}
@@ -169,7 +169,7 @@ def train(  # noqa: PLR0913 - each is a separate choice of the caller
             if run.stop_training or _time_is_up(run):
                 break
             run.epoch = report
-            _train_until(last_step, run, step, moving, sampler, hooks)
+            _train_until(last_step, run, step, updater, sampler, hooks)
             _check_weights(step.parameters(), run)
             _report(run, history, validate)
             hooks.on_epoch_end(run)
