@@ -34,12 +34,12 @@ from lib.child import versions
 from lib.methods import METHODS
 from lib.results import RESULTS, command, write
 from lib.timing import in_turn, ratio, spread
+from neumap.estimators.positions.networks import input_noise, prepare_encoder
 from torch import Tensor
 
 from neumap._device import fast_dtype, torch_threads
 from neumap.data import DenseRows
 from neumap.estimators import PRESETS, Preset
-from neumap.estimators.encoders import input_noise, prepare_encoder
 from neumap.fuzzy import FuzzyGraph
 from neumap.losses import Kernel
 from neumap.losses.terms import UmapTerm
@@ -198,7 +198,7 @@ def make_training(preset: Preset, n_rows: int, n_columns: int) -> Training:
     network = prepare_encoder(None, rows, N_COMPONENTS, preset.hidden, seed=0).train()
     embedder = EncoderEmbedder(network, rows, input_noise(network, preset.noise(n_rows), seed=0))
     a, b = find_ab()
-    term = UmapTerm(Kernel(a, b, 5.0 * preset.repulsion), preset.softening, preset.n_partners)
+    term = UmapTerm(Kernel(a, b, 5.0 * preset.repulsion), preset.softening, preset.n_negatives)
     step = choose_step(embedder, [term])
     sampler = EdgeSampler(random_graph(generator, n_rows), seed=0)
     return Training(preset, step, sampler, Muon(step.parameters()))

@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import nn
 
+from neumap.archive import ArchiveError, write_archive
 from neumap.callbacks import (
     Callback,
     CallbackList,
@@ -119,7 +120,7 @@ def test_list_wants_steps_only_when_a_callback_overrides_the_hook():
 
 
 def test_who_may_read_gradients():
-    """Steps are replayed on a card beside a progress bar, not beside what may look inside them."""
+    """Steps are replayed with a progress bar, but not with a callback that may read gradients."""
     own = [EarlyStopping(), TimeBudget(1.0), ProgressBar(enabled=True), Snapshots()]
     assert not CallbackList([CallbackList(own)]).wants_gradients
     assert CallbackList([*own, LambdaCallback(on_step_end=print)]).wants_gradients
@@ -145,7 +146,7 @@ def test_list_calls_in_order_and_steps_only_where_wanted():
     ],
 )
 def test_list_says_what_to_do_with_something_else(wrong, remedy):
-    with pytest.raises(TypeError, match=rf"item 1 is .*{remedy}"):
+    with pytest.raises(TypeError, match=rf"as item 1\. .*{remedy}"):
         CallbackList([Callback(), wrong])
 
 
@@ -195,7 +196,7 @@ def test_early_stopping_takes_nan_as_no_progress():
 
 def test_early_stopping_names_the_logs_there_are():
     run = ScriptedRun([{"loss": 1.0, "umap_loss": 1.0}])
-    with pytest.raises(ValueError, match=r"'val_loss'.*they hold: loss, umap_loss"):
+    with pytest.raises(ValueError, match=r"'val_loss'.*they have: loss, umap_loss"):
         run.train(EarlyStopping("val_loss"))
 
 
@@ -203,7 +204,7 @@ def test_early_stopping_names_the_logs_there_are():
     "settings", [{"mode": "auto"}, {"patience": 0}, {"min_delta": -1.0}, {"min_delta": np.nan}]
 )
 def test_early_stopping_refuses_settings_out_of_range(settings):
-    with pytest.raises(ValueError, match=f"Expected {next(iter(settings))}"):
+    with pytest.raises(ValueError, match=f"{next(iter(settings))} must be"):
         EarlyStopping(**settings)
 
 
@@ -227,7 +228,7 @@ def test_time_budget_stops_within_a_step():
 
 
 def test_time_budget_wants_a_positive_time():
-    with pytest.raises(ValueError, match="max_time_seconds > 0, got 0"):
+    with pytest.raises(ValueError, match="max_time_seconds must be positive, got 0"):
         TimeBudget(0)
 
 
@@ -269,10 +270,38 @@ def test_checkpoint_that_fails_leaves_the_earlier_file(tmp_path: Path):
             raise OSError("disk full")
 
     checkpoint = Checkpoint(tmp_path / "state.txt", save=save)
-    with pytest.raises(OSError, match="disk full"):
-        run_with_losses(2.0, 1.0).train(checkpoint)
+    with pytest.warns(UserWarning, match=r"state.txt' could not be written: disk full"):
+        run = run_with_losses(2.0, 1.0).train(checkpoint)
+    assert run.step == run.n_steps  # the training goes on
     assert (tmp_path / "state.txt").read_text() == "epoch 0"
     assert [path.name for path in tmp_path.iterdir()] == ["state.txt"]
+
+
+def test_checkpoint_of_a_path_that_cannot_be_written_loses_no_training(tmp_path: Path):
+    (tmp_path / "file").write_text("not a folder")
+    checkpoint = Checkpoint(tmp_path / "file" / "state.safetensors")
+    with pytest.warns(UserWarning, match="could not be written.*pass a path"):
+        run = run_with_losses(2.0, 1.0).train(checkpoint)
+    assert (run.step, run.weight) == (run.n_steps, 1.0)
+    assert checkpoint.saved_paths == []
+
+
+def test_checkpoint_on_a_full_disk_loses_no_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """safetensors reports errors of the file system by an error of its own."""
+    from safetensors import SafetensorError
+
+    from neumap.archive import _file
+
+    def without_space(tensors: Any, path: Any, **options: Any) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device")
+
+    monkeypatch.setattr(_file, "save_file", without_space)
+    with pytest.warns(UserWarning, match="could not be written: .*No space left"):
+        run = run_with_losses(2.0, 1.0).train(Checkpoint(tmp_path / "state"))
+    assert run.step == run.n_steps
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_checkpoint_of_tied_weights(tmp_path: Path):
@@ -288,7 +317,7 @@ def test_checkpoint_of_tied_weights(tmp_path: Path):
 
 
 def test_checkpoint_names_the_fields_there_are(tmp_path: Path):
-    with pytest.raises(ValueError, match=r"'accuracy'.*Use one of: epoch, loss, step"):
+    with pytest.raises(ValueError, match=r"got 'accuracy' in .*Use one of: epoch, loss, step"):
         run_with_losses(1.0).train(Checkpoint(tmp_path / "{accuracy}.safetensors"))
 
 
@@ -296,12 +325,20 @@ def test_damaged_and_foreign_checkpoints_are_refused(tmp_path: Path):
     from safetensors.torch import save_file
 
     run_with_losses(1.0).train(Checkpoint(tmp_path / "good"))
-    (tmp_path / "cut").write_bytes((tmp_path / "good").read_bytes()[:-2])
+    content = (tmp_path / "good").read_bytes()
+    (tmp_path / "cut").write_bytes(content[:-2])
+    (tmp_path / "flipped").write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     save_file({"weight": torch.zeros(1)}, tmp_path / "foreign")
-    with pytest.raises(ValueError, match=r"damaged"):
-        load_checkpoint(tmp_path / "cut")
-    with pytest.raises(ValueError, match=r"got None"):
-        load_checkpoint(tmp_path / "foreign")
+    write_archive(tmp_path / "model.neumap", tensors={}, metadata={"estimator": {}})
+    for name, reason in [
+        ("cut", "damaged"),
+        ("flipped", "checksum of 'encoder.weight' differs"),
+        ("foreign", "something else wrote"),
+        ("model.neumap", r"must be a checkpoint, got .* contains estimator"),
+        ("missing", "there is nothing"),
+    ]:
+        with pytest.raises(ArchiveError, match=reason):
+            load_checkpoint(tmp_path / name)
 
 
 # --- progress bar, copies, imports ----------------------------------------------------------

@@ -45,7 +45,7 @@ def test_unknown_names(name: object, no_accelerator: None) -> None:
 def test_devices_the_machine_lacks(
     device: str | torch.device, kind: str, no_accelerator: None
 ) -> None:
-    with pytest.raises(ValueError, match=rf"torch sees no {kind} device. Use device='auto'"):
+    with pytest.raises(ValueError, match=rf"torch finds no {kind} device. Use device='auto'"):
         resolve_device(device)
 
 

@@ -29,14 +29,13 @@ from neumap.callbacks import CallbackList, EarlyStopping  # noqa: E402 - after t
 from neumap.keras_bridge import (  # noqa: E402
     KerasCallbacks,
     KerasModule,
-    as_module,
     copy_keras,
     is_keras_callback,
     is_keras_loss,
     is_keras_model,
     is_keras_optimizer,
+    keras_optimizer_factory,
     loss_function,
-    optimizer_factory,
     split_fit_kwargs,
     wrap_callbacks,
 )
@@ -179,10 +178,12 @@ def test_asking_does_not_import_keras():
 
 def test_another_backend_is_refused_by_name(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(keras.config, "backend", lambda: "jax")
-    with pytest.raises(RuntimeError, match=r"came the backend 'jax'.*KERAS_BACKEND=torch before"):
-        as_module(sequential(), SHAPE)
+    with pytest.raises(
+        RuntimeError, match=r"must be 'torch', got 'jax'.*KERAS_BACKEND=torch before"
+    ):
+        KerasModule(sequential(), SHAPE)
     with pytest.raises(RuntimeError, match="KERAS_BACKEND=torch"):
-        optimizer_factory(keras.optimizers.Adam())
+        keras_optimizer_factory(keras.optimizers.Adam())
 
 
 def test_another_backend_is_refused_before_keras_is_imported():
@@ -191,7 +192,7 @@ def test_another_backend_is_refused_before_keras_is_imported():
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
     )
-    assert "RuntimeError: Expected Keras on its torch backend, came the backend" in done.stderr
+    assert "RuntimeError: The backend of Keras must be 'torch', got" in done.stderr
 
 
 # --- copies ---------------------------------------------------------------------------------
@@ -263,14 +264,14 @@ def test_copy_of_a_built_optimizer_steps_its_own_variables():
 
 
 def test_module_computes_what_the_model_computes(model):
-    module = as_module(model, SHAPE).eval()
+    module = KerasModule(model, SHAPE).eval()
     x = batch()
     torch.testing.assert_close(module(x), model(x, training=False), rtol=0, atol=0)
     assert module.output_shape == (2,)
 
 
 def test_module_trains_in_a_torch_loop_and_the_model_stays(model):
-    module = as_module(model, SHAPE)
+    module = KerasModule(model, SHAPE)
     was_built, before = model.built, [w.copy() for w in model.get_weights()]
     losses = trained(module)
     assert losses[-1] < 0.8 * losses[0]
@@ -286,7 +287,7 @@ def models_made_before() -> list[Any]:
 
 def test_wrapping_leaves_global_random_states(models_made_before, global_random_state_untouched):
     for model in models_made_before:
-        module = as_module(model, SHAPE).eval()
+        module = KerasModule(model, SHAPE).eval()
         module(batch())
         copy.deepcopy(module)
         if not isinstance(model, Subclassed):
@@ -294,7 +295,7 @@ def test_wrapping_leaves_global_random_states(models_made_before, global_random_
 
 
 def test_training_flag_follows_the_module():
-    module = as_module(keras.Sequential([layers.Dropout(0.5)]), SHAPE)
+    module = KerasModule(keras.Sequential([layers.Dropout(0.5)]), SHAPE)
     x = torch.ones(200, *SHAPE)
     assert torch.equal(module.eval()(x), x)
     dropped = (module.train()(x) == 0).float().mean().item()
@@ -304,7 +305,7 @@ def test_training_flag_follows_the_module():
 
 def test_batch_normalization_learns_its_averages_in_training_only():
     model = keras.Sequential([layers.BatchNormalization(momentum=0.0)])
-    module = as_module(model, SHAPE).eval()
+    module = KerasModule(model, SHAPE).eval()
     x = batch() + 5
     module(x)
     assert torch.equal(module(x), module(x))
@@ -317,7 +318,7 @@ def test_convolution_is_channels_last_and_trains():
     model = keras.Sequential(
         [layers.Conv2D(4, 3, strides=2, activation="relu"), layers.Flatten(), layers.Dense(2)]
     )
-    module = as_module(model, (8, 8, 1))
+    module = KerasModule(model, (8, 8, 1))
     shapes = [tuple(p.shape) for p in module.parameters()]
     assert shapes[0] == (3, 3, 1, 4)
     x = batch(16, (8, 8, 1))
@@ -333,7 +334,7 @@ def test_convolution_is_channels_last_and_trains():
 
 
 def test_state_dict_holds_each_variable_once_and_loads_by_position():
-    first, second = as_module(functional(), SHAPE), as_module(functional(), SHAPE)
+    first, second = KerasModule(functional(), SHAPE), KerasModule(functional(), SHAPE)
     state = first.state_dict()
     assert len(state) == len({v.data_ptr() for v in state.values()}) == 6
     assert not torch.equal(first(batch()), second(batch()))
@@ -342,7 +343,7 @@ def test_state_dict_holds_each_variable_once_and_loads_by_position():
 
 
 def test_deepcopy_of_a_trained_module(model):
-    module = as_module(model, SHAPE)
+    module = KerasModule(model, SHAPE)
     trained(module, 3)
     new = copy.deepcopy(module.eval())
     assert not new.training
@@ -355,7 +356,7 @@ def test_deepcopy_of_a_trained_module(model):
 
 @pytest.mark.parametrize("name", SAVABLE)
 def test_bytes_and_pickle_give_the_module_back_to_the_bit(name):
-    module = as_module(MODELS[name](), SHAPE)
+    module = KerasModule(MODELS[name](), SHAPE)
     trained(module, 3)
     again = KerasModule.from_bytes(module.to_bytes(), CUSTOM)
     unpickled = pickle.loads(pickle.dumps(module))
@@ -374,7 +375,7 @@ def test_bytes_and_pickle_give_the_module_back_to_the_bit(name):
 
 @pytest.mark.slow  # starts Python with torch and Keras
 def test_bytes_are_a_keras_file_and_load_in_a_fresh_process(tmp_path: Path):
-    module = as_module(functional(), SHAPE)
+    module = KerasModule(functional(), SHAPE)
     trained(module, 3)
     (tmp_path / "model.keras").write_bytes(module.to_bytes())
     x = batch()
@@ -396,27 +397,27 @@ np.save(folder / "y.npy", module(torch.from_numpy(np.load(folder / "x.npy"))).de
 
 def test_the_optimizer_of_a_compiled_model_is_not_saved_along():
     model = compiled()
-    module = as_module(model, SHAPE)
+    module = KerasModule(model, SHAPE)
     assert model.optimizer is not None
-    assert len(module.to_bytes()) < len(as_module(built_sequential(), SHAPE).to_bytes()) + 500
+    assert len(module.to_bytes()) < len(KerasModule(built_sequential(), SHAPE).to_bytes()) + 500
 
 
 @pytest.mark.parametrize("make", [Subclassed, GuessedWrong])
 def test_a_model_keras_cannot_write_is_refused_when_it_is_written(make):
-    module = as_module(make(8), SHAPE)
+    module = KerasModule(make(8), SHAPE)
     with pytest.raises(ValueError, match=rf"Let get_config of your classes \({make.__name__}\)"):
         module.to_bytes()
 
 
 def test_lambdas_are_not_executed_on_load():
-    module = as_module(keras.Sequential([layers.Lambda(lambda x: x[:, :2])]), SHAPE)
+    module = KerasModule(keras.Sequential([layers.Lambda(lambda x: x[:, :2])]), SHAPE)
     assert module(batch()).shape == (32, 2)
     with pytest.raises(ValueError, match="named functions instead of lambdas"):
         module.to_bytes()
 
 
 def test_damaged_foreign_and_custom_bytes_give_clear_errors():
-    data = as_module(Configured(4), SHAPE).to_bytes()
+    data = KerasModule(Configured(4), SHAPE).to_bytes()
     with pytest.raises(ValueError, match="damaged or of another kind"):
         KerasModule.from_bytes(data[: len(data) // 2])
     foreign = io.BytesIO()
@@ -434,13 +435,15 @@ def test_damaged_foreign_and_custom_bytes_give_clear_errors():
 
 
 def test_wrong_models_and_shapes_give_clear_errors():
-    with pytest.raises(TypeError, match="Expected a Keras 3 model, got Linear"):
-        as_module(nn.Linear(2, 2), SHAPE)
-    with pytest.raises(ValueError, match=r"for rows of shape \(5,\).*dims="):
-        as_module(built_sequential(), (5,))
+    with pytest.raises(TypeError, match="model must be a Keras 3 model, got Linear"):
+        KerasModule(nn.Linear(2, 2), SHAPE)
+    with pytest.raises(
+        ValueError, match=r"(?s)must accept rows of shape \(5,\), got an error.*dims="
+    ):
+        KerasModule(built_sequential(), (5,))
     x = keras.Input(SHAPE)
-    with pytest.raises(ValueError, match="one output tensor, got list"):
-        as_module(keras.Model(x, [layers.Dense(1)(x), layers.Dense(1)(x)]), SHAPE)
+    with pytest.raises(ValueError, match="return one tensor, got list"):
+        KerasModule(keras.Model(x, [layers.Dense(1)(x), layers.Dense(1)(x)]), SHAPE)
 
 
 def test_regularizers_are_given_and_constraints_hold():
@@ -451,10 +454,13 @@ def test_regularizers_are_given_and_constraints_hold():
             )
         ]
     )
-    module = as_module(model, SHAPE)
+    module = KerasModule(model, SHAPE)
     expected = 0.5 * module.variables[0].square().sum()
     assert module.regularization().item() == pytest.approx(expected.item())
-    assert as_module(sequential(), SHAPE).regularization() is None
+    assert module.is_regularized
+    plain = KerasModule(sequential(), SHAPE)
+    assert not plain.is_regularized
+    assert plain.regularization().item() == 0.0
     x = batch().requires_grad_()  # so that the weights are kept for the backward pass
     optimizer = torch.optim.SGD(module.parameters(), 0.5)
     for _ in range(2):
@@ -491,11 +497,11 @@ def test_keras_optimizer_steps_as_in_keras(name):
     x = batch()
     y = 3 * x[:, :2]
     model = two_layers()
-    module = as_module(model, SHAPE)
+    module = KerasModule(model, SHAPE)
     given = OPTIMIZERS[name]()
     model.compile(OPTIMIZERS[name](), "mse")
     model.fit(x.numpy(), y.numpy(), batch_size=len(x), epochs=7, shuffle=False, verbose=0)
-    trained(module, 7, optimizer_factory(given)(module.parameters()))
+    trained(module, 7, keras_optimizer_factory(given)(module.parameters()))
     for theirs, ours in zip(model.weights, module.variables, strict=True):
         torch.testing.assert_close(ours, theirs.value, rtol=1e-5, atol=1e-6)
     assert not given.built
@@ -512,7 +518,7 @@ def test_keras_optimizer_on_a_torch_module_matches_torch():
     first = nn.Linear(*SHAPE, 2)
     second = copy.deepcopy(first)
     losses = trained(
-        first, 30, optimizer_factory(optimizers.SGD(0.05, momentum=0.9))(first.parameters())
+        first, 30, keras_optimizer_factory(optimizers.SGD(0.05, momentum=0.9))(first.parameters())
     )
     assert losses[-1] < 0.1 * losses[0]
     trained(second, 30, torch.optim.SGD(second.parameters(), 0.05, momentum=0.9))
@@ -521,7 +527,7 @@ def test_keras_optimizer_on_a_torch_module_matches_torch():
 
 def test_learning_rate_is_read_and_set_through_param_groups():
     module = nn.Linear(*SHAPE, 2)
-    optimizer = optimizer_factory(optimizers.SGD(0.5))(module.parameters())
+    optimizer = keras_optimizer_factory(optimizers.SGD(0.5))(module.parameters())
     assert optimizer.param_groups[0]["lr"] == 0.5
     before = module.weight.detach().clone()
     module.weight.grad = torch.ones_like(module.weight)
@@ -538,28 +544,28 @@ def test_learning_rate_is_read_and_set_through_param_groups():
 def test_learning_rate_of_a_keras_schedule_is_shown_and_not_settable():
     module = nn.Linear(*SHAPE, 2)
     decay = optimizers.schedules.CosineDecay(**SCHEDULE)
-    optimizer = optimizer_factory(optimizers.SGD(decay))(module.parameters())
+    optimizer = keras_optimizer_factory(optimizers.SGD(decay))(module.parameters())
     seen = []
     for _ in range(4):
         seen.append(optimizer.param_groups[0]["lr"])
         trained(module, 1, optimizer)
     assert seen == pytest.approx([0.05 * (1 + math.cos(math.pi * t / 5)) for t in range(4)])
     optimizer.param_groups[0]["lr"] = 1.0
-    with pytest.raises(ValueError, match="plain float"):
+    with pytest.raises(ValueError, match=r"schedule, .* got 1\.0\. Give .* a float"):
         trained(module, 1, optimizer)
 
 
 def test_optimizer_state_continues_a_training():
-    module = as_module(two_layers(), SHAPE)
-    factory = optimizer_factory(optimizers.Adam(1e-2))
+    module = KerasModule(two_layers(), SHAPE)
+    factory = keras_optimizer_factory(optimizers.Adam(1e-2))
     optimizer = factory(module.parameters())
     trained(module, 5, optimizer)
     other = copy.deepcopy(module)
     continued = factory(other.parameters())
     continued.load_state_dict(optimizer.state_dict())
     assert trained(other, 5, continued) == trained(module, 5, optimizer)
-    with pytest.raises(ValueError, match="Expected the state of SGD"):
-        optimizer_factory(optimizers.SGD())(other.parameters()).load_state_dict(
+    with pytest.raises(ValueError, match="state must be that of SGD"):
+        keras_optimizer_factory(optimizers.SGD())(other.parameters()).load_state_dict(
             optimizer.state_dict()
         )
 
@@ -567,7 +573,7 @@ def test_optimizer_state_continues_a_training():
 def test_optimizer_passes_over_frozen_and_unused_parameters():
     module = nn.ModuleList([nn.Linear(2, 2), nn.Linear(2, 2), nn.Linear(2, 2)])
     module[1].requires_grad_(False)
-    optimizer = optimizer_factory(optimizers.AdamW(0.1))(module.parameters())
+    optimizer = keras_optimizer_factory(optimizers.AdamW(0.1))(module.parameters())
     before = copy.deepcopy(module.state_dict())
     optimizer.step()  # no gradients at all: nothing happens, as in torch
     module[0](torch.ones(1, 2)).sum().backward()
@@ -580,7 +586,7 @@ def test_an_optimizer_built_elsewhere_serves_as_settings():
     used = optimizers.Adam(0.25)
     used.build([keras.Variable(torch.ones(3))])
     module = nn.Linear(*SHAPE, 2)
-    optimizer = optimizer_factory(used)(module.parameters())
+    optimizer = keras_optimizer_factory(used)(module.parameters())
     trained(module, 2, optimizer)
     assert optimizer.param_groups[0]["lr"] == 0.25
     assert int(used.iterations) == 0
@@ -596,21 +602,21 @@ def test_an_optimizer_built_elsewhere_serves_as_settings():
 )
 def test_settings_that_cannot_act_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
-        optimizer_factory(make())
+        keras_optimizer_factory(make())
 
 
 def test_weight_decay_by_names_is_refused():
     optimizer = optimizers.AdamW()
     optimizer.exclude_from_weight_decay(var_names=["bias"])
     with pytest.raises(ValueError, match=r"torch\.optim\.AdamW"):
-        optimizer_factory(optimizer)
+        keras_optimizer_factory(optimizer)
 
 
 def test_optimizer_wants_a_keras_optimizer_and_something_to_train():
-    with pytest.raises(TypeError, match="Expected a Keras optimizer, got type"):
-        optimizer_factory(torch.optim.Adam)
+    with pytest.raises(TypeError, match="must be a Keras optimizer, got type"):
+        keras_optimizer_factory(torch.optim.Adam)
     with pytest.raises(ValueError, match="requires_grad=True"):
-        optimizer_factory(optimizers.Adam())([torch.nn.Parameter(torch.ones(1), False)])
+        keras_optimizer_factory(optimizers.Adam())([torch.nn.Parameter(torch.ones(1), False)])
 
 
 # --- losses ---------------------------------------------------------------------------------
@@ -694,7 +700,7 @@ class Run:
 
 
 def run_with(losses, key="loss", encoder=None) -> Run:
-    encoder = encoder or as_module(built_sequential(), SHAPE)
+    encoder = encoder or KerasModule(built_sequential(), SHAPE)
     script = [{"loss": 1.0, "umap_loss": 0.5} | {key: loss} for loss in losses]
     return Run(encoder, script)
 
@@ -740,7 +746,7 @@ def test_csv_logger_writes_the_losses(tmp_path: Path):
 def test_model_checkpoint_keeps_the_best(tmp_path: Path):
     path = tmp_path / "best.keras"
     run = run_with([3.0, 1.0, 2.0])
-    run.decoder = as_module(keras.Sequential([layers.Dense(6)]), (2,))
+    run.decoder = KerasModule(keras.Sequential([layers.Dense(6)]), (2,))
     run.train(callbacks.ModelCheckpoint(path, monitor="loss", save_best_only=True))
     saved = keras.saving.load_model(path)
     assert torch.equal(saved.weights[0].value.detach(), run.weights_at_epoch_end[1])
@@ -831,7 +837,7 @@ def test_stop_training_goes_both_ways():
 
 def test_set_weights_checks_their_number():
     got = callbacks.LambdaCallback(on_epoch_end=lambda e, logs: got.model.set_weights([]))
-    with pytest.raises(ValueError, match="Expected 5 arrays, as get_weights gives, got 0"):
+    with pytest.raises(ValueError, match="must be 5 arrays, as get_weights returns, got 0"):
         run_with([1.0]).train(got)
 
 
@@ -849,7 +855,7 @@ def test_custom_batch_hooks_warn_that_they_run_once_per_report():
 
 def test_a_torch_encoder_has_no_keras_methods():
     asks = callbacks.LambdaCallback(on_epoch_end=lambda e, logs: asks.model.predict(1))
-    with pytest.raises(AttributeError, match="needs a Keras model as encoder"):
+    with pytest.raises(AttributeError, match="Pass a Keras model as encoder"):
         run_with([1.0], encoder=nn.Linear(*SHAPE, 2)).train(asks)
 
 
@@ -859,14 +865,14 @@ def test_the_run_is_let_go_and_callbacks_can_be_pickled():
     run_with([1.0, 2.0]).train(wrapped)
     assert pickle.loads(pickle.dumps(wrapped)).callbacks[0].best == 1.0
     copy.deepcopy(stopping)
-    with pytest.raises(RuntimeError, match="it has ended"):
+    with pytest.raises(RuntimeError, match="got a training that has ended"):
         _ = stopping.model.stop_training
 
 
 def test_callbacks_that_cannot_act_are_refused(tmp_path: Path):
     with pytest.raises(ValueError, match=r"BackupAndRestore.*neumap\.callbacks\.Checkpoint"):
         KerasCallbacks([callbacks.BackupAndRestore(tmp_path)])
-    with pytest.raises(TypeError, match="Expected Keras callbacks"):
+    with pytest.raises(TypeError, match="callbacks must be Keras callbacks"):
         KerasCallbacks([EarlyStopping()])
 
 
@@ -890,7 +896,7 @@ def test_fit_kwargs_are_taken_apart():
         ("epochs", "n_training_epochs"),
         ("validation_data", "reconstruction_validation"),
         ("steps_per_epoch", "loss_report_frequency"),
-        ("workers", "no argument"),
+        ("workers", "not an argument"),
     ],
 )
 def test_fit_kwargs_that_cannot_act_are_refused(key, instead):

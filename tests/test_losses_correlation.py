@@ -97,13 +97,13 @@ def test_more_shifts_lower_the_variance() -> None:
     assert np.mean(estimates[8]) == pytest.approx(np.mean(estimates[1]), abs=0.05)
 
 
-def test_a_free_table_takes_rows_from_a_store() -> None:
+def test_free_positions_take_rows_from_a_store() -> None:
     rows, coordinates = (part.float() for part in random_batch())
     flat = rows.reshape(12, -1)
     table = Batch(torch.arange(12), None, coordinates, progress=0.0)
     found = CorrelationTerm(1.0, rows=DenseRows(flat.numpy()))(table)
     torch.testing.assert_close(found, CorrelationTerm(1.0)(batch_of(flat, coordinates)))
-    with pytest.raises(ValueError, match=r"CorrelationTerm needs the rows.*rows="):
+    with pytest.raises(ValueError, match=r"row store for a CorrelationTerm.*rows="):
         CorrelationTerm(1.0)(table)
 
 

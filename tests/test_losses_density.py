@@ -14,7 +14,7 @@ from neumap.losses import DensityTerm, Kernel
 from neumap.losses.terms import Batch, Term, UmapTerm
 from neumap.neighbors import NeighborGraph
 from neumap.sampling import EdgeSampler
-from neumap.training import Plan, TableEmbedder, train
+from neumap.training import FreeEmbedder, Plan, train
 
 A, B = 1.577, 0.895
 INDICES = torch.tensor([0, 0, 3, 1, 2, 4])  # edges 0-1, 0-2, 3-4
@@ -96,16 +96,16 @@ def two_blobs() -> tuple[np.ndarray, FuzzyGraph, np.ndarray]:
 def test_wide_clouds_become_wide_in_the_map() -> None:
     rows, graph, radii = two_blobs()
     start = initial_positions("spectral", graph=graph, X_matrix=rows, n_components=2, seed=0)
-    objective: list[Term] = [UmapTerm(Kernel(A, B), n_partners=8)]
+    objective: list[Term] = [UmapTerm(Kernel(A, B), n_negatives=8)]
 
     def correlation(terms: list[Term]) -> float:
-        table = TableEmbedder(start)
-        plan = Plan(n_steps=500, n_epochs=5, batch_edges=256, peak_learning_rate=0.2)
+        table = FreeEmbedder(start)
+        plan = Plan(n_steps=500, n_reports=5, batch_edges=256, peak_learning_rate=0.2)
         history = train(table, terms, EdgeSampler(graph, seed=0), plan, seed=0)
         if len(terms) == 2:
             assert history["density_loss"][0] == 0.0
             assert history["density_loss"][-1] < -0.3
-        placed = table.embed()
+        placed = table.embed_all()
         reached, _ = NearestNeighbors(n_neighbors=15).fit(placed).kneighbors(placed)
         return float(np.corrcoef(radii, np.log(reached[:, 1:].mean(1)))[0, 1])
 

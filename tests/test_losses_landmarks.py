@@ -11,7 +11,7 @@ from neumap.fuzzy import FuzzyGraph
 from neumap.losses import Kernel, LandmarkTerm
 from neumap.losses.terms import Batch, UmapTerm
 from neumap.sampling import EdgeSampler
-from neumap.training import Plan, TableEmbedder, train
+from neumap.training import FreeEmbedder, Plan, train
 
 NAN = float("nan")
 TARGETS = torch.tensor([[1.0, 1.0], [NAN, NAN], [4.0, 5.0], [NAN, NAN]])
@@ -64,7 +64,10 @@ def test_own_loss_sees_truth_first_and_landmarks_only() -> None:
 
 @pytest.mark.parametrize(
     ("row", "message"),
-    [([NAN, 2.0], "1 rows are NaN in some columns.*row 3"), ([np.inf, 2.0], "infinite.*row 3")],
+    [
+        ([NAN, 2.0], "1 rows that are NaN in some columns.*row 3"),
+        ([np.inf, 2.0], "infinite.*row 3"),
+    ],
 )
 def test_half_given_positions_are_refused(row: list[float], message: str) -> None:
     targets = TARGETS.clone()
@@ -86,12 +89,15 @@ def test_landmarks_end_up_where_they_belong() -> None:
     start = np.random.default_rng(0).normal(size=(n, 2))
 
     def fit(weight: float) -> np.ndarray:
-        table = TableEmbedder(start)
-        terms = [UmapTerm(Kernel(1.577, 0.895), n_partners=8), LandmarkTerm(targets, weight=weight)]
-        plan = Plan(n_steps=400, n_epochs=4, batch_edges=32, peak_learning_rate=0.5)
+        table = FreeEmbedder(start)
+        terms = [
+            UmapTerm(Kernel(1.577, 0.895), n_negatives=8),
+            LandmarkTerm(targets, weight=weight),
+        ]
+        plan = Plan(n_steps=400, n_reports=4, batch_edges=32, peak_learning_rate=0.5)
         history = train(table, terms, EdgeSampler(ring, seed=0), plan, seed=0)
         assert len(history["landmark_loss"]) == 4
-        return table.embed()
+        return table.embed_all()
 
     off = np.linalg.norm(fit(1.0)[::10] - circle[::10], axis=1)
     assert off.max() < 2.0

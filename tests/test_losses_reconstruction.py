@@ -86,7 +86,7 @@ def test_a_callable_gets_truth_first_and_may_return_one_value_per_row() -> None:
 @pytest.mark.parametrize(
     ("loss", "data_range", "error", "message"),
     [
-        ("bce", WIDE, ValueError, r"data in \[0, 1\], but they span \[-3, 255\].*'mse'"),
+        ("bce", WIDE, ValueError, r"within \[0, 1\] .* got values from -3 to 255.*'mse'"),
         ("mean", UNIT, ValueError, "one of .*'huber'.*got 'mean'"),
         (3, UNIT, TypeError, "got int"),
     ],
@@ -129,14 +129,14 @@ def test_shaped_rows_and_flat_outputs_meet() -> None:
         loss(images, OUTPUTS[:, :3])
 
 
-def test_a_free_table_takes_rows_from_a_store() -> None:
+def test_free_positions_take_rows_from_a_store() -> None:
     decoder = nn.Linear(2, 4)
     indices, positions = torch.tensor([3, 1]), torch.randn(2, 2)
     batch = Batch(indices, None, positions, progress=0.0)
     loss = reconstruction_loss("mse", UNIT)
     found = ReconstructionTerm(decoder, loss, rows=DenseRows(ROWS.numpy()))(batch)
     torch.testing.assert_close(found, (decoder(positions) - ROWS[[3, 1]]).square().mean())
-    with pytest.raises(ValueError, match="free table"):
+    with pytest.raises(ValueError, match="row store for a ReconstructionTerm with free positions"):
         ReconstructionTerm(decoder, loss)(batch)
 
 

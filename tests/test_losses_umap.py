@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from neumap.losses import Kernel, umap_cross_entropy, umap_forces
+from neumap.losses import Kernel, umap_forces, umap_loss
 from neumap.losses.terms import Batch, Softening, UmapTerm
 from neumap.losses.umap import SMALLEST_EPS
 
@@ -22,10 +22,10 @@ def layout(n_edges: int, n_components: int = 2, *, seed: int = 0) -> Tensor:
     return 2 * torch.randn(2 * n_edges, n_components, generator=generator, dtype=torch.float64)
 
 
-def cyclic_pairs(n_edges: int, n_partners: int) -> list[tuple[int, int]]:
+def cyclic_pairs(n_edges: int, n_negatives: int) -> list[tuple[int, int]]:
     """Which rows repel each other: each row and the rows after it, around the batch."""
     n_rows = 2 * n_edges
-    shifts = range(1, min(n_partners, n_edges - 1) + 1)
+    shifts = range(1, min(n_negatives, n_edges - 1) + 1)
     return [(row, (row + shift) % n_rows) for row in range(n_rows) for shift in shifts]
 
 
@@ -34,12 +34,14 @@ def probability(y: Tensor, i: int, j: int, kernel: Kernel, eps: float) -> Tensor
     return 1 / (1 + eps + kernel.a * distance ** (2 * kernel.b))
 
 
-def by_the_formula(y: Tensor, kernel: Kernel, eps: float, n_partners: int) -> tuple[Tensor, Tensor]:
+def by_the_formula(
+    y: Tensor, kernel: Kernel, eps: float, n_negatives: int
+) -> tuple[Tensor, Tensor]:
     """Attraction and repulsion, one pair after the other."""
     n_edges = len(y) // 2
     edges = [(row, row + n_edges) for row in range(n_edges)]
     attraction = [-torch.log(probability(y, i, j, kernel, eps)) for i, j in edges]
-    pairs = cyclic_pairs(n_edges, n_partners)
+    pairs = cyclic_pairs(n_edges, n_negatives)
     repulsion = [-torch.log(1 - probability(y, i, j, kernel, eps)) for i, j in pairs]
     zero = y.new_zeros(1)
     return (
@@ -52,23 +54,23 @@ SIZES = [(1, 1), (1, 5), (2, 1), (2, 5), (3, 2), (5, 1), (5, 4), (7, 32), (12, 5
 
 
 @pytest.mark.parametrize("n_components", [1, 2, 3, 5])
-@pytest.mark.parametrize(("n_edges", "n_partners"), SIZES)
+@pytest.mark.parametrize(("n_edges", "n_negatives"), SIZES)
 def test_value_and_gradient_equal_the_formula(
-    n_edges: int, n_partners: int, n_components: int
+    n_edges: int, n_negatives: int, n_components: int
 ) -> None:
     y = layout(n_edges, n_components)
     for eps in (0.01, 1.0):
         variable = y.clone().requires_grad_()
-        attraction, repulsion = by_the_formula(variable, KERNEL, eps, n_partners)
+        attraction, repulsion = by_the_formula(variable, KERNEL, eps, n_negatives)
         (expected,) = torch.autograd.grad(attraction + repulsion, variable)
-        forces = umap_forces(y, KERNEL, eps, n_partners)
+        forces = umap_forces(y, KERNEL, eps, n_negatives)
         assert forces.attraction.item() == pytest.approx(attraction.item(), rel=1e-12)
         assert forces.repulsion.item() == pytest.approx(repulsion.item(), rel=1e-12)
         torch.testing.assert_close(forces.gradient, expected, rtol=1e-10, atol=1e-13)
 
 
 def test_one_edge_has_nobody_to_repel() -> None:
-    forces = umap_forces(layout(1), KERNEL, 0.1, n_partners=8)
+    forces = umap_forces(layout(1), KERNEL, 0.1, n_negatives=8)
     assert forces.repulsion.item() == 0.0
     assert torch.equal(forces.gradient[0], -forces.gradient[1])
 
@@ -77,15 +79,13 @@ def test_one_edge_has_nobody_to_repel() -> None:
 @pytest.mark.parametrize("eps", [0.0, 0.3, 1.0])
 def test_gradient_by_finite_differences(n_components: int, eps: float) -> None:
     y = layout(4, n_components).requires_grad_()
-    assert torch.autograd.gradcheck(
-        lambda z: umap_cross_entropy(z, KERNEL, eps=eps, n_partners=2), y
-    )
+    assert torch.autograd.gradcheck(lambda z: umap_loss(z, KERNEL, eps=eps, n_negatives=2), y)
 
 
 def test_cross_entropy_is_the_sum_of_both_halves_and_scales_its_gradient() -> None:
     y = layout(6).requires_grad_()
     forces = umap_forces(y.detach(), KERNEL, 0.1, 3)
-    loss = umap_cross_entropy(y, KERNEL, eps=0.1, n_partners=3)
+    loss = umap_loss(y, KERNEL, eps=0.1, n_negatives=3)
     assert loss.item() == forces.attraction.item() + forces.repulsion.item()
     (-2.5 * loss).backward()
     torch.testing.assert_close(y.grad, -2.5 * forces.gradient)
@@ -94,7 +94,7 @@ def test_cross_entropy_is_the_sum_of_both_halves_and_scales_its_gradient() -> No
 def test_second_derivatives_are_refused_rather_than_wrong() -> None:
     y = layout(3).requires_grad_()
     scale = torch.ones((), dtype=torch.float64, requires_grad=True)
-    loss = scale * umap_cross_entropy(y, KERNEL)
+    loss = scale * umap_loss(y, KERNEL)
     (gradient,) = torch.autograd.grad(loss, y, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         gradient.square().sum().backward()
@@ -174,7 +174,7 @@ def test_small_eps_tends_to_the_true_cross_entropy() -> None:
     repulsion = np.mean([math.log1p(1 / s(i, j)) for i, j in pairs])
     exact = attraction + KERNEL.repulsion * repulsion
     errors = [
-        abs(umap_cross_entropy(y, KERNEL, eps=eps, n_partners=4).item() - exact)
+        abs(umap_loss(y, KERNEL, eps=eps, n_negatives=4).item() - exact)
         for eps in (0.1, 0.01, 0.001)
     ]
     assert errors[2] < 0.005 * exact
@@ -183,9 +183,9 @@ def test_small_eps_tends_to_the_true_cross_entropy() -> None:
 
 def test_eps_has_a_floor() -> None:
     y = layout(5)
-    at_zero, at_floor = (umap_cross_entropy(y, KERNEL, eps=e).item() for e in (0.0, SMALLEST_EPS))
+    at_zero, at_floor = (umap_loss(y, KERNEL, eps=e).item() for e in (0.0, SMALLEST_EPS))
     assert at_zero == at_floor
-    assert umap_cross_entropy(y, KERNEL, eps=2 * SMALLEST_EPS).item() != at_floor
+    assert umap_loss(y, KERNEL, eps=2 * SMALLEST_EPS).item() != at_floor
 
 
 def test_softer_kernel_bounds_the_forces_of_close_negatives() -> None:
@@ -194,7 +194,7 @@ def test_softer_kernel_bounds_the_forces_of_close_negatives() -> None:
     assert strength[0] > 10 * strength[1] > 100 * strength[2]
 
 
-# --- repulsion: its weight, its partners ---
+# --- repulsion: its weight, its negatives ---
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.5, 1.0, 7.0])
@@ -214,24 +214,24 @@ def pairs_of_different_edges(n_edges: int) -> list[tuple[int, int]]:
     return [(i, j) for i in range(n_rows) for j in range(i) if i % n_edges != j % n_edges]
 
 
-def test_most_partners_are_all_pairs_of_different_edges_once() -> None:
+def test_most_negatives_are_all_pairs_of_different_edges_once() -> None:
     n_edges = 8
     y = layout(n_edges)
     pairs = pairs_of_different_edges(n_edges)
     expected = np.mean([-math.log(1 - probability(y, i, j, KERNEL, 0.1)) for i, j in pairs])
-    for n_partners in (n_edges - 1, n_edges, 1000):
-        found = umap_forces(y, KERNEL, 0.1, n_partners).repulsion.item()
+    for n_negatives in (n_edges - 1, n_edges, 1000):
+        found = umap_forces(y, KERNEL, 0.1, n_negatives).repulsion.item()
         assert found == pytest.approx(5.0 * expected, rel=1e-12)
 
 
-@pytest.mark.parametrize("n_partners", [1, 4, 9, 50])
-def test_an_edge_never_repels_its_own_ends(n_partners: int) -> None:
+@pytest.mark.parametrize("n_negatives", [1, 4, 9, 50])
+def test_an_edge_never_repels_its_own_ends(n_negatives: int) -> None:
     heads = 1e4 * torch.arange(10, dtype=torch.float64)[:, None] * torch.ones(1, 2)
     y = torch.cat([heads, heads + 1e-3])  # touching ends, everything else far away
-    assert umap_forces(y, KERNEL, 0.0, n_partners).repulsion < 1e-5
+    assert umap_forces(y, KERNEL, 0.0, n_negatives).repulsion < 1e-5
 
 
-def test_more_partners_same_expectation_lower_variance() -> None:
+def test_more_negatives_same_expectation_lower_variance() -> None:
     """Over batches in random order and direction, as the sampler draws them."""
     n_edges, n_batches = 24, 600
     y = layout(n_edges, seed=1)
@@ -240,13 +240,13 @@ def test_more_partners_same_expectation_lower_variance() -> None:
     generator = torch.Generator().manual_seed(2)
     ends = y.view(2, n_edges, 2)
     scatter = []
-    for n_partners in (1, 4, 16):
+    for n_negatives in (1, 4, 16):
         values = np.empty(n_batches)
         for batch in range(n_batches):
             order = torch.randperm(n_edges, generator=generator)
             flip = torch.randint(2, (n_edges,), generator=generator)
             shuffled = torch.cat([ends[flip, order], ends[1 - flip, order]])
-            values[batch] = umap_forces(shuffled, KERNEL, 0.1, n_partners).repulsion
+            values[batch] = umap_forces(shuffled, KERNEL, 0.1, n_negatives).repulsion
         standard_error = values.std() / math.sqrt(n_batches)
         assert abs(values.mean() - expected) < 4 * standard_error
         scatter.append(values.std())
@@ -265,9 +265,9 @@ def test_softening_holds_then_falls_geometrically() -> None:
     assert Softening(start=0.0, end=0.0)(0.9) == 0.0
 
 
-def test_term_is_the_cross_entropy_at_the_eps_of_the_moment() -> None:
+def test_term_is_the_cross_entropy_at_the_eps_of_the_progress() -> None:
     y = layout(6)
-    term = UmapTerm(KERNEL, Softening(1.0, 0.01, hold=0.0), n_partners=3)
+    term = UmapTerm(KERNEL, Softening(1.0, 0.01, hold=0.0), n_negatives=3)
     for progress, eps in [(0.0, 1.0), (0.5, 0.1), (1.0, 0.01)]:
         batch = Batch(torch.arange(12), None, y, progress)
         expected = sum(by_the_formula(y, KERNEL, eps, 3))

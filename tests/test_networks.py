@@ -118,7 +118,7 @@ def test_initial_layers_keep_the_scale_of_their_input() -> None:
 
 
 def test_output_shape_must_hold_the_outputs() -> None:
-    with pytest.raises(ValueError, match=r"n_outputs=12 numbers, got \(3, 3\) with 9"):
+    with pytest.raises(ValueError, match=r"n_outputs=12 elements, got \(3, 3\) with 9"):
         MLP(2, 12, output_shape=(3, 3))
 
 
@@ -248,5 +248,5 @@ def test_last_layer_stays_float32_under_autocast(encoder: nn.Module) -> None:
 @pytest.mark.parametrize("kind", [ConvEncoder, ConvDecoder])
 @pytest.mark.parametrize("dims", [(784,), (2, 3, 4, 5)])
 def test_conv_nets_need_images(kind: type[nn.Module], dims: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match=r"dims=\(height, width\) or .*got \("):
+    with pytest.raises(ValueError, match=r"dims must be \(height, width\) or .*got \("):
         kind(dims)

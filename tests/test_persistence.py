@@ -544,7 +544,7 @@ def test_device_of_the_file_or_the_machine(tmp_path: Path, monkeypatch: pytest.M
         file = model.set_params(device=saved).save(tmp_path)
         assert load(file, device=wanted).device == expected
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ValueError, match="torch sees no CUDA device"):
+    with pytest.raises(ValueError, match="torch finds no CUDA device"):
         load(file, device="cuda")
 
 

@@ -139,5 +139,5 @@ def test_total_weight_is_the_sum_over_undirected_edges() -> None:
 def test_graph_without_edges() -> None:
     empty = np.empty(0, dtype=np.int64)
     graph = FuzzyGraph(empty, empty, np.empty(0, dtype=np.float32), n_vertices=3)
-    with pytest.raises(ValueError, match=r"no edges.*Raise n_neighbors"):
+    with pytest.raises(ValueError, match=r"at least one edge, got none.*Raise n_neighbors"):
         EdgeSampler(graph, seed=0)

@@ -70,6 +70,6 @@ def test_similarity_by_hand() -> None:
 )
 def test_find_ab_refuses_a_curve_that_does_not_exist(spread: float, min_dist: float) -> None:
     with pytest.raises(
-        ValueError, match=r"between 0 and a positive spread, got min_dist=.*spread="
+        ValueError, match=r"between 0 and a positive, finite spread, got min_dist=.*spread="
     ):
         find_ab(spread, min_dist)

@@ -15,6 +15,7 @@ import torch
 from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor, nn
 
+from neumap._modes import evaluating
 from neumap.callbacks import Callback, Checkpoint, EarlyStopping, TimeBudget
 from neumap.data import DenseRows
 from neumap.fuzzy import FuzzyGraph, fuzzy_simplicial_set
@@ -27,8 +28,8 @@ from neumap.similarity import find_ab
 from neumap.training import (
     AutogradStep,
     EncoderEmbedder,
+    FreeEmbedder,
     Plan,
-    TableEmbedder,
     TrainingDivergedError,
     choose_step,
     embedders,
@@ -37,7 +38,7 @@ from neumap.training import (
     optimizer_factory,
     train,
 )
-from neumap.training.embedders import encode_rows, evaluating
+from neumap.training.embedders import encode_rows
 from neumap.training.mlp_step import MLPStep
 from neumap.training.noise import InputNoise
 
@@ -60,8 +61,8 @@ def sampler(seed: int = 0) -> EdgeSampler:
     return EdgeSampler(ring(), seed=seed)
 
 
-def table(seed: int = 0) -> TableEmbedder:
-    return TableEmbedder(np.random.default_rng(seed).normal(size=(N_ROWS, 2)))
+def free(seed: int = 0) -> FreeEmbedder:
+    return FreeEmbedder(np.random.default_rng(seed).normal(size=(N_ROWS, 2)))
 
 
 def features(n_rows: int = N_ROWS, n_features: int = 5, *, seed: int = 0) -> np.ndarray:
@@ -142,7 +143,7 @@ class Recorder(Callback):
 
 def test_hooks_come_in_the_documented_order() -> None:
     seen = Recorder()
-    train(table(), [Scripted(float)], sampler(), Plan(3, 2, 4), seed=0, callbacks=[seen])
+    train(free(), [Scripted(float)], sampler(), Plan(3, 2, 4), seed=0, callbacks=[seen])
     assert seen.events == [
         ("fit_start", 0, 0),
         ("epoch_start", 0, 0),
@@ -159,7 +160,7 @@ def test_hooks_come_in_the_documented_order() -> None:
 def test_history_holds_means_over_the_steps_of_each_epoch() -> None:
     seen = Recorder()
     terms = [Scripted(float, "first", weight=2.0), Scripted(lambda k: 10.0 * k, "second", 0.5)]
-    history = train(table(), terms, sampler(), Plan(7, 3, 4), seed=0, callbacks=[seen])
+    history = train(free(), terms, sampler(), Plan(7, 3, 4), seed=0, callbacks=[seen])
     first = [np.mean([0, 1]), np.mean([2, 3]), np.mean([4, 5, 6])]
     assert history["first"] == pytest.approx(first)
     assert history["second"] == pytest.approx([10 * mean for mean in first])
@@ -168,17 +169,17 @@ def test_history_holds_means_over_the_steps_of_each_epoch() -> None:
     assert all(type(value) is float for value in history["loss"])
 
 
-@pytest.mark.parametrize(("n_steps", "n_epochs", "reports"), [(3, 10, 3), (10, 1, 1), (5, 5, 5)])
-def test_number_of_reports(n_steps: int, n_epochs: int, reports: int) -> None:
+@pytest.mark.parametrize(("n_steps", "n_reports", "reports"), [(3, 10, 3), (10, 1, 1), (5, 5, 5)])
+def test_number_of_reports(n_steps: int, n_reports: int, reports: int) -> None:
     term = Scripted(float)
-    history = train(table(), [term], sampler(), Plan(n_steps, n_epochs, 4), seed=0)
+    history = train(free(), [term], sampler(), Plan(n_steps, n_reports, 4), seed=0)
     assert len(history["loss"]) == reports
     assert len(term.batches) == n_steps
 
 
 def test_batches_are_edges_of_the_asked_number() -> None:
     term = Scripted(float)
-    train(table(), [term], sampler(seed=3), Plan(4, 2, batch_edges=5), seed=0)
+    train(free(), [term], sampler(seed=3), Plan(4, 2, batch_edges=5), seed=0)
     same = sampler(seed=3)
     for step, batch in enumerate(term.batches):
         assert torch.equal(batch.indices, same.draw(5))
@@ -189,7 +190,7 @@ def test_batches_are_edges_of_the_asked_number() -> None:
 @pytest.mark.parametrize("stop_at", [1, 3, 5])
 def test_stop_within_an_epoch_closes_it_with_the_steps_done(stop_at: int) -> None:
     seen = Recorder(stop_at_step=stop_at)
-    history = train(table(), [Scripted(float)], sampler(), Plan(8, 2, 4), seed=0, callbacks=[seen])
+    history = train(free(), [Scripted(float)], sampler(), Plan(8, 2, 4), seed=0, callbacks=[seen])
     assert seen.names().count("step") == stop_at
     assert seen.names().count("epoch_end") == seen.names().count("epoch_start") == -(-stop_at // 4)
     last = range(4 * (stop_at // 4), stop_at)
@@ -202,22 +203,22 @@ def test_stop_before_the_first_step_trains_nothing() -> None:
         def on_fit_start(self, run: Any) -> None:
             run.stop_training = True
 
-    embedder = table()
-    before = embedder.embed()
+    embedder = free()
+    before = embedder.embed_all()
     assert train(embedder, [Scripted(float)], sampler(), Plan(4), seed=0, callbacks=[Stop()]) == {}
-    assert np.array_equal(embedder.embed(), before)
+    assert np.array_equal(embedder.embed_all(), before)
 
 
 def test_early_stopping_ends_the_loop() -> None:
     rising = Scripted(lambda k: 1.0 + k)
     stopper = EarlyStopping(monitor="loss", patience=2)
-    history = train(table(), [rising], sampler(), Plan(20, 20, 4), seed=0, callbacks=[stopper])
+    history = train(free(), [rising], sampler(), Plan(20, 20, 4), seed=0, callbacks=[stopper])
     assert len(history["loss"]) == 3
 
 
 def test_checkpoints_are_numbered_by_epoch(tmp_path: Any) -> None:
     saver = Checkpoint(str(tmp_path / "{epoch}.safetensors"), every=2)
-    train(table(), [Scripted(float)], sampler(), Plan(5, 5, 4), seed=0, callbacks=[saver])
+    train(free(), [Scripted(float)], sampler(), Plan(5, 5, 4), seed=0, callbacks=[saver])
     assert len(saver.saved_paths) == 3  # after the second, the fourth and the last
     assert len({path.name for path in saver.saved_paths}) == 3
 
@@ -231,7 +232,7 @@ def test_validation_joins_the_report() -> None:
 
     seen = Recorder()
     history = train(
-        *(table(), [Scripted(float)], sampler(), Plan(6, 3, 4)),
+        *(free(), [Scripted(float)], sampler(), Plan(6, 3, 4)),
         seed=0,
         callbacks=[seen],
         validate=validate,
@@ -249,13 +250,13 @@ def test_run_gives_callbacks_state_and_positions() -> None:
             assert (run.n_epochs, run.n_steps, run.logs) == (2, 4, {})
             assert run.decoder is decoder
             assert run.encoder is None
-            assert np.array_equal(run.embed(), embedder.embed())
+            assert np.array_equal(run.embed(), embedder.embed_all())
 
         def on_fit_end(self, run: Any) -> None:
             assert not torch.equal(run.state_dict()["embedder.positions"], initial)
             run.load_state_dict(states[0])
 
-    embedder, decoder = table(), nn.Linear(2, 5)
+    embedder, decoder = free(), nn.Linear(2, 5)
     initial = embedder.positions.detach().clone()
     term = Scripted(float, modules={"decoder": decoder})
     train(embedder, [term], sampler(), Plan(4, 2, 4), seed=0, callbacks=[Rewind()])
@@ -290,7 +291,7 @@ def test_time_limit_anneals_to_the_end(clock: Clock) -> None:
 
     seen, term = Recorder(), Scripted(one_second)
     plan = Plan(10_000, 5, 4, peak_learning_rate=0.1, warm_up=0.0, max_time=40.0)
-    history = train(table(), [term], sampler(), plan, seed=0, callbacks=[seen])
+    history = train(free(), [term], sampler(), plan, seed=0, callbacks=[seen])
     assert [batch.progress for batch in term.batches] == pytest.approx([k / 40 for k in range(40)])
     expected = [0.05 * (1 + math.cos(math.pi * k / 40)) for k in range(40)]
     assert seen.learning_rates == pytest.approx(expected)
@@ -301,7 +302,7 @@ def test_time_limit_anneals_to_the_end(clock: Clock) -> None:
 
 def test_enough_time_changes_nothing(clock: Clock) -> None:
     term = Scripted(float)
-    train(table(), [term], sampler(), Plan(6, 2, 4, max_time=1e6), seed=0)
+    train(free(), [term], sampler(), Plan(6, 2, 4, max_time=1e6), seed=0)
     assert len(term.batches) == 6
 
 
@@ -314,7 +315,7 @@ def test_time_spent_between_epochs_leaves_no_empty_report(clock: Clock) -> None:
     seen = SlowSave()
     callbacks = [seen, EarlyStopping(monitor="loss")]  # it raises where there is no loss
     plan = Plan(100, 10, 4, max_time=50.0)
-    history = train(table(), [Scripted(float)], sampler(), plan, seed=0, callbacks=callbacks)
+    history = train(free(), [Scripted(float)], sampler(), plan, seed=0, callbacks=callbacks)
     assert seen.names().count("epoch_start") == seen.names().count("epoch_end") == 2
     assert len(history["loss"]) == 2
     assert all("loss" in logs for logs in seen.logs)
@@ -327,7 +328,7 @@ def test_time_spent_before_the_first_step_still_takes_one(clock: Clock) -> None:
 
     plan = Plan(100, 10, 4, max_time=50.0)
     term = Scripted(lambda k: 3.0)
-    history = train(table(), [term], sampler(), plan, seed=0, callbacks=[SlowStart()])
+    history = train(free(), [term], sampler(), plan, seed=0, callbacks=[SlowStart()])
     assert history["loss"] == [3.0]
 
 
@@ -337,7 +338,7 @@ def test_time_budget_callback_stops_within_an_epoch(clock: Clock) -> None:
         return 0.0
 
     term = Scripted(one_second)
-    train(table(), [term], sampler(), Plan(50, 1, 4), seed=0, callbacks=[TimeBudget(7.0)])
+    train(free(), [term], sampler(), Plan(50, 1, 4), seed=0, callbacks=[TimeBudget(7.0)])
     assert len(term.batches) == 7
 
 
@@ -348,19 +349,19 @@ def test_time_budget_callback_stops_within_an_epoch(clock: Clock) -> None:
 def test_divergence_is_an_error_that_names_the_step(value: float) -> None:
     term = Scripted(lambda k: value if k == 6 else 1.0)
     with pytest.raises(TrainingDivergedError, match=rf"{value} at step 7 of 10\. .*learning_rate"):
-        train(table(), [term], sampler(), Plan(10, 10, 4), seed=0)
+        train(free(), [term], sampler(), Plan(10, 10, 4), seed=0)
 
 
 def test_divergence_is_noticed_long_before_the_report() -> None:
     term = Scripted(lambda k: math.nan if k >= 37 else 1.0)
     with pytest.raises(TrainingDivergedError, match=r"nan at step 100 of 5000"):
-        train(table(), [term], sampler(), Plan(5000, 1, 4), seed=0)
+        train(free(), [term], sampler(), Plan(5000, 1, 4), seed=0)
 
 
 def test_one_bad_step_that_heals_is_noticed_at_the_report() -> None:
     term = Scripted(lambda k: math.nan if k == 3 else 1.0, name="landmark_loss", weight=0.0)
     with pytest.raises(TrainingDivergedError, match="nan at step 10 of 20"):
-        train(table(), [term], sampler(), Plan(20, 2, 4), seed=0)
+        train(free(), [term], sampler(), Plan(20, 2, 4), seed=0)
 
 
 # --- randomness ---
@@ -414,7 +415,7 @@ def test_no_schedule_leaves_the_optimisers_rate() -> None:
     plan = Plan(5, 1, 4, peak_learning_rate=None)
     assert plan.learning_rate(0.5) is None
     train(
-        *(table(), [Scripted(float)], sampler(), plan),
+        *(free(), [Scripted(float)], sampler(), plan),
         seed=0,
         optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.123),
         callbacks=[seen],
@@ -435,7 +436,7 @@ def test_progress_is_the_larger_share_of_steps_and_seconds() -> None:
     [(10, 5, [2, 4, 6, 8, 10]), (7, 3, [2, 4, 7]), (3, 10, [1, 2, 3]), (9, 1, [9]), (0, 5, [])],
 )
 def test_reports_are_spread_evenly(n_steps: int, n_epochs: int, ends: list[int]) -> None:
-    assert Plan(n_steps, n_epochs).epoch_ends() == ends
+    assert Plan(n_steps, n_epochs).report_steps() == ends
 
 
 # --- optimisers ---
@@ -534,10 +535,10 @@ def test_wrong_kind_of_optimizer(wrong: object) -> None:
 # --- embedders ---
 
 
-def test_table_hands_out_its_rows_and_their_gradient() -> None:
+def test_free_positions_are_looked_up_and_their_gradient() -> None:
     initial = np.random.default_rng(0).normal(size=(6, 3))
-    embedder = TableEmbedder(initial)
-    rows, coordinates = embedder.locate(torch.tensor([4, 0, 4]))
+    embedder = FreeEmbedder(initial)
+    rows, coordinates = embedder.embed(torch.tensor([4, 0, 4]))
     assert rows is None
     np.testing.assert_allclose(coordinates.detach(), initial[[4, 0, 4]], rtol=1e-6)
     coordinates.sum().backward()
@@ -546,14 +547,14 @@ def test_table_hands_out_its_rows_and_their_gradient() -> None:
     assert (embedder.n_rows, embedder.encoder) == (6, None)
 
 
-def test_table_copies_what_goes_in_and_out() -> None:
+def test_free_positions_copy_what_goes_in_and_out() -> None:
     initial = np.zeros((3, 2), dtype=np.float32)
-    embedder = TableEmbedder(initial)
+    embedder = FreeEmbedder(initial)
     initial += 1.0
-    out = embedder.embed()
+    out = embedder.embed_all()
     out += 5.0
-    assert embedder.embed().dtype == np.float32
-    assert np.array_equal(embedder.embed(), np.zeros((3, 2)))
+    assert embedder.embed_all().dtype == np.float32
+    assert np.array_equal(embedder.embed_all(), np.zeros((3, 2)))
 
 
 @pytest.mark.parametrize("shape", [(5,), (2, 2, 1)])
@@ -568,9 +569,9 @@ def test_each_row_encoded_once_gives_the_same(shape: tuple[int, ...]) -> None:
     results = []
     for batch in ([indices], [indices[:6], indices[6:]]):
         encoder.zero_grad()
-        located = [embedder.locate(part) for part in batch]
-        rows = torch.cat([inputs for inputs, _ in located])
-        coordinates = torch.cat([z for _, z in located])
+        embedded = [embedder.embed(part) for part in batch]
+        rows = torch.cat([inputs for inputs, _ in embedded])
+        coordinates = torch.cat([z for _, z in embedded])
         (coordinates * torch.arange(10.0)[:, None]).sum().backward()
         results.append((rows, coordinates, encoder.layers[0].weight.grad.clone()))
     assert n_encoded == [7, 6, 4]
@@ -587,7 +588,7 @@ def test_encoding_in_batches_equals_encoding_at_once() -> None:
         found = encode_rows(encoder, rows, batch_rows)
         assert found.dtype == np.float32
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(EncoderEmbedder(encoder, rows).embed(), expected, rtol=1e-5)
+    np.testing.assert_allclose(EncoderEmbedder(encoder, rows).embed_all(), expected, rtol=1e-5)
 
 
 def test_encoding_switches_dropout_off_and_puts_every_mode_back() -> None:
@@ -623,11 +624,11 @@ def bfloat16_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedders, "fast_dtype", lambda device: torch.bfloat16)
 
 
-def located(encoder: nn.Module, data: np.ndarray) -> tuple[Tensor, list[Tensor]]:
+def embedded(encoder: nn.Module, data: np.ndarray) -> tuple[Tensor, list[Tensor]]:
     """Coordinates of some rows, and the gradients of one step."""
     embedder = EncoderEmbedder(encoder, DenseRows(data))
     indices = torch.arange(len(data) - 1)
-    _, coordinates = embedder.locate(indices)
+    _, coordinates = embedder.embed(indices)
     AutogradStep(embedder, [UmapTerm(Kernel(1.5, 0.9))])(indices, progress=0.5)
     gradients = [p.grad for p in encoder.parameters() if p.dim() > 1]
     return coordinates.detach(), [g for g in gradients if g is not None]
@@ -642,9 +643,9 @@ def test_own_encoders_train_in_bfloat16_with_float32_coordinates(
     encoder: nn.Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = features(101, 48)
-    single, single_gradients = located(encoder, data)
+    single, single_gradients = embedded(encoder, data)
     monkeypatch.setattr(embedders, "fast_dtype", lambda device: torch.bfloat16)
-    mixed, mixed_gradients = located(encoder, data)
+    mixed, mixed_gradients = embedded(encoder, data)
     assert mixed.dtype == torch.float32
     assert not torch.equal(mixed, mixed.bfloat16().float())  # the map is not quantised
     error = (mixed - single).abs().max()
@@ -657,20 +658,20 @@ def test_own_encoders_train_in_bfloat16_with_float32_coordinates(
 def test_positions_are_computed_in_float32(bfloat16_machine: None) -> None:
     encoder, data = MLP(5, 2), features()
     expected = encoder(torch.from_numpy(data)).detach().numpy()
-    found = EncoderEmbedder(encoder, DenseRows(data)).embed()
+    found = EncoderEmbedder(encoder, DenseRows(data)).embed_all()
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_convolutions_keep_float32(bfloat16_machine: None) -> None:
     """torch 2.13 returns garbage for some of their bfloat16 weight gradients on CPUs."""
     encoder, data = ConvEncoder((4, 4, 3), hidden=64), features(101, 48)
-    _, coordinates = EncoderEmbedder(encoder, DenseRows(data)).locate(torch.arange(4))
+    _, coordinates = EncoderEmbedder(encoder, DenseRows(data)).embed(torch.arange(4))
     assert torch.equal(coordinates, encoder(torch.from_numpy(data[:4])))
 
 
 def test_other_encoders_keep_their_precision(bfloat16_machine: None) -> None:
     encoder, data = nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 2)), features()
-    _, coordinates = EncoderEmbedder(encoder, DenseRows(data)).locate(torch.arange(4))
+    _, coordinates = EncoderEmbedder(encoder, DenseRows(data)).embed(torch.arange(4))
     assert torch.equal(coordinates, encoder(torch.from_numpy(data[:4])))
 
 
@@ -684,13 +685,13 @@ def test_step_trains_modules_of_terms_each_once() -> None:
         Scripted(float, modules={"decoder": decoder}),
         Scripted(float, "b", modules={"d": decoder}),
     ]
-    embedder = table()
+    embedder = free()
     found = AutogradStep(embedder, terms).parameters()
     assert [id(p) for p in found] == [id(embedder.positions), id(decoder.weight)]
 
 
 def test_step_leaves_the_gradient_of_the_weighted_sum() -> None:
-    embedder = table()
+    embedder = free()
     terms = [Scripted(float, "a", weight=2.0), Scripted(float, "b", weight=0.5)]
     step = AutogradStep(embedder, terms)
     indices = torch.tensor([0, 1, 2, 2])
@@ -703,9 +704,9 @@ def test_step_leaves_the_gradient_of_the_weighted_sum() -> None:
     assert not any(value.requires_grad for value in losses.values())
 
 
-class OwnLocate(EncoderEmbedder):
-    def locate(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        inputs, coordinates = super().locate(indices)
+class OwnEmbed(EncoderEmbedder):
+    def embed(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        inputs, coordinates = super().embed(indices)
         return inputs, 2 * coordinates
 
 
@@ -724,9 +725,9 @@ def test_fast_step_only_where_it_computes_the_same() -> None:
         (mlp, [Scripted(float)]),
         (mlp, [UmapTerm(Kernel(1.5, 0.9), weight=0.5)]),
         (mlp, [OwnTerm(Kernel(1.5, 0.9))]),
-        (OwnLocate(MLP(5, 2), rows), [umap]),
+        (OwnEmbed(MLP(5, 2), rows), [umap]),
         (EncoderEmbedder(nn.Linear(5, 2), rows), [umap]),
-        (table(), [umap]),
+        (free(), [umap]),
     ]:
         assert type(choose_step(embedder, terms)) is AutogradStep
 
@@ -751,7 +752,7 @@ def test_noise_has_its_scale_and_depends_on_the_seed() -> None:
 
 
 def test_noise_of_two_seeds_shares_no_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(noise, "SPARE_NUMBERS", noise.ALIGNMENT)  # one place to read from
+    monkeypatch.setattr(noise, "EXTRA_NUMBERS", noise.ALIGNMENT)  # one place to read from
     first, again, other = (InputNoise(0.25, seed).add_(torch.zeros(100, 10)) for seed in (0, 0, 1))
     assert torch.equal(first, again)
     assert torch.isin(first, other).sum() < 10
@@ -771,10 +772,10 @@ def test_noise_reaches_every_direction_alike() -> None:
 def test_noise_reaches_the_encoder_alone() -> None:
     data = features()
     embedder = EncoderEmbedder(nn.Identity(), DenseRows(data), InputNoise(0.1, seed=0))
-    inputs, coordinates = embedder.locate(torch.arange(4))
+    inputs, coordinates = embedder.embed(torch.arange(4))
     assert np.array_equal(inputs, data[:4])  # what a decoder has to give back
     assert 0.02 < (coordinates - inputs).std().item() < 0.5
-    assert np.array_equal(embedder.embed(), data)  # none outside training
+    assert np.array_equal(embedder.embed_all(), data)  # none outside training
 
 
 # --- the whole ---
@@ -787,22 +788,22 @@ def three_blobs(n_per_blob: int = 40) -> tuple[np.ndarray, np.ndarray]:
     return X.astype(np.float32), np.repeat(np.arange(3), n_per_blob)
 
 
-@pytest.mark.parametrize("kind", ["table", "mlp", "autograd mlp"])
+@pytest.mark.parametrize("kind", ["free", "mlp", "autograd mlp"])
 def test_three_blobs_separate(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     X, labels = three_blobs()
     graph = fuzzy_simplicial_set(find_neighbors(X, 10))
-    if kind == "table":
+    if kind == "free":
         initial = np.random.default_rng(1).normal(size=(len(X), 2))
-        embedder: TableEmbedder | EncoderEmbedder = TableEmbedder(initial)
+        embedder: FreeEmbedder | EncoderEmbedder = FreeEmbedder(initial)
     else:
         embedder = EncoderEmbedder(MLP(6, 2, (32, 32)), DenseRows(X))
     if kind == "autograd mlp":
         monkeypatch.setattr(loop, "choose_step", AutogradStep)
-    rate = 1.0 if kind == "table" else 1e-2
+    rate = 1.0 if kind == "free" else 1e-2
     term = UmapTerm(Kernel(*find_ab(1.0, 0.1)), Softening())
     plan = Plan(300, 5, batch_edges=64, peak_learning_rate=rate)
     history = train(embedder, [term], EdgeSampler(graph, seed=0), plan, seed=0)
-    Z = embedder.embed()
+    Z = embedder.embed_all()
     shuffled = np.random.default_rng(2).permutation(len(Z))
     train_rows, test_rows = shuffled[:60], shuffled[60:]
     classifier = KNeighborsClassifier(5).fit(Z[train_rows], labels[train_rows])

@@ -20,9 +20,9 @@ from neumap.networks import MLP
 from neumap.sampling import EdgeSampler
 from neumap.training import (
     AutogradStep,
+    AuxiliaryDimensions,
     EncoderEmbedder,
     Plan,
-    SpareDimensions,
     embedders,
     loop,
     train,
@@ -30,7 +30,7 @@ from neumap.training import (
 from neumap.training.mlp_step import MLPStep, _relu_, _through_relu_
 from neumap.training.noise import InputNoise
 
-TERM = UmapTerm(Kernel(1.577, 0.895), Softening(), n_partners=8)
+TERM = UmapTerm(Kernel(1.577, 0.895), Softening(), n_negatives=8)
 
 
 @pytest.fixture(autouse=True)
@@ -288,7 +288,7 @@ def test_training_with_either_step_ends_at_the_same_loss(
         plan = Plan(200, 4, batch_edges=40, peak_learning_rate=3e-3)
         history = train(embedder, [TERM], EdgeSampler(graph, seed=0), plan, seed=0)
         losses.append(history["loss"])
-        maps.append(embedder.embed())
+        maps.append(embedder.embed_all())
     assert losses[0] == pytest.approx(losses[1], rel=2e-3)
     centred = [Z - Z.mean(0) for Z in maps]
     assert np.abs(centred[0] - centred[1]).max() < 0.05 * centred[1].std()
@@ -305,30 +305,30 @@ class Spoil(Callback):
 
 def test_training_sees_weights_that_relu_hides() -> None:
     rows = data()
-    with pytest.raises(loop.TrainingDivergedError, match="Weights became infinite or not a number"):
+    with pytest.raises(loop.TrainingDivergedError, match="Weights became infinite or NaN"):
         train(
             EncoderEmbedder(mlp(), DenseRows(rows)),
             [TERM],
             EdgeSampler(fuzzy_simplicial_set(find_neighbors(rows, 5)), seed=0),
-            Plan(n_steps=4, n_epochs=1, batch_edges=8),
+            Plan(n_steps=4, n_reports=1, batch_edges=8),
             seed=0,
             callbacks=[Spoil()],
         )
 
 
-# --- spare dimensions ---
+# --- auxiliary dimensions ---
 
 
-def with_spare(network: MLP, rows: RowStore) -> EncoderEmbedder:
+def with_auxiliary(network: MLP, rows: RowStore) -> EncoderEmbedder:
     torch.manual_seed(7)
-    spare = SpareDimensions(network.hidden[-1], n_spare=2, until=0.5)
-    nn.init.normal_(spare.layer.bias, std=0.1)
-    return EncoderEmbedder(network, rows, spare=spare)
+    auxiliary = AuxiliaryDimensions(network.hidden[-1], n_auxiliary=2, until=0.5)
+    nn.init.normal_(auxiliary.layer.bias, std=0.1)
+    return EncoderEmbedder(network, rows, auxiliary=auxiliary)
 
 
 @pytest.mark.parametrize("progress", [0.0, 0.3, 0.5, 0.9])
-def test_gradients_with_spare_dimensions(progress: float) -> None:
-    embedder = with_spare(mlp((16, 8)), DenseRows(data()))
+def test_gradients_with_auxiliary_dimensions(progress: float) -> None:
+    embedder = with_auxiliary(mlp((16, 8)), DenseRows(data()))
     fast, plain = MLPStep(embedder, TERM, torch.float32), AutogradStep(embedder, [TERM])
     found, expected = (gradients(step, indices(), progress) for step in (fast, plain))
     assert len(found) == len(expected) == (8 if progress < 0.5 else 6)
@@ -337,9 +337,9 @@ def test_gradients_with_spare_dimensions(progress: float) -> None:
         assert (f - e).abs().max() <= 1e-5 * e.abs().max() + rounding
 
 
-def test_spare_dimensions_count_first_and_not_in_the_end() -> None:
+def test_auxiliary_dimensions_count_first_and_not_in_the_end() -> None:
     network, rows = mlp((16, 8)), DenseRows(data())
-    with_them, without = with_spare(network, rows), EncoderEmbedder(network, rows)
+    with_them, without = with_auxiliary(network, rows), EncoderEmbedder(network, rows)
     for progress, same in ((0.0, False), (0.49, False), (0.5, True), (1.0, True)):
         losses = [
             MLPStep(embedder, TERM, torch.float32)(indices(), progress)["loss"]

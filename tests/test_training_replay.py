@@ -30,24 +30,27 @@ from neumap.neighbors import find_neighbors
 from neumap.networks import MLP
 from neumap.sampling import EdgeSampler
 from neumap.training import (
+    AuxiliaryDimensions,
     EncoderEmbedder,
     InputNoise,
     Muon,
     Plan,
-    SpareDimensions,
     loop,
     replay,
     train,
 )
 from neumap.training.adam import FusedAdam
 from neumap.training.mlp_step import MLPStep
-from neumap.training.replay import Advance, Recorder, Replay, choose_advance
+from neumap.training.optimizers import Optimizer
+from neumap.training.replay import Recorder, Replay, choose_replay
+from neumap.training.steps import Step, record_step
 
 Work = Callable[[], dict[str, Tensor]]
+Pair = tuple[Step, Optimizer]
 
 N_STEPS = 40
-N_BRANCHES = 4  # spare dimensions or not, Muon's directions renewed or not
-TERM = UmapTerm(Kernel(1.577, 0.895), Softening(start=1.0, end=0.01, hold=0.2), n_partners=8)
+N_BRANCHES = 4  # auxiliary dimensions or not, Muon's directions renewed or not
+TERM = UmapTerm(Kernel(1.577, 0.895), Softening(start=1.0, end=0.01, hold=0.2), n_negatives=8)
 
 
 class StandIn:
@@ -89,11 +92,11 @@ def graph() -> FuzzyGraph:
 
 
 def embedder_of(rows: Any, device: str = "cpu") -> EncoderEmbedder:
-    """Return the same network at each call, with noise and spare dimensions."""
+    """Return the same network at each call, with noise and auxiliary dimensions."""
     torch.manual_seed(5)
-    network, spare = MLP(9, 2, (24, 24, 24)), SpareDimensions(24, n_spare=2, until=0.5)
+    network, auxiliary = MLP(9, 2, (24, 24, 24)), AuxiliaryDimensions(24, n_auxiliary=2, until=0.5)
     network.standardize.set(torch.full((9,), 2.0), 2.0)
-    return EncoderEmbedder(network, rows, InputNoise(0.3, seed=3), spare).to(device)
+    return EncoderEmbedder(network, rows, InputNoise(0.3, seed=3), auxiliary).to(device)
 
 
 Course = tuple[list[Tensor], dict[str, list[float]]]
@@ -102,7 +105,7 @@ Course = tuple[list[Tensor], dict[str, list[float]]]
 def course(
     monkeypatch: pytest.MonkeyPatch,
     graph: FuzzyGraph,
-    advance: Callable[[Any, Any], Advance],
+    pair: Callable[[Any, Any], Pair],
     *,
     optimizer: Any = Muon,
     dtype: torch.dtype = torch.float32,
@@ -111,7 +114,7 @@ def course(
 ) -> Course:
     """Train with these steps; return weights and history."""
     monkeypatch.setattr(loop, "choose_step", lambda e, terms: MLPStep(e, terms[0], dtype))
-    monkeypatch.setattr(loop, "choose_advance", lambda step, o, **_: advance(step, o))
+    monkeypatch.setattr(loop, "record_step", lambda step, o, **_: pair(step, o))
     embedder = embedder_of(DenseRows(blobs(), device=device), device)
     sampler = EdgeSampler(graph, seed=0, device=device)
     plan = Plan(N_STEPS, 3, batch_edges=32, peak_learning_rate=1e-2)
@@ -121,8 +124,13 @@ def course(
     return [p.detach().cpu() for p in embedder.parameters()], history
 
 
-def by(recorder: Recorder | None) -> Callable[[Any, Any], Advance]:
-    return lambda step, optimizer: Replay(step, optimizer, recorder)
+def replayed_pair(step: Any, optimizer: Any, recorder: Recorder | None) -> Pair:
+    replay = Replay(step, optimizer, recorder)
+    return replay, replay.optimizer
+
+
+def by(recorder: Recorder | None) -> Callable[[Any, Any], Pair]:
+    return lambda step, optimizer: replayed_pair(step, optimizer, recorder)
 
 
 def assert_same(found: Course, expected: Course) -> None:
@@ -142,7 +150,7 @@ def test_replayed_steps_equal_direct_ones(
     n_branches: int,
     dtype: torch.dtype,
 ) -> None:
-    """Noise, softening, learning rate, spare share, Muon's turn and the batch vary meanwhile."""
+    """Noise, softening, learning rate, auxiliary scale, Muon's branch and the batch vary."""
     recorder, how = StandIn(), {"optimizer": optimizer, "dtype": dtype}
     replayed = course(monkeypatch, graph, by(recorder), **how)
     assert_same(replayed, course(monkeypatch, graph, by(None), **how))
@@ -151,25 +159,19 @@ def test_replayed_steps_equal_direct_ones(
     assert recorder.n_replays == N_STEPS - n_branches
 
 
-def rounded(step: MLPStep, optimizer: Any) -> Advance:
-    """The plain loop with its learning rate in float32, as a card holds it."""
-    plain = choose_advance(step, optimizer, n_steps=N_STEPS, is_watched=False)
+class Rounded(FusedAdam):
+    """Adam with its learning rate in float32, as a GPU holds it."""
 
-    def advance(indices: Tensor, progress: float) -> dict[str, Tensor]:
-        group = optimizer.param_groups[0]
-        group["lr"] = float(np.float32(group["lr"]))
-        return plain(indices, progress)
-
-    return advance
+    def step(self) -> None:
+        self.param_groups[0]["lr"] = float(np.float32(self.param_groups[0]["lr"]))
+        super().step()
 
 
 def test_numbers_on_the_device_are_those_of_the_plain_loop(
     monkeypatch: pytest.MonkeyPatch, graph: FuzzyGraph
 ) -> None:
-    replayed, plain = (
-        course(monkeypatch, graph, advance, optimizer=FusedAdam)
-        for advance in (by(StandIn()), rounded)
-    )
+    replayed = course(monkeypatch, graph, by(StandIn()), optimizer=FusedAdam)
+    plain = course(monkeypatch, graph, lambda step, o: (step, o), optimizer=Rounded)
     assert_same(replayed, plain)
 
 
@@ -183,8 +185,8 @@ def test_a_learning_rate_on_the_device_moves_as_far(optimizer: Any) -> None:
             torch.manual_seed(seed)
             for weight in weights:
                 weight.grad = torch.randn(weight.shape)
-            made.move(learning_rate)
-            made.count()
+            made.param_groups[0]["lr"] = learning_rate
+            made.step()
         moved.append([weight.detach() - 1.0 for weight in weights])
     for number, tensor in zip(*moved, strict=True):
         torch.testing.assert_close(number, tensor, rtol=1e-4, atol=1e-6)
@@ -200,9 +202,9 @@ def test_no_gradients_of_a_recording_are_left(
 ) -> None:
     steps: list[MLPStep] = []
 
-    def keep(step: Any, optimizer: Any) -> Advance:
+    def keep(step: Any, optimizer: Any) -> Pair:
         steps.append(step)
-        return Replay(step, optimizer, StandIn())
+        return replayed_pair(step, optimizer, StandIn())
 
     course(monkeypatch, graph, keep)
     assert all(p.grad is None for p in steps[0].parameters())
@@ -337,10 +339,10 @@ def test_waits_are_counted() -> None:
 def test_a_step_never_waits(graph: FuzzyGraph, optimizer: Any, dtype: torch.dtype) -> None:
     step = MLPStep(embedder_of(DenseRows(blobs())), TERM, dtype)
     made = optimizer(step.parameters())
-    advance, sampler, tally = Replay(step, made, None), EdgeSampler(graph, seed=0), loop._Tally()
+    replay, sampler, tally = Replay(step, made, None), EdgeSampler(graph, seed=0), loop._Tally()
     with Waits() as waits:
         for taken in range(10):
-            tally.add(advance(sampler.draw(32), taken / 10))
+            tally.add(replay(sampler.draw(32), taken / 10))
     assert waits.n == 0
     assert tally.means()["loss"] > 0.0
 
@@ -349,8 +351,9 @@ def test_a_step_never_waits(graph: FuzzyGraph, optimizer: Any, dtype: torch.dtyp
 
 
 class LouderMuon(Muon):
-    def move(self, lr: float | Tensor) -> None:
-        super().move(2 * lr)
+    def step(self) -> None:
+        super().step()
+        super().step()
 
 
 @pytest.mark.parametrize(
@@ -375,8 +378,11 @@ def test_who_is_replayed(
     monkeypatch.setattr(replay, "CudaRecorder", lambda device: StandIn())
     step = MLPStep(embedder_of(case.get("rows", DenseRows(blobs()))), TERM, torch.float32)
     optimizer = case["optimizer"](step.parameters(), lr=1e-3)
-    found = choose_advance(step, optimizer, n_steps=case["n_steps"], is_watched=case["is_watched"])
+    how = {name: case[name] for name in ("n_steps", "is_watched")}
+    found = choose_replay(step, optimizer, **how)
     assert isinstance(found, Replay) == (expected is not None)
+    taken, moving = record_step(step, optimizer, **how)
+    assert (taken is step) == (moving is optimizer) == (expected is None)
     if isinstance(found, Replay):
         assert isinstance(found._recorder, expected)
 
@@ -406,14 +412,14 @@ def test_steps_on_a_card_never_wait(graph: FuzzyGraph) -> None:
     """Two rounds of each branch are recorded and compared, which waits; the others must not."""
     device = torch.device("cuda:0")
     step = MLPStep(embedder_of(DenseRows(blobs(), device=device), "cuda:0"), TERM)
-    advance = Replay(step, Muon(step.parameters()), replay.CudaRecorder(device))
+    recorded = Replay(step, Muon(step.parameters()), replay.CudaRecorder(device))
     sampler, tally = EdgeSampler(graph, seed=0, device=device), loop._Tally()
     for progress in (0.0, 0.1, 0.2, 0.3, 0.6, 0.7, 0.8, 0.9):
-        advance(sampler.draw(32), progress)
+        recorded(sampler.draw(32), progress)
     torch.cuda.set_sync_debug_mode("error")
     try:
         for taken in range(100):
-            tally.add(advance(sampler.draw(32), taken / 100))
+            tally.add(recorded(sampler.draw(32), taken / 100))
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert tally.means()["loss"] > 0.0

@@ -1,4 +1,4 @@
-"""Where the arithmetic runs, and in which precision the machine is fastest."""
+"""The device on which the package computes, and the precision that is fastest there."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ __all__ = ["fast_dtype", "resolve_device", "torch_threads"]
 def resolve_device(device: str | torch.device) -> torch.device:
     """Return the device to use; ``"auto"`` prefers CUDA, then the CPU.
 
-    Apple's MPS is used when named, not by ``"auto"``: the small steps of this training run
-    slower there than on the CPU until the layers are wide.
+    Apple's MPS must be named. ``"auto"`` does not choose it, since the small steps of this training
+    are slower there than on the CPU unless the layers are wide.
 
     Raises
     ------
     ValueError
-        If the name is unknown or the machine has no such device.
+        If the name is unknown or the machine does not have the device.
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -27,17 +27,18 @@ def resolve_device(device: str | torch.device) -> torch.device:
         resolved = torch.device(device)
     except (RuntimeError, TypeError) as error:
         raise ValueError(
-            f"device must be 'auto', 'cpu', 'cuda', 'cuda:N' or 'mps', got {device!r}."
+            f"device must be 'auto', 'cpu', 'cuda', 'cuda:N' or 'mps', got {device!r}. Use 'auto' "
+            "to let neumap choose."
         ) from error
     if resolved.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(
-            f"device={str(device)!r} was asked for, but torch sees no CUDA device. "
-            "Use device='auto' or 'cpu', or install a CUDA build of torch."
+            f"device must be one that torch finds, got {str(device)!r}, but torch finds no CUDA "
+            "device. Use device='auto' or 'cpu', or install a CUDA build of torch."
         )
     if resolved.type == "mps" and not torch.backends.mps.is_available():
         raise ValueError(
-            f"device={str(device)!r} was asked for, but torch sees no MPS device. "
-            "Use device='auto' or 'cpu'."
+            f"device must be one that torch finds, got {str(device)!r}, but torch finds no MPS "
+            "device. Use device='auto' or 'cpu'."
         )
     return resolved
 
@@ -46,14 +47,14 @@ def fast_dtype(device: torch.device) -> torch.dtype:
     """Return the dtype in which hidden layers train fastest on `device`.
 
     bfloat16 where the processor multiplies bfloat16 tiles in hardware (AMX on x86, tensor cores
-    on CUDA), float32 elsewhere. This asks for the capability and never times anything: a
-    timing could differ from one run to the next, and the result of a seed with it.
+    on CUDA), float32 elsewhere. This checks the capability and does not measure time: a measurement
+    could differ between runs, and then so would the result of a seed.
     """
     if device.type == "cuda":
-        # Cards before Ampere emulate bfloat16, slower than float32.
+        # GPUs before Ampere emulate bfloat16, which is slower than float32.
         has_bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)
         return torch.bfloat16 if has_bfloat16 else torch.float32
-    # Older releases of torch cannot be asked; float32 is right everywhere.
+    # Older releases of torch lack this function. float32 works everywhere.
     capabilities = getattr(torch.cpu, "get_capabilities", None)
     if device.type == "cpu" and capabilities is not None and capabilities().get("amx_bf16", False):
         return torch.bfloat16
@@ -62,9 +63,9 @@ def fast_dtype(device: torch.device) -> torch.dtype:
 
 @contextmanager
 def torch_threads(n_threads: int | None) -> Iterator[None]:
-    """Run code with this many of torch's CPU threads; None leaves the number alone.
+    """Run code with this many of torch's CPU threads; None keeps the current number.
 
-    The number holds for the calling thread's operations, as ``torch.set_num_threads`` does.
+    The number applies to the operations of the calling thread, as in ``torch.set_num_threads``.
     """
     before = torch.get_num_threads()
     if n_threads is not None:

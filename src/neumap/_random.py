@@ -1,8 +1,8 @@
-"""Randomness as a value: one seed in, independent named streams handed down.
+"""Random numbers: one seed and independent named streams.
 
 Nothing in the package draws from the global generators of Python, numpy or torch. ``fit``
-resolves ``random_state`` once to an integer, and every consumer asks for its own stream, so
-that adding a draw in one room never shifts the draws of another.
+resolves ``random_state`` once to an integer, and every user of random numbers has its own stream.
+An additional draw in one module therefore does not change the numbers of another.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ RandomState = int | np.integer | np.random.RandomState | np.random.Generator | N
 def resolve_seed(random_state: RandomState) -> int:
     """Turn scikit-learn's ``random_state`` into one integer seed.
 
-    ``None`` takes fresh entropy from the operating system rather than from numpy's global
-    generator, which a fit must not advance. A generator object is drawn from once, so two fits
-    with the same object differ, as scikit-learn's users expect.
+    ``None`` takes entropy from the operating system, not from numpy's global generator, which a fit
+    must not change. From a generator object one number is drawn, so two fits with the same object
+    differ, as in scikit-learn.
 
     Raises
     ------
     ValueError
-        If `random_state` is none of the accepted kinds, or a negative integer.
+        If `random_state` is of another type, or a negative integer.
     """
     if random_state is None:
         return int(np.random.SeedSequence().entropy) % 2**63  # type: ignore[arg-type]
@@ -68,9 +68,9 @@ def torch_generator(seed: int, stream: str, device: torch.device | str = "cpu") 
 
 @contextmanager
 def torch_seeded(seed: int, stream: str) -> Iterator[None]:
-    """Run code that draws from torch's global generator (dropout, layer initialisation) seeded.
+    """Seed torch's global generator for a block of code, such as dropout or initialisation.
 
-    The states of the CPU and CUDA generators are put back afterwards.
+    The states of the CPU and CUDA generators are restored afterwards.
     """
     import torch
 

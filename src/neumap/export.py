@@ -1,8 +1,9 @@
 """Write a network as one ONNX file that gives the same numbers without PyTorch.
 
-In goes an ``nn.Module`` that takes a batch of rows, with its reshaping and preprocessing inside;
-out comes a file for onnxruntime and its relatives, whose batch size is free. Before the file takes
-its place, onnxruntime runs it beside the module on random rows, negative values included.
+In: an ``nn.Module`` that takes a batch of rows and includes its reshaping and preprocessing. Out: a
+file for onnxruntime and similar runtimes, with a free batch size. Before the file is moved into
+place, its outputs in onnxruntime are compared with those of the module on random rows, which
+include negative values.
 """
 
 from __future__ import annotations
@@ -22,17 +23,18 @@ import torch
 from torch import Tensor, nn
 
 from neumap._atomic import replacing
+from neumap._modes import evaluation_mode
 from neumap._optional import require
 
 __all__ = ["to_onnx"]
 
 _LARGEST_FILE = 2 * 2**30 - 2**24  # bytes of weights; a protobuf message ends at 2 GiB
-_CHECKED_BATCHES = (1, 7)  # rows; 1 is the size that an exporter is most apt to fix by mistake
+_CHECKED_BATCHES = (1, 7)  # rows; 1 is the size that exporters are most likely to fix by mistake
 
 _logger = logging.getLogger(__name__)
 
 
-def to_onnx(  # noqa: PLR0913 - the names and the opset are the file's interface
+def to_onnx(  # noqa: PLR0913 - names and opset define the file's interface
     module: nn.Module,
     path: str | os.PathLike[str],
     *,
@@ -45,24 +47,24 @@ def to_onnx(  # noqa: PLR0913 - the names and the opset are the file's interface
 ) -> Path:
     """Write ``module`` as an ONNX file with a free batch size.
 
-    The module is exported in evaluation mode and is as before afterwards, device and modes
-    included. The file appears complete or not at all.
+    The module is exported in evaluation mode and is unchanged afterwards, including its device and
+    modes. The file is written completely or not at all.
 
     Parameters
     ----------
     module : nn.Module
-        Network of one input, a batch along the first axis. Each row is treated by itself.
+        Network with one input, a batch along the first axis, that treats each row independently.
     path : path-like
         File to write, usually ending in ``.onnx``. Missing folders are made.
     example : Tensor of shape (n_rows, ...) or sequence of int
         Typical rows, or the shape of one row, for example ``(784,)`` (then float, of the
-        module's precision). With typical rows the check runs on numbers of their scale.
+        module's precision). Typical rows make the check use numbers of their scale.
     input_names, output_names : sequence of str
         Names of the input and the outputs in the file.
     opset : int, default=18
         Version of ONNX's operators. A larger one needs a newer runtime.
     check : bool, default=True
-        Compare the file with the module where onnxruntime is installed.
+        Compare the file with the module if onnxruntime is installed.
     tolerance : float, default=1e-5
         Largest difference accepted, as a fraction of the largest absolute output. Half precision
         needs about 1e-2.
@@ -82,7 +84,7 @@ def to_onnx(  # noqa: PLR0913 - the names and the opset are the file's interface
     Warns
     -----
     UserWarning
-        If the weights exceed 2 GB, where ONNX needs a second file, ``<path>.data``.
+        If the weights exceed 2 GB, since ONNX then needs a second file, ``<path>.data``.
 
     Examples
     --------
@@ -106,7 +108,7 @@ def to_onnx(  # noqa: PLR0913 - the names and the opset are the file's interface
     if is_split:
         warnings.warn(
             f"The weights exceed 2 GB, the limit of one ONNX file. They are in {target.name}.data, "
-            f"which must stay beside {target.name}.",
+            f"which must stay in the same folder as {target.name}.",
             stacklevel=2,
         )
     return target
@@ -114,32 +116,29 @@ def to_onnx(  # noqa: PLR0913 - the names and the opset are the file's interface
 
 @contextmanager
 def _evaluated_on_cpu(module: nn.Module) -> Iterator[None]:
-    """Put the module into evaluation mode on the CPU, and back afterwards.
+    """Switch the module to evaluation on the CPU, and restore its modes and device afterwards.
 
-    On the CPU, since a GPU may round convolutions to TF32, more coarsely than the check allows.
+    On the CPU, because a GPU may round convolutions to TF32, more coarsely than the check allows.
     """
-    modes = [(part, part.training) for part in module.modules()]
     tensors = [(tensor, tensor.data) for tensor in [*module.parameters(), *module.buffers()]]
-    try:
-        module.eval()
-        for tensor, data in tensors:
-            tensor.data = data.cpu()
-        yield
-    finally:
-        for tensor, data in tensors:
-            tensor.data = data
-        for part, mode in modes:
-            part.training = mode
+    with evaluation_mode(module):
+        try:
+            for tensor, data in tensors:
+                tensor.data = data.cpu()
+            yield
+        finally:
+            for tensor, data in tensors:
+                tensor.data = data
 
 
 def _example_rows(module: nn.Module, example: Tensor | Sequence[int]) -> Tensor:
-    """At least two rows: the exporter takes a batch of one for a constant."""
+    """Return at least two rows, since the exporter treats a batch size of one as a constant."""
     if not isinstance(example, Tensor):
         floats = (p.dtype for p in module.parameters() if p.is_floating_point())
         return torch.zeros(2, *example, dtype=next(floats, torch.float32))
     if example.ndim == 0 or len(example) == 0:
         raise ValueError(
-            f"Expected example to hold rows along its first axis; got shape "
+            "example must have rows along its first axis, got a tensor of shape "
             f"{tuple(example.shape)}. Pass a few rows of data, or the shape of one row."
         )
     rows = example.detach().cpu()[:64]
@@ -162,15 +161,15 @@ def _export(
             input_names=list(input_names),
             output_names=list(output_names),
             opset_version=opset,
-            dynamic_shapes=({0: "batch"},),  # names the axis; the capture decides that it is free
+            dynamic_shapes=({0: "batch"},),  # only names the axis, which the capture has made free
         )
 
 
 def _capture(module: nn.Module, rows: Tensor) -> torch.export.ExportedProgram:
-    """Computation graph with a free batch size.
+    """Return the computation graph with a free batch size.
 
-    The faster way to capture takes ``len(x)`` for a constant, the other does not, but it fails on
-    more kinds of Python code: so they are tried in this order.
+    The non-strict capture is faster, but treats ``len(x)`` as a constant. The strict capture does
+    not, but fails on more kinds of Python code. They are tried in this order.
     """
     failures = []
     for strict in (False, True):
@@ -184,8 +183,9 @@ def _capture(module: nn.Module, rows: Tensor) -> torch.export.ExportedProgram:
         except Exception as error:
             failures.append(error)
     raise ValueError(
-        f"Expected a network that torch.export can take with a free batch size; "
-        f"{type(module).__name__} failed: {type(failures[0]).__name__}: {failures[0]!s:.600}\n"
+        "The network must be one that torch.export can capture with a free batch size, got "
+        f"{type(module).__name__}, which failed with {type(failures[0]).__name__}: "
+        f"{failures[0]!s:.600}\n"
         "In its forward, take the batch size from x.shape[0] or write -1, and do not branch on "
         "values."
     ) from failures[0]
@@ -193,7 +193,7 @@ def _capture(module: nn.Module, rows: Tensor) -> torch.export.ExportedProgram:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Hold back the progress lines, warnings and log records of the exporter."""
+    """Suppress the progress lines, warnings and log records of the exporter."""
     loggers = [logging.getLogger(name) for name in ("torch", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     try:
@@ -208,7 +208,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _drop_traces(model: Any) -> None:
-    """Remove the exporter's notes, which hold source lines and paths of the user's machine."""
+    """Remove the exporter's metadata, such as source lines and paths of the user's machine."""
     model.metadata_props.clear()
     for graph in model.graphs():
         graph.metadata_props.clear()
@@ -225,7 +225,7 @@ def _n_bytes(module: nn.Module) -> int:
 
 
 def _compare(module: nn.Module, file: Path, rows: Tensor, tolerance: float) -> None:
-    """Raise if onnxruntime and the module disagree; say so in the log if it is not installed."""
+    """Raise if onnxruntime and the module disagree; only log if onnxruntime is not installed."""
     if importlib.util.find_spec("onnxruntime") is None:
         _logger.info("onnxruntime is not installed: %s was written without a check", file.name)
         return
@@ -237,8 +237,8 @@ def _compare(module: nn.Module, file: Path, rows: Tensor, tolerance: float) -> N
         session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own classes, without a common base
         raise ValueError(
-            f"Expected onnxruntime to load the ONNX file; it refused: {error!s:.600}. It lacks "
-            "some operators in double precision: use module.float(), or check=False."
+            f"The ONNX file must load in onnxruntime, got an error: {error!s:.600}. onnxruntime "
+            "lacks some operators in double precision: use module.float(), or check=False."
         ) from error
     generator = torch.Generator().manual_seed(0)
     batches = [rows, *(_random_rows(rows, n_rows, generator) for n_rows in _CHECKED_BATCHES)]
@@ -252,7 +252,7 @@ def _compare(module: nn.Module, file: Path, rows: Tensor, tolerance: float) -> N
 
 
 def _random_rows(rows: Tensor, n_rows: int, generator: torch.Generator) -> Tensor:
-    """Rows of the example's type and scale; floats take both signs."""
+    """Return rows of the example's type and scale; floats have both signs."""
     shape = (n_rows, *rows.shape[1:])
     if not rows.is_floating_point():
         low, high = int(rows.min()), int(rows.max())
@@ -264,14 +264,14 @@ def _random_rows(rows: Tensor, n_rows: int, generator: torch.Generator) -> Tenso
 def _require_equal(expected: np.ndarray, got: np.ndarray, tolerance: float) -> None:
     if expected.shape != got.shape:
         raise ValueError(
-            f"Expected the ONNX file to return shape {expected.shape}, as the module does; it "
-            f"returns {got.shape}. Take the batch size from x.shape[0], or write -1, in reshapes."
+            f"The ONNX file must return shape {expected.shape}, as the module does, got "
+            f"{got.shape}. Take the batch size from x.shape[0], or write -1, in reshapes."
         )
     scale = float(np.abs(expected).max(initial=0.0)) or 1.0
     difference = float(np.abs(expected - got).max(initial=0.0)) / scale
     if not difference <= tolerance:  # nan is a difference too
         raise ValueError(
-            f"Expected the ONNX file to agree with the module within {tolerance:g} of the largest "
-            f"output; it differs by {difference:.3g}. Raise tolerance if the network computes in "
-            "half precision, else report this with the module's code."
+            f"The ONNX file must agree with the module within {tolerance:g} of the largest output, "
+            f"got a difference of {difference:.3g}. Raise tolerance if the network computes in "
+            "half precision, otherwise report this with the module's code."
         )

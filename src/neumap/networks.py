@@ -1,9 +1,8 @@
 """Networks that come with the package: a multilayer perceptron and small conv nets.
 
 In: sizes. Out: ``torch.nn.Module`` objects that take float32 rows ``(batch, *row_shape)``. Every
-class has a JSON-able ``config``, the keyword arguments that rebuild it, which is what lets a saved
-model come back without executing code. Any other module serves as well; these are
-defaults, not a framework.
+class has a ``config`` that JSON can store: the keyword arguments that rebuild it. A saved model is
+therefore loaded without executing code. Any other module can be used instead of these.
 """
 
 from __future__ import annotations
@@ -24,21 +23,21 @@ SMALLEST = torch.finfo(torch.float32).tiny
 
 
 class Standardize(nn.Module):
-    """Subtract a mean row and divide by a scale; the fixed front of a network.
+    """Subtract a mean row and divide by a scale; the fixed input layer of a network.
 
-    One scale serves all features, so that the shape of the cloud, which the neighbour graph was
-    built on, stays as it is. The statistics are state, not configuration: a saved network
-    carries them.
+    All features have the same scale, so relative distances between rows, on which the neighbour
+    graph is built, do not change. The statistics are state, not configuration: they are saved with
+    the weights.
 
     Parameters
     ----------
     n_inputs : int
         Width of a flattened row.
     rows : {"raw", "unit", "centred unit"}, default="raw"
-        ``"unit"`` divides each row by its length first, ``"centred unit"`` takes each row's own
-        mean off it before that. With a graph of cosine or correlation distances, which do
-        not see what these steps take away, the network then does not see it either. A row without
-        a length stays zero. Mean and scale are those of the rows in this form.
+        ``"unit"`` first divides each row by its length. ``"centred unit"`` subtracts the mean of
+        each row before that. Cosine and correlation distances ignore length and mean, and with
+        these settings the network ignores them as well. A row of length zero stays zero. Mean and
+        scale are those of the normalised rows.
 
     Examples
     --------
@@ -56,7 +55,9 @@ class Standardize(nn.Module):
     def __init__(self, n_inputs: int, rows: RowForm = "raw") -> None:
         super().__init__()
         if rows not in get_args(RowForm):
-            raise ValueError(f"rows must be one of {list(get_args(RowForm))}, got {rows!r}.")
+            raise ValueError(
+                f"rows must be one of {list(get_args(RowForm))}, got {rows!r}. Choose one of these."
+            )
         self.n_inputs = n_inputs
         self.rows = rows
         self.register_buffer("mean", torch.zeros(n_inputs))
@@ -68,7 +69,7 @@ class Standardize(nn.Module):
         return {"n_inputs": self.n_inputs, "rows": self.rows}
 
     def form(self, rows: Tensor) -> Tensor:
-        """Bring flat rows (batch, n_inputs) to the form named by `rows`; raw ones are returned."""
+        """Normalise flat rows (batch, n_inputs) as `rows` says; return them unchanged if raw."""
         if self.rows == "raw":
             return rows
         if self.rows == "unit":
@@ -77,12 +78,13 @@ class Standardize(nn.Module):
         means = rows.mean(dim=1, keepdim=True)
         centred = rows - means
         lengths = torch.linalg.vector_norm(centred, dim=1, keepdim=True)
-        # What rounding leaves of a constant row has no direction; the neighbour search says so too.
+        # After centring, a constant row holds only rounding errors. The neighbour search treats it
+        # as zero, too.
         is_constant = lengths <= means.abs() * (ROUNDING * math.sqrt(self.n_inputs))
         return torch.where(is_constant, 0.0, centred / lengths.clamp_min(SMALLEST))
 
     def set(self, mean: Tensor, scale: float) -> None:
-        """Take these statistics from now on."""
+        """Replace the statistics."""
         self.mean.copy_(mean)
         self.scale.fill_(scale)
 
@@ -95,8 +97,8 @@ class Standardize(nn.Module):
 class MLP(nn.Module):
     """Fully connected network with ReLU, flat rows in, flat rows (or ``output_shape``) out.
 
-    The rows pass through :class:`Standardize` first, which does nothing until it is given
-    statistics; a fit gives it those of the training rows.
+    The first layer is :class:`Standardize`. It does nothing until it gets statistics; a fit sets
+    those of the training rows.
 
     Parameters
     ----------
@@ -105,15 +107,15 @@ class MLP(nn.Module):
     n_outputs : int
         Number of outputs; for an encoder, the number of components.
     hidden : sequence of int, default=(100, 100, 100)
-        Widths of the hidden layers. Wider layers follow finer structure and cost time in
-        proportion to their products; 100 to 512 is a sensible range.
+        Widths of the hidden layers. Wider layers resolve finer structure and take time in
+        proportion to the products of the widths; 100 to 512 is a sensible range.
     residual : bool, default=False
-        Add each hidden layer's input to its output where the widths agree. Helps from four
-        layers on.
+        Add each hidden layer's input to its output where the widths are equal. Helps with four
+        layers or more.
     output_shape : sequence of int, optional
         Shape of one output row, with product `n_outputs`; flat by default.
     rows : {"raw", "unit", "centred unit"}, default="raw"
-        Form in which rows are read; see :class:`Standardize`.
+        Normalisation of each row; see :class:`Standardize`.
 
     Examples
     --------
@@ -135,8 +137,8 @@ class MLP(nn.Module):
         super().__init__()
         if output_shape is not None and math.prod(output_shape) != n_outputs:
             raise ValueError(
-                f"output_shape must hold n_outputs={n_outputs} numbers, got "
-                f"{tuple(output_shape)} with {math.prod(output_shape)}."
+                f"output_shape must have n_outputs={n_outputs} elements, got "
+                f"{tuple(output_shape)} with {math.prod(output_shape)}. Change one of the two."
             )
         self.n_inputs = n_inputs
         self.n_outputs = n_outputs
@@ -174,16 +176,17 @@ class MLP(nn.Module):
             x = x + y if self.residual and x.shape == y.shape else y
         return x
 
-    def place(self, features: Tensor) -> Tensor:
+    def head(self, features: Tensor) -> Tensor:
         """Apply the last layer, (batch, hidden[-1]) to (batch, n_outputs)."""
-        # Under autocast the hidden layers may be bfloat16; eight bits would quantise the map.
+        # Under autocast the hidden layers may be bfloat16, whose eight significant bits would
+        # quantise the embedding.
         with torch.autocast(features.device.type, enabled=False):
             y: Tensor = self.layers[-1](features.to(self._last_dtype))
         return y
 
     def forward(self, rows: Tensor) -> Tensor:
         """Map rows (batch, ...) to outputs (batch, n_outputs) or (batch, *output_shape)."""
-        y = self.place(self.features(rows))
+        y = self.head(self.features(rows))
         return y if self.output_shape is None else y.reshape(len(rows), *self.output_shape)
 
 
@@ -201,8 +204,8 @@ def _image_shape(dims: Sequence[int]) -> tuple[int, int, int]:
     if len(dims) == 3:
         return int(dims[0]), int(dims[1]), int(dims[2])
     raise ValueError(
-        f"A convolutional network needs dims=(height, width) or (height, width, channels), "
-        f"got {tuple(dims)}."
+        f"dims must be (height, width) or (height, width, channels), got {tuple(dims)}. Pass the "
+        "shape of one image, channels last."
     )
 
 
@@ -277,7 +280,7 @@ class ConvEncoder(nn.Module):
             x = torch.relu(convolution(x))
         return torch.relu(self.dense(x.flatten(1)))
 
-    def place(self, features: Tensor) -> Tensor:
+    def head(self, features: Tensor) -> Tensor:
         """Apply the last layer, (batch, hidden) to (batch, n_outputs)."""
         with torch.autocast(features.device.type, enabled=False):  # as in MLP
             y: Tensor = self.output(features.to(self.output.weight.dtype))
@@ -285,7 +288,7 @@ class ConvEncoder(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         """Map images (batch, *dims) to (batch, n_outputs)."""
-        return self.place(self.features(rows))
+        return self.head(self.features(rows))
 
 
 class ConvDecoder(nn.Module):

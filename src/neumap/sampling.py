@@ -1,10 +1,10 @@
-"""Edges drawn in proportion to their weight: a fuzzy graph in, batches of row numbers out.
+"""Sampling of edges in proportion to their weight: a fuzzy graph in, batches of row numbers out.
 
-A batch is one vector of ``2 n_edges`` row numbers, heads first and their tails after them. Edges
-are found by inverse CDF in float64, a whole block of batches at a time, with one uniform number
-per equal slice of the total weight. Within a block each edge therefore comes up as often as its
-weight says, to within two draws, where independent draws would scatter by the square root;
-a permutation makes the order random. No list of repeated edges is ever built.
+A batch is one vector of ``2 n_edges`` row numbers, first the heads, then their tails. Edges are
+sampled by inverse CDF in float64, a block of many batches at a time, with one uniform number in
+each of equal slices of the total weight. Within a block the number of times an edge is drawn
+therefore differs from its expectation by at most two; with independent draws the difference would
+grow like the square root. A permutation makes the order random. No list of repeated edges is built.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from neumap.fuzzy import FuzzyGraph
 
 __all__ = ["EdgeSampler"]
 
-# Edges drawn at once: large enough that one sorted search and one permutation cost little per
-# batch, small enough (1 MB of indices) to stay in cache.
+# Edges drawn at once: enough to make the cost per batch of one sorted search and one permutation
+# small, and few enough (1 MB of indices) to stay in the cache.
 BLOCK_EDGES = 2**16
 
 
@@ -29,11 +29,11 @@ class EdgeSampler:
     Parameters
     ----------
     graph : FuzzyGraph
-        Undirected edges with weights; it must have at least one.
+        Undirected edges with weights; at least one edge.
     seed : int
         Two samplers with the same seed draw the same batches.
     device : torch.device or str, default="cpu"
-        Where the indices are wanted.
+        Device of the indices.
 
     Raises
     ------
@@ -44,8 +44,8 @@ class EdgeSampler:
     def __init__(self, graph: FuzzyGraph, *, seed: int, device: torch.device | str = "cpu") -> None:
         if len(graph.weights) == 0:
             raise ValueError(
-                "The neighbour graph has no edges, so there is nothing to learn from. "
-                "Raise n_neighbors or disconnection_distance, or pass more rows."
+                "The neighbour graph must have at least one edge, got none. Raise n_neighbors or "
+                "disconnection_distance, or pass more rows."
             )
         cumulative = np.cumsum(graph.weights, dtype=np.float64)
         self.total_weight = float(cumulative[-1])

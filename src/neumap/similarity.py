@@ -1,7 +1,7 @@
 """The low-dimensional similarity of UMAP, ``q(d) = 1 / (1 + a d^(2b))``.
 
-In: ``min_dist`` and ``spread``, or a and b themselves. Out: the two numbers, and q. The loss
-itself lives in :mod:`neumap.losses`.
+In: ``min_dist`` and ``spread``, or a and b themselves. Out: a and b, and q. The loss is in
+:mod:`neumap.losses`.
 """
 
 from __future__ import annotations
@@ -43,17 +43,17 @@ def similarity(distance: ArrayLike, a: float, b: float) -> NDArray[np.float64]:
 def find_ab(spread: float = 1.0, min_dist: float = 0.1) -> tuple[float, float]:
     """Fit a and b so that q follows the curve that `min_dist` and `spread` describe.
 
-    The target is 1 below `min_dist` and ``exp(-(d - min_dist) / spread)`` beyond, fitted by least
-    squares at 300 points of ``[0, 3 spread]`` (McInnes, Healy & Melville 2018, section 3.2;
-    the grid is umap-learn's, so that the numbers agree).
+    The target is 1 below `min_dist` and ``exp(-(d - min_dist) / spread)`` above it. The fit is by
+    least squares at 300 points of ``[0, 3 spread]`` (McInnes, Healy & Melville 2018, section 3.2).
+    The grid is that of umap-learn, so the numbers are the same.
 
     Parameters
     ----------
     spread : float, default=1.0
-        Scale of the embedded points; together with `min_dist` it sets how clumped they are.
+        Scale of the embedded points; together with `min_dist` it controls how dense clusters are.
     min_dist : float, default=0.1
-        Distance below which points count as touching. Larger values spread points evenly
-        (0.0 for clustering, 0.1 to 0.5 for pictures).
+        Distance below which points have similarity 1. Larger values spread points more evenly
+        (0.0 for clustering, 0.1 to 0.5 for plots).
 
     Returns
     -------
@@ -73,11 +73,11 @@ def find_ab(spread: float = 1.0, min_dist: float = 0.1) -> tuple[float, float]:
     """
     if not (0.0 <= min_dist <= spread and 0.0 < spread < np.inf):
         raise ValueError(
-            f"min_dist must lie between 0 and a positive spread, got min_dist={min_dist} with "
-            f"spread={spread}. Lower min_dist or raise spread."
+            f"min_dist must be between 0 and a positive, finite spread, got min_dist={min_dist} "
+            f"with spread={spread}. Lower min_dist or raise spread."
         )
     d = np.linspace(0.0, 3.0 * spread, 300)
     target = np.where(d < min_dist, 1.0, np.exp(-(d - min_dist) / spread))
-    with np.errstate(divide="ignore"):  # the search may try b < 0, where q(0) divides by zero
+    with np.errstate(divide="ignore"):  # the fit may try b < 0, where q(0) divides by zero
         (a, b), _ = curve_fit(similarity, d, target)
     return float(a), float(b)

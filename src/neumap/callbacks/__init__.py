@@ -1,15 +1,15 @@
-"""Callbacks: watch a training, stop it, keep what it was.
+"""Callbacks: observe a training, stop it, save its state.
 
-Free of any framework's callback system: the training loop calls the hooks of :class:`Callback`
-with a :class:`TrainingRun`.
+They do not depend on another framework's callbacks: the training loop calls the hooks of
+:class:`Callback` with a :class:`TrainingRun`.
 
 =========================  ====================================================
-:class:`EarlyStopping`     stop when a logged value no longer gets better
+:class:`EarlyStopping`     stop when a logged value no longer improves
 :class:`TimeBudget`        stop after a given time
-:class:`Checkpoint`        write the trained modules to a file now and then
-:class:`Snapshots`         collect copies of the map while it is trained
-:class:`ProgressBar`       a bar over the steps, on stderr
-:class:`LambdaCallback`    plain functions at the hooks
+:class:`Checkpoint`        write the trained modules to a file every few epochs
+:class:`Snapshots`         keep copies of the embedding during training
+:class:`ProgressBar`       show a progress bar on stderr
+:class:`LambdaCallback`    call plain functions at the hooks
 =========================  ====================================================
 """
 

@@ -1,20 +1,20 @@
-"""What a callback is, and what it can see of the training that calls it.
+"""Callbacks, and what they see of a training.
 
 A callback is an object with hooks. The training loop calls each hook with the run itself, a
-:class:`TrainingRun`; the callback reads it, may set ``run.stop_training``, and keeps what it
-learned in its own attributes. :class:`CallbackList` calls many callbacks as if they were one.
+:class:`TrainingRun`. The callback reads it, may set ``run.stop_training``, and stores its results
+in its own attributes. :class:`CallbackList` calls several callbacks as one.
 
-An *epoch* here is one report, that is one line of the history, not one pass over the data.
-The order of a run, which every training loop keeps::
+An *epoch* here is one report, that is, one line of the history. It is neither a pass over the data
+nor one of UMAP's epochs. The hooks are called in this order::
 
     on_fit_start                        step 0, nothing trained yet
       on_epoch_start                    once per report
         on_step_end ...                 after optimiser steps; may skip some, see ``run.step``
-      on_epoch_end                      run.logs holds the losses of this epoch
+      on_epoch_end                      run.logs has the losses of this epoch
     on_fit_end                          may still load a state; positions are computed after it
 
-``stop_training`` is looked at after each ``on_step_end`` and each ``on_epoch_end``. When it is
-set within an epoch, the epoch is closed with the steps done so far and reported as usual.
+``stop_training`` is checked after each ``on_step_end`` and each ``on_epoch_end``. If it is set
+within an epoch, the epoch ends after the steps done so far and is reported as usual.
 """
 
 from __future__ import annotations
@@ -36,23 +36,24 @@ class TrainingRun(Protocol):
     Attributes
     ----------
     epoch : int
-        Index of the current report, from 0.
+        Index of the current report, from 0. An epoch is one report.
     n_epochs : int
-        Reports planned.
+        Planned number of reports.
     step : int
         Optimiser steps done so far.
     n_steps : int
-        Optimiser steps planned.
+        Planned number of optimiser steps.
     seconds : float
         Wall time since the training began, in seconds.
     logs : dict of str to float
-        Losses of the epoch that just ended: ``"loss"``, ``"umap_loss"`` and whichever of
-        ``"reconstruction_loss"``, ``"global_correlation_loss"``, ``"landmark_loss"``,
-        ``"classifier_loss"``, ``"val_loss"`` this training has. Empty before the first report.
+        Losses of the epoch that just ended: ``"loss"``, ``"umap_loss"`` and those of
+        ``"reconstruction_loss"``, ``"global_correlation_loss"``, ``"density_loss"``,
+        ``"landmark_loss"``, ``"regularization_loss"``, ``"classifier_loss"``, ``"val_loss"`` that
+        this training has. Empty before the first report.
     stop_training : bool
         Set it to True to end the training; the only attribute a callback writes.
     encoder, decoder : torch.nn.Module or None
-        The modules being trained; None where there is none.
+        The modules being trained; None if there is none.
     """
 
     stop_training: bool
@@ -75,23 +76,23 @@ class TrainingRun(Protocol):
     def decoder(self) -> nn.Module | None: ...
 
     def embed(self) -> np.ndarray:
-        """Positions of all training rows now, shape (n_samples, n_components)."""
+        """Return the current positions of all training rows, (n_samples, n_components)."""
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """State of all trained modules; tensors may be live, copy them to keep them."""
+        """Return the state of all trained modules; copy its tensors to keep them."""
         ...
 
     def load_state_dict(self, state: Mapping[str, Any]) -> Any:
-        """Put back what ``state_dict`` gave."""
+        """Restore what ``state_dict`` returned."""
         ...
 
 
 class Callback:
-    """Base class of callbacks: every hook does nothing until a subclass overrides it.
+    """Base class of callbacks; its hooks do nothing.
 
-    Hooks that learn something reset it in ``on_fit_start``, so that one object can watch
-    several trainings one after the other.
+    A callback with state resets it in ``on_fit_start``, so that one object can be used in several
+    trainings one after the other.
 
     Examples
     --------
@@ -107,14 +108,14 @@ class Callback:
 
     @property
     def wants_steps(self) -> bool:
-        """Whether ``on_step_end`` does anything; a loop need not call it where this is False."""
+        """Whether ``on_step_end`` does anything; if not, the loop does not call it."""
         return type(self).on_step_end is not Callback.on_step_end
 
     @property
     def wants_gradients(self) -> bool:
-        """Whether ``on_step_end`` may read gradients, which steps replayed on a card do not leave.
+        """Whether ``on_step_end`` may read gradients, which replayed GPU steps do not keep.
 
-        True for every callback that looks at steps, unless its class says otherwise.
+        True for every callback with ``on_step_end``, unless its class overrides this.
         """
         return self.wants_steps
 
@@ -122,13 +123,13 @@ class Callback:
         """Run before the first epoch."""
 
     def on_epoch_start(self, run: TrainingRun) -> None:
-        """Run before the first step of an epoch."""
+        """Run before the first step of an epoch (a report)."""
 
     def on_step_end(self, run: TrainingRun) -> None:
-        """Run after optimiser steps: after each one, or after several where they are fused."""
+        """Run after optimiser steps: after each one, or after several that run as one."""
 
     def on_epoch_end(self, run: TrainingRun) -> None:
-        """Run after an epoch, with its losses in ``run.logs``."""
+        """Run after an epoch (a report), with its losses in ``run.logs``."""
 
     def on_fit_end(self, run: TrainingRun) -> None:
         """Run once after the last epoch, before final positions are computed."""
@@ -168,7 +169,7 @@ class CallbackList(Callback):
 
     @property
     def wants_steps(self) -> bool:
-        """Whether any callback of the list does something in ``on_step_end``."""
+        """Whether any callback of the list uses ``on_step_end``."""
         return bool(self._step_callbacks)
 
     @property
@@ -207,6 +208,6 @@ def _check_callback(callback: object, position: int) -> None:
     else:
         remedy = "Derive its class from neumap.callbacks.Callback."
     raise TypeError(
-        f"Expected callbacks to hold neumap.callbacks.Callback instances; item {position} is "
-        f"{callback!r} of type {type(callback).__name__}. {remedy}"
+        f"callbacks must be neumap.callbacks.Callback instances, got {callback!r} of type "
+        f"{type(callback).__name__} as item {position}. {remedy}"
     )

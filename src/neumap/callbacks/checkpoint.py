@@ -1,14 +1,14 @@
-"""Write the state of a training to a file now and then, and read it back.
+"""Write the state of a training to a file from time to time, and read it back.
 
-The file is safetensors: tensors under dotted names, everything else as JSON in its header, so
-that reading it runs no code. A file is complete or absent: it is written beside its
-place and moved there.
+A checkpoint is a file in the format of :mod:`neumap.archive`: tensors under dotted names,
+everything else as JSON, checksums for both. Reading it runs no code, and a file is written
+completely or not at all.
 """
 
 from __future__ import annotations
 
-import json
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -21,11 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Checkpoint", "SavedState", "load_checkpoint"]
 
-_FORMAT = "neumap-checkpoint-1"
-
 
 class SavedState(NamedTuple):
-    """What a checkpoint holds: the state to load, and where in the training it was taken."""
+    """The content of a checkpoint: the state to load, and when in the training it was saved."""
 
     state: dict[str, Any]
     epoch: int
@@ -36,22 +34,30 @@ class SavedState(NamedTuple):
 class Checkpoint(Callback):
     """Saves the trained modules every few epochs.
 
+    If a file cannot be written, for example because the disk is full, there is a warning and the
+    training goes on.
+
     Parameters
     ----------
     path : str or Path
-        File to write. May hold ``{epoch}``, ``{step}`` and names of the logs, for example
-        ``"runs/epoch-{epoch:03d}-{loss:.3f}.safetensors"``; without them each checkpoint
-        replaces the one before. Missing folders are made.
+        File to write. May contain ``{epoch}``, ``{step}`` and names of the logs, for example
+        ``"runs/epoch-{epoch:03d}-{loss:.3f}.safetensors"``; without them, each checkpoint replaces
+        the previous one. Missing folders are made.
     every : int, default=1
         Epochs (reports) between checkpoints. The last epoch is always saved.
     save : callable or None, default=None
-        ``save(run, path)`` writes in a format of your own instead; it gets a temporary path of
-        the same folder and ending, which is moved into place when it returns.
+        ``save(run, path)`` writes a format of your own instead. It gets a temporary path with the
+        same ending in the same folder, and the file is moved into place when it returns.
 
     Attributes
     ----------
     saved_paths : list of Path
         Files written in the last training, oldest first, each once.
+
+    Warns
+    -----
+    UserWarning
+        If a file cannot be written.
 
     See Also
     --------
@@ -71,7 +77,7 @@ class Checkpoint(Callback):
         save: Callable[[TrainingRun, Path], object] | None = None,
     ) -> None:
         if every < 1:
-            raise ValueError(f"Expected every >= 1 epoch, got {every}. Use 1 to save each epoch.")
+            raise ValueError(f"every must be at least 1 epoch, got {every}. Use 1 for each epoch.")
         self.path = path
         self.every = every
         self.save = save
@@ -91,10 +97,22 @@ class Checkpoint(Callback):
             self._write(run)
 
     def _write(self, run: TrainingRun) -> None:
+        from safetensors import SafetensorError  # raised for a full disk as well
+
+        from neumap.archive import ArchiveError
+
         path = self._path_now(run)
         write = self.save if self.save is not None else save_run_state
-        with replacing(path) as draft:
-            write(run, draft)
+        try:
+            with replacing(path) as draft:
+                write(run, draft)
+        except (OSError, SafetensorError, ArchiveError) as error:
+            warnings.warn(
+                f"The checkpoint {str(path)!r} could not be written: {error}. The training goes on "
+                "without it. Free space on the disk, or pass a path that can be written to.",
+                stacklevel=2,
+            )
+            return
         self._saved_epoch = run.epoch
         if path not in self.saved_paths:
             self.saved_paths.append(path)
@@ -105,8 +123,8 @@ class Checkpoint(Callback):
             return Path(os.fspath(self.path).format(**fields))
         except (KeyError, IndexError) as error:
             raise ValueError(
-                f"Checkpoint(path={os.fspath(self.path)!r}) has a field {error} that this training "
-                f"does not have. Use one of: {', '.join(sorted(fields))}."
+                f"The fields of a checkpoint's path must be values of the training, got {error} in "
+                f"{os.fspath(self.path)!r}. Use one of: {', '.join(sorted(fields))}."
             ) from error
 
 
@@ -121,60 +139,51 @@ def load_checkpoint(path: str | os.PathLike[str]) -> SavedState:
     Returns
     -------
     SavedState
-        ``state`` has the structure that ``run.state_dict()`` had; tensors are on the CPU.
+        ``state`` has the structure of ``run.state_dict()``; tensors are on the CPU.
 
     Raises
     ------
-    ValueError
-        If the file is truncated or no checkpoint of this version.
+    ArchiveError
+        If there is no such file, or it is damaged or not a checkpoint.
     """
-    from safetensors import SafetensorError, safe_open
+    from neumap.archive import ArchiveError, read_archive
 
-    tensors: dict[str, Tensor] = {}
-    try:
-        with safe_open(os.fspath(path), framework="pt") as file:
-            header = dict(file.metadata() or {})
-            for name in file.keys():  # noqa: SIM118  (the handle is not a mapping)
-                tensors[name] = file.get_tensor(name)
-    except SafetensorError as error:
-        raise ValueError(
-            f"Expected a checkpoint at {os.fspath(path)!r}; it cannot be read ({error}). The file "
-            "is damaged or of another kind: use an earlier checkpoint."
-        ) from error
-    if header.get("format") != _FORMAT:
-        raise ValueError(
-            f"Expected a checkpoint of format {_FORMAT!r} at {os.fspath(path)!r}, got "
-            f"{header.get('format')!r}. Read it with the version of neumap that wrote it."
+    archive = read_archive(path)
+    found = archive.metadata.get("checkpoint")
+    if found is None:
+        raise ArchiveError(
+            f"The file must be a checkpoint, got {os.fspath(path)!r}, which contains "
+            f"{', '.join(archive.metadata) or 'nothing'} instead. Load a saved model with load()."
         )
-    rest = json.loads(header["state"])
-    leaves = [(place, tensors[name]) for name, place in rest["tensors"].items()]
-    leaves += [(place, value) for place, value in rest["values"]]
-    return SavedState(_unflatten(leaves), rest["epoch"], rest["step"], rest["logs"])
+    leaves = [(keys, archive.tensors[name]) for name, keys in found["tensors"].items()]
+    leaves += [(keys, value) for keys, value in found["values"]]
+    return SavedState(_unflatten(leaves), found["epoch"], found["step"], found["logs"])
 
 
 def save_run_state(run: TrainingRun, path: Path) -> None:
-    """Write ``run.state_dict()`` and the place in the training to ``path``."""
-    from safetensors.torch import save_file
+    """Write ``run.state_dict()``, and when in the training it was taken, to ``path``."""
+    from neumap.archive import write_archive
 
     tensors: dict[str, Tensor] = {}
-    places: dict[str, list[str]] = {}
-    values: list[tuple[list[str], Any]] = []
-    for place, value in _flatten(run.state_dict()):
+    keys_of: dict[str, list[str]] = {}
+    values: list[list[Any]] = []
+    for keys, value in _flatten(run.state_dict()):
         if hasattr(value, "detach"):
-            name = ".".join(place)
-            # A copy each: safetensors refuses tensors that share memory, as tied weights do.
-            tensors[name] = value.detach().cpu().clone().contiguous()
-            places[name] = place
+            name = ".".join(keys)
+            tensors[name] = value
+            keys_of[name] = keys
         else:
-            values.append((place, value))
-    rest = {
-        "tensors": places,
+            values.append([keys, value])
+    found = {
+        "tensors": keys_of,
         "values": values,
         "epoch": run.epoch,
         "step": run.step,
         "logs": dict(run.logs),
     }
-    save_file(tensors, path, metadata={"format": _FORMAT, "state": json.dumps(rest)})
+    # A name without a suffix would be a folder to write_archive.
+    file = path.with_name(f"{path.name}.neumap")
+    write_archive(file, tensors=tensors, metadata={"checkpoint": found}).replace(path)
 
 
 def _flatten(
@@ -189,9 +198,9 @@ def _flatten(
 
 def _unflatten(leaves: list[tuple[list[str], Any]]) -> dict[str, Any]:
     state: dict[str, Any] = {}
-    for place, value in leaves:
+    for keys, value in leaves:
         inner = state
-        for name in place[:-1]:
+        for name in keys[:-1]:
             inner = inner.setdefault(name, {})
-        inner[place[-1]] = value
+        inner[keys[-1]] = value
     return state

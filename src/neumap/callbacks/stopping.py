@@ -1,4 +1,4 @@
-"""Callbacks that end a training: no more progress, or no more time."""
+"""Callbacks that end a training: when it no longer improves, or after a given time."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ __all__ = ["EarlyStopping", "TimeBudget"]
 
 
 class EarlyStopping(Callback):
-    """Stops the training when a logged value no longer gets better.
+    """Stops the training when a logged value no longer improves.
 
     Parameters
     ----------
     monitor : str, default="loss"
         Name in ``run.logs``. ``"val_loss"`` exists when the training has validation data.
     min_delta : float, default=0.0
-        Only a change larger than this counts as better. Losses of sampled batches are noisy;
-        about a thousandth of the loss keeps noise from counting as progress.
+        Only a change larger than this counts as an improvement. Losses of sampled batches are
+        noisy; about a thousandth of the loss is enough to ignore the noise.
     patience : int, default=3
-        Epochs (reports) without progress before the training stops; at least 1.
+        Epochs (reports) without improvement before the training stops; at least 1.
     mode : {"min", "max"}, default="min"
         Whether smaller or larger is better.
     restore_best : bool, default=True
-        Put the modules back to the best epoch when the training ends, by this callback or in
-        any other way. Keeps one copy of their state during the training.
+        Restore the modules of the best epoch when the training ends, whether this callback stops
+        it or not. Keeps one copy of their state during training.
 
     Attributes
     ----------
     best_score : float or None
-        Best value seen in the last training; None before the first.
+        Best value in the last training; None before the first.
     best_epoch : int or None
         Epoch of that value, from 0.
     stopped_epoch : int or None
@@ -41,7 +41,7 @@ class EarlyStopping(Callback):
     Raises
     ------
     ValueError
-        At construction for a setting out of range; in the training if ``monitor`` is not logged.
+        At construction if a setting is out of range; in the training if ``monitor`` is not logged.
 
     Examples
     --------
@@ -59,11 +59,11 @@ class EarlyStopping(Callback):
         restore_best: bool = True,
     ) -> None:
         if mode not in ("min", "max"):
-            raise ValueError(f"Expected mode 'min' or 'max', got {mode!r}. Losses want 'min'.")
+            raise ValueError(f"mode must be 'min' or 'max', got {mode!r}. Use 'min' for losses.")
         if patience < 1:
-            raise ValueError(f"Expected patience >= 1 epoch, got {patience}. Use 1 or more.")
+            raise ValueError(f"patience must be at least 1 epoch, got {patience}. Use 1 or more.")
         if not min_delta >= 0:
-            raise ValueError(f"Expected min_delta >= 0, got {min_delta}. Pass 0 or more.")
+            raise ValueError(f"min_delta must be at least 0, got {min_delta}. Use 0 or more.")
         self.monitor = monitor
         self.min_delta = min_delta
         self.patience = patience
@@ -97,7 +97,7 @@ class EarlyStopping(Callback):
     def on_fit_end(self, run: TrainingRun) -> None:
         if self._best_state is not None and self.best_epoch != run.epoch:
             run.load_state_dict(self._best_state)
-        self._best_state = None  # a callback kept by the user should not keep the weights alive
+        self._best_state = None  # the user may keep the callback, which should not hold the weights
 
     def _is_better(self, score: float) -> bool:
         if math.isnan(score):
@@ -111,8 +111,8 @@ class EarlyStopping(Callback):
 class TimeBudget(Callback):
     """Stops the training after a given time.
 
-    The clock is the run's own and is read after each step, so the training ends within one step
-    of the budget. Neighbour search and graph come before the training and are not counted.
+    The time of the run is checked after each step, so the training ends within one step of the
+    budget. Neighbour search and graph construction come before the training and are not counted.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ class TimeBudget(Callback):
     def __init__(self, max_time_seconds: float) -> None:
         if not max_time_seconds > 0:
             raise ValueError(
-                f"Expected max_time_seconds > 0, got {max_time_seconds}. Pass seconds, e.g. 60."
+                f"max_time_seconds must be positive, got {max_time_seconds}. Pass seconds, e.g. 60."
             )
         self.max_time_seconds = max_time_seconds
         self.stopped_step: int | None = None
@@ -158,19 +158,25 @@ class TimeBudget(Callback):
 
 
 def logged(run: TrainingRun, name: str, *, asked_by: str) -> float:
-    """Value of ``name`` in the run's logs, or an error that lists what is there."""
+    """Return the value of ``name`` in the run's logs.
+
+    Raises
+    ------
+    ValueError
+        If there is none; the message lists the names there are.
+    """
     if name in run.logs:
         return float(run.logs[name])
     known = ", ".join(sorted(run.logs)) or "nothing yet"
-    hint = " Pass reconstruction_validation to have 'val_loss'." if name == "val_loss" else ""
+    hint = " 'val_loss' needs reconstruction_validation." if name == "val_loss" else ""
     raise ValueError(
-        f"{asked_by} expects {name!r} in the logs of the training; they hold: {known}. "
-        f"Choose one of these names.{hint}"
+        f"The value of {asked_by} must be in the logs of the training, got {name!r}, but they "
+        f"have: {known}. Choose one of these names.{hint}"
     )
 
 
 def copy_state(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Copy of a state dict, nested or flat, that later training steps do not change."""
+    """Copy a state dict, nested or flat, so that later training steps do not change it."""
     return {name: _copy_value(value) for name, value in state.items()}
 
 

@@ -1,4 +1,4 @@
-"""Callbacks that only watch: copies of the map, a progress bar, functions of your own."""
+"""Callbacks that only observe: copies of the embedding, a progress bar, your own functions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Hook = Callable[[TrainingRun], object]
 
 
 class Snapshot(NamedTuple):
-    """The map at one moment of the training."""
+    """The embedding at one step of the training."""
 
     step: int
     """Optimiser steps done."""
@@ -27,7 +27,7 @@ class Snapshot(NamedTuple):
 
 
 class Snapshots(Callback):
-    """Collects copies of the map while it is trained, to look at or to animate.
+    """Keeps copies of the embedding during training, to plot or to animate.
 
     Each copy costs one pass of the encoder over all rows and n_samples * n_components floats.
 
@@ -36,7 +36,7 @@ class Snapshots(Callback):
     every : int, default=1
         Epochs (reports) between copies. The last epoch is always kept.
     include_start : bool, default=True
-        Whether to keep the map before the first step as well.
+        Whether to keep the embedding before the first step as well.
 
     Attributes
     ----------
@@ -51,7 +51,7 @@ class Snapshots(Callback):
 
     def __init__(self, every: int = 1, *, include_start: bool = True) -> None:
         if every < 1:
-            raise ValueError(f"Expected every >= 1 epoch, got {every}. Use 1 to copy each epoch.")
+            raise ValueError(f"every must be at least 1 epoch, got {every}. Use 1 for each epoch.")
         self.every = every
         self.include_start = include_start
         self.snapshots: list[Snapshot] = []
@@ -79,7 +79,7 @@ class LambdaCallback(Callback):
     Parameters
     ----------
     on_fit_start, on_epoch_start, on_step_end, on_epoch_end, on_fit_end : callable or None
-        Each is called with the run. ``on_step_end`` runs after optimiser steps, so keep it cheap.
+        Each is called with the run. ``on_step_end`` runs after optimiser steps and should be fast.
 
     Examples
     --------
@@ -108,7 +108,7 @@ class LambdaCallback(Callback):
         for name, hook in self._hooks.items():
             if hook is not None and not callable(hook):
                 raise TypeError(
-                    f"Expected {name} to be a function of the run, got {hook!r} of type "
+                    f"{name} must be a function of the run, got {hook!r} of type "
                     f"{type(hook).__name__}. Pass a callable, for example lambda run: ..."
                 )
 
@@ -138,18 +138,18 @@ class LambdaCallback(Callback):
 
 
 class ProgressBar(Callback):
-    """Shows one bar over the optimiser steps, with the loss of the last epoch, on stderr.
+    """Shows a progress bar over the optimiser steps, with the latest loss, on stderr.
 
     Parameters
     ----------
     enabled : bool, default=True
-        False shows nothing and costs nothing.
+        If False, nothing is shown, and nothing is done at each step.
     monitor : str, default="loss"
-        Name in ``run.logs`` shown beside the bar.
+        Name in ``run.logs`` of the value shown next to the bar.
     description : str, default="training"
         Text before the bar.
     tqdm_kwds : mapping, optional
-        Further arguments of ``tqdm.tqdm``, such as ``{"ncols": 80}``.
+        Additional arguments of ``tqdm.tqdm``, such as ``{"ncols": 80}``.
 
     Examples
     --------

@@ -194,7 +194,7 @@ class _StepCounter(Callback):
 
 def _positions(embedder: Embedder, graph: Graph) -> NDArray[np.float32]:
     """Return the position of every row; NaN for a free row without any neighbour."""
-    positions = embedder.embed()
+    positions = embedder.embed_all()
     if embedder.encoder is None:
         positions[graph.fuzzy.isolated()] = np.nan
     return positions

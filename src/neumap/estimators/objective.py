@@ -29,6 +29,7 @@ from neumap.losses.correlation import CorrelationTerm
 from neumap.losses.density import DensityTerm
 from neumap.losses.landmarks import LandmarkTerm
 from neumap.losses.reconstruction import ReconstructionLoss, ReconstructionTerm, validation_loss
+from neumap.losses.regularization import regularization_term
 from neumap.losses.terms import Term, UmapTerm
 from neumap.propagation import spread_labels
 from neumap.similarity import find_ab
@@ -180,6 +181,9 @@ class Objective:
             terms.append(self._reconstruction_term(networks, task.rows))
         if self.correlation_weight:
             terms.append(CorrelationTerm(self.correlation_weight, rows=task.rows))
+        penalty = regularization_term([networks.encoder, networks.decoder])
+        if penalty is not None:
+            terms.append(penalty)  # before the classifier, which runs the encoder once more
         if networks.classifier is not None:
             terms.append(self._classifier_term(networks, graph, embedder, task.device))
         return terms
@@ -232,7 +236,7 @@ class Objective:
             networks.classifier,
             torch.from_numpy(codes).to(device),
             weight=self.classifier_weight,
-            locate=None if anchors is None else embedder.locate,
+            embed=None if anchors is None else embedder.embed,
             anchors=anchors,
         )
 

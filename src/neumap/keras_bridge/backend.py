@@ -1,7 +1,7 @@
-"""Get Keras on its torch backend, or say what to do.
+"""Import Keras on its torch backend, or say what to do.
 
-Keras chooses its backend once, when it is imported. Only with the torch backend are its
-variables torch parameters and its operations differentiable by torch.
+Keras chooses its backend once, when it is imported. Its variables are torch parameters, and its
+operations differentiable by torch, only with the torch backend.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ __all__ = ["global_random_state_kept", "keras_on_torch"]
 def keras_on_torch() -> ModuleType:
     """Return the ``keras`` module, running on torch.
 
-    Where nothing has imported Keras and no backend is chosen, this chooses torch for the process.
+    If Keras is not imported yet and no backend is set, this sets torch for the process.
 
     Raises
     ------
     ImportError
         If Keras is missing or older than version 3.
     RuntimeError
-        If Keras runs, or is told to run, on another backend.
+        If Keras runs on another backend, or another one is set.
     """
     if "keras" not in sys.modules:
-        # An earlier word than Keras's own default, which is TensorFlow.
+        # Before Keras chooses its own default, which is TensorFlow.
         _check_backend(os.environ.setdefault("KERAS_BACKEND", "torch"))
     keras = require("keras", extra="keras")
     if int(keras.__version__.partition(".")[0]) < 3:
         raise ImportError(
-            f"Expected Keras 3, came Keras {keras.__version__}, which runs on TensorFlow only. "
-            'Install it with: pip install "neumap[keras]"'
+            f"Keras must be version 3, got Keras {keras.__version__}, which only runs on "
+            'TensorFlow. Install it with: pip install "neumap[keras]"'
         )
     _check_backend(keras.config.backend())
     return keras
@@ -49,21 +49,21 @@ def keras_on_torch() -> ModuleType:
 def _check_backend(backend: str) -> None:
     if backend != "torch":
         raise RuntimeError(
-            f"Expected Keras on its torch backend, came the backend {backend!r}. Set the "
-            "environment variable KERAS_BACKEND=torch before keras is imported first: in the "
-            'shell, or with os.environ["KERAS_BACKEND"] = "torch" as the first lines of the '
-            "program; then start Python again."
+            f"The backend of Keras must be 'torch', got {backend!r}. Set the environment variable "
+            "KERAS_BACKEND=torch before the first import of keras, either in the shell or with "
+            'os.environ["KERAS_BACKEND"] = "torch" in the first lines of the program. Then start '
+            "Python again."
         )
 
 
 @contextmanager
 def global_random_state_kept() -> Iterator[None]:
-    """Give back the global random states as they were.
+    """Restore the global random states after the block.
 
-    A Keras layer without a seed takes one from Python's global generator when it is made, and
-    subclassed models may make layers while they are built.
+    A Keras layer without a seed draws one from Python's global generator when it is created, and
+    subclassed models may create layers while they are built.
     """
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - the state to keep
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - the state to restore
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         try:
             yield

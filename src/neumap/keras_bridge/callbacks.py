@@ -1,12 +1,12 @@
 """Keras callbacks in neumap's training.
 
-``KerasCallbacks`` is one neumap callback that calls Keras ones, with the arguments Keras's own
-``fit`` would give. What they see as ``self.model`` is a stand-in for the run: it can stop the
-training, read and write the weights of all trained networks and the learning rate; anything
-else a callback asks of it is asked of the Keras encoder, where the encoder is one.
+``KerasCallbacks`` is one neumap callback that calls Keras ones, with the arguments of Keras's own
+``fit``. Their ``self.model`` is an adapter of the run: it can stop the training, read and write the
+weights of all trained networks, and read and write the learning rate. All other attributes are
+those of the Keras encoder, if the encoder is a Keras model.
 
 Keras's *batch* hooks run once per report, after its last step, with the losses of the report, as
-Keras does it under ``steps_per_execution``. Losses of single steps are not read from the device.
+Keras does with ``steps_per_execution``. Losses of single steps are not read from the device.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _CANNOT_ACT = {
     "BackupAndRestore": "Use neumap.callbacks.Checkpoint.",
     "OrbaxCheckpoint": "Use neumap.callbacks.Checkpoint.",
     "ProgbarLogger": "Use verbose=True.",
-    "SwapEMAWeights": "A decaying learning rate does much the same.",
+    "SwapEMAWeights": "A decaying learning rate has a similar effect.",
     "TensorBoard": "Write run.logs in a neumap.callbacks.LambdaCallback.",
 }
 _BATCH_HOOKS = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
@@ -48,7 +48,7 @@ class KerasCallbacks(Callback):
     Raises
     ------
     TypeError
-        If one is no Keras callback.
+        If one is not a Keras callback.
     ValueError
         If one needs a part of Keras's training that does not run here.
     """
@@ -89,41 +89,42 @@ class KerasCallbacks(Callback):
     def on_fit_end(self, run: TrainingRun) -> None:
         self._call("on_train_end", {name: float(value) for name, value in run.logs.items()})
         if self._model is not None:
-            self._model.release()  # a callback that the user keeps must not keep the data alive
+            self._model.release()  # the user may keep the callback, which should not hold the data
         self._model = None
 
     def _call(self, hook: str, *arguments: Any) -> None:
         *position, logs = arguments
-        shared = dict(logs)  # one dict for all, as in Keras: some add to it for the next ones
+        shared = dict(logs)  # one dict for all, as in Keras: a callback may add to it for the next
         for callback in self.callbacks:
             getattr(callback, hook)(*position, shared)
 
 
 class RunAsModel:
-    """What a Keras callback sees as its ``model``.
+    """The ``model`` of a Keras callback.
 
     Attributes
     ----------
     stop_training : bool
-        The run's own; setting it ends the training.
+        That of the run; setting it ends the training.
     encoder, decoder : object
-        The networks: Keras models where they are, else torch modules, or None.
+        The networks, as Keras models if they are, otherwise as torch modules; or None.
     optimizer : object
-        Has ``learning_rate``, to read and to set.
+        Has ``learning_rate``, which can be read and set.
     """
 
     def __init__(self, run: TrainingRun) -> None:
         self._run: TrainingRun | None = run
 
     def release(self) -> None:
-        """Let go of the run."""
+        """Drop the reference to the run."""
         self._run = None
 
     @property
     def _running(self) -> TrainingRun:
         if self._run is None:
             raise RuntimeError(
-                "Expected a training that runs; it has ended. Read the fitted estimator instead."
+                "The model of a Keras callback must be used during the training, got a training "
+                "that has ended. Use the fitted estimator instead."
             )
         return self._run
 
@@ -148,65 +149,65 @@ class RunAsModel:
         optimizer = getattr(self._running, "optimizer", None)
         if optimizer is None:
             raise RuntimeError(
-                "Expected a training that shows its optimizer, got none. A callback that sets the "
-                "learning rate cannot act here: give the optimizer a schedule instead."
+                "The training must have an optimizer for a callback that sets the learning rate, "
+                "got none. Give the optimizer a schedule instead."
             )
         return _LearningRate(optimizer)
 
     def get_weights(self) -> list[np.ndarray]:
-        """Copies of all tensors of the trained networks, in a fixed order."""
+        """Return copies of all tensors of the trained networks, in a fixed order."""
         return [_as_array(tensor) for tensor in _tensors(self._running.state_dict())]
 
     def set_weights(self, weights: list[np.ndarray]) -> None:
-        """Put back what ``get_weights`` gave."""
+        """Restore what ``get_weights`` returned."""
         state = self._running.state_dict()
         n_expected = len(list(_tensors(state)))
         if len(weights) != n_expected:
             raise ValueError(
-                f"Expected {n_expected} arrays, as get_weights gives, got {len(weights)}. Pass "
-                "the weights of this training."
+                f"weights must be {n_expected} arrays, as get_weights returns, got {len(weights)}. "
+                "Pass the weights of this training."
             )
         self._running.load_state_dict(_with_tensors(state, iter(weights)))
 
     def save(self, filepath: str, overwrite: bool = True, **options: Any) -> None:
-        """Save the Keras encoder to ``filepath``, a Keras decoder beside it as ``-decoder``."""
+        """Save the Keras encoder to ``filepath``, and a Keras decoder with ``-decoder`` added."""
         for path, model in self._files(filepath):
             model.save(path, overwrite=overwrite, **options)
 
     def save_weights(self, filepath: str, overwrite: bool = True) -> None:
-        """Save the weights of the networks, to the files that ``save`` would write."""
+        """Save the weights of the networks, to the files of ``save``."""
         for path, model in self._files(filepath):
             model.save_weights(path, overwrite=overwrite)
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name == "_run":  # asked by copy and pickle
+        if name.startswith("__") or name == "_run":  # looked up by copy and pickle
             raise AttributeError(name)
         encoder = self.encoder
         if isinstance(self._running.encoder, KerasModule):
             return getattr(encoder, name)
         raise AttributeError(
-            f"Expected a Keras encoder to have {name!r}, got {type(encoder).__name__}. A Keras "
-            "callback that uses this needs a Keras model as encoder; else derive from "
+            f"The encoder must be a Keras model for a callback that uses {name!r}, got "
+            f"{type(encoder).__name__}. Pass a Keras model as encoder, or derive the callback from "
             "neumap.callbacks.Callback."
         )
 
     def _files(self, filepath: str) -> list[tuple[Path, Any]]:
         path = Path(filepath)
         ending = ".weights.h5" if path.name.endswith(".weights.h5") else path.suffix
-        beside = path.with_name(path.name.removesuffix(ending) + "-decoder" + ending)
+        next_to_it = path.with_name(path.name.removesuffix(ending) + "-decoder" + ending)
         run = self._running
-        networks = [(path, run.encoder), (beside, run.decoder)]
+        networks = [(path, run.encoder), (next_to_it, run.decoder)]
         for _, network in networks:
             if network is not None and not isinstance(network, KerasModule):
                 raise ValueError(
-                    f"Expected Keras networks to save in Keras's format, got "
+                    "Networks must be Keras models to be saved in Keras's format, got "
                     f"{type(network).__name__}. Use neumap.callbacks.Checkpoint, or a Keras model."
                 )
-        return [(place, network.model) for place, network in networks if network is not None]
+        return [(file, network.model) for file, network in networks if network is not None]
 
 
 class _LearningRate:
-    """A torch optimizer seen as a Keras one: its learning rate alone."""
+    """A torch optimizer with the attribute ``learning_rate`` of a Keras one."""
 
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
         self._optimizer = optimizer
@@ -224,19 +225,20 @@ class _LearningRate:
 def _check_callback(callback: Any) -> None:
     if not is_keras_callback(callback):
         raise TypeError(
-            f"Expected Keras callbacks, got {callback!r} of type {type(callback).__name__}. Pass "
-            "instances of keras.callbacks.Callback; neumap's own go into callbacks=[...]."
+            f"callbacks must be Keras callbacks, got {callback!r} of type "
+            f"{type(callback).__name__}. Pass instances of keras.callbacks.Callback, and neumap's "
+            "own callbacks in callbacks=[...]."
         )
     name = type(callback).__name__
     if name in _CANNOT_ACT and type(callback).__module__.startswith("keras."):
         raise ValueError(
-            f"Expected callbacks that can act outside of Keras's fit, got {name}, which needs its "
-            f"insides. {_CANNOT_ACT[name]}"
+            f"callbacks must work without Keras's fit, got {name}, which needs it. "
+            f"{_CANNOT_ACT[name]}"
         )
 
 
 def _settle_mode(callback: Any) -> None:
-    # mode="auto" asks the metrics of a compiled model; here everything logged is a loss.
+    # mode="auto" reads the metrics of a compiled model. Here all logged values are losses.
     if getattr(callback, "mode", None) == "auto" and callback.monitor.endswith("loss"):
         callback.mode = "min"
 
@@ -248,7 +250,7 @@ def _warn_of_batch_hooks(callback: Any) -> None:
     if own:
         warnings.warn(
             f"{type(callback).__name__}.{own[0]} runs once per report, after its last step, not "
-            "after each step. For single steps use on_step_end of neumap.callbacks.Callback.",
+            "after each step. For single steps, use on_step_end of neumap.callbacks.Callback.",
             stacklevel=2,
         )
 
@@ -266,7 +268,7 @@ def _tensors(state: Mapping[str, Any]) -> Iterable[Tensor]:
 
 
 def _with_tensors(state: Mapping[str, Any], arrays: Any) -> dict[str, Any]:
-    """The same structure with the next array in place of each tensor."""
+    """Return the same structure with each tensor replaced by the next array."""
     new: dict[str, Any] = {}
     for name, value in state.items():
         if isinstance(value, Mapping):
@@ -280,6 +282,6 @@ def _with_tensors(state: Mapping[str, Any], arrays: Any) -> dict[str, Any]:
 
 
 def _as_array(tensor: Tensor) -> np.ndarray:
-    # numpy has no bfloat16; float32 holds each of its values
+    # numpy has no bfloat16; float32 represents each of its values
     plain = tensor.float() if tensor.dtype == torch.bfloat16 else tensor
     return np.array(plain.detach().cpu().numpy(), copy=True)

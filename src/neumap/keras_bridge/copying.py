@@ -1,12 +1,12 @@
-"""Copy any Keras object, weights and all, without asking it for a config.
+"""Copy any Keras object with its weights, without ``get_config``.
 
-Keras copies a model by writing it to a file and reading it back. That needs ``get_config``, which
-subclassed models often lack, and where Keras guesses it, the guess can have other layer sizes than
-the model. Here the object graph itself is copied, so a copy is what the original is: built or
-unbuilt, with the same seeds of its initializers.
+Keras copies a model by writing it to a file and reading it back. This needs ``get_config``, which
+subclassed models often lack. If Keras infers it, the layer sizes can differ from those of the
+model. Here the object graph itself is copied, so the copy is in the same state as the original:
+built or unbuilt, with the same seeds of its initializers.
 
-Python's ``copy.deepcopy`` does the work; this file tells it the four things about Keras objects
-that it cannot know, see :func:`copy_keras`.
+Python's ``copy.deepcopy`` does the work. This module handles five properties of Keras objects that
+``deepcopy`` does not know, see :func:`copy_keras`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["copy_keras"]
 
 T = TypeVar("T")
 
-# Closures over the object, made anew by its constructor; a copied one would act on the original.
+# Closures over the object that its constructor creates; a copied one would act on the original.
 _BOUND_TO_THE_OBJECT = frozenset({"build", "quantize"})
 _TRACKED = ("TrackedList", "TrackedDict", "TrackedOrderedDict", "TrackedSet")
 _COMPILED_FUNCTIONS = ("train_function", "test_function", "predict_function")
@@ -31,24 +31,26 @@ _COMPILED_FUNCTIONS = ("train_function", "test_function", "predict_function")
 def copy_keras(obj: T) -> T:
     """Deep copy of a Keras model, layer, optimizer or callback that shares no state with it.
 
-    The original is left as it is. Modules, classes and functions are shared.
+    The original stays unchanged. Modules, classes and functions are shared.
     """
     reached = _reachable(obj)
     savables = [o for o in reached if _is_a(o, "KerasSaveable")]
     containers = [o for o in reached if _is_a(o, *_TRACKED)]
-    # 1. A module, as some layers hold one, is itself in every copy.
+    # 1. Modules, which some layers hold, are shared by all copies.
     memo: dict[int, Any] = {id(o): o for o in reached if isinstance(o, ModuleType)}
-    # 2. Keras's own way to copy is avoided: empty objects first, so that all references among
-    #    them find the new ones, and their content after that.
+    # 2. Keras's own way of copying is avoided. Empty objects are created first, so that all
+    #    references among them refer to the new ones. Their content is copied after that.
     memo |= {id(o): _empty_like(o) for o in (*savables, *containers)}
     for savable in savables:
         state = {k: v for k, v in vars(savable).items() if k not in _BOUND_TO_THE_OBJECT}
         state |= {name: None for name in _COMPILED_FUNCTIONS if name in state}
+        # 3. Losses of the latest call are part of its autograd graph, which cannot be copied.
+        state |= {"_losses": []} if "_losses" in state else {}
         vars(memo[id(savable)]).update(copy.deepcopy(state, memo))
-    # 3. Lists that tell their layer of what they get must not tell it again.
+    # 4. Lists that report new items to their layer must not report them again.
     for container in containers:
         _fill(memo[id(container)], container, memo)
-    # 4. Where Keras keeps ids of objects, they must become the ids of the copies.
+    # 5. Where Keras stores ids of objects, they must be replaced by the ids of the copies.
     copied = copy.deepcopy(obj, memo)
     for original in reached:
         if id(original) in memo:
@@ -57,15 +59,15 @@ def copy_keras(obj: T) -> T:
 
 
 def _reachable(root: object) -> list[Any]:
-    """All objects that ``root`` holds, itself included; not through classes, modules, tensors."""
-    seen: dict[int, object] = {}  # keeps the objects, so that no id is given twice
+    """Return ``root`` and all objects that it refers to, except through classes and tensors."""
+    seen: dict[int, object] = {}  # keeps the objects alive, so that no id is used twice
     waiting: list[object] = [root]
     while waiting:
         obj = waiting.pop()
         if id(obj) in seen or isinstance(obj, (type, Tensor)):
             continue
         seen[id(obj)] = obj
-        if isinstance(obj, FunctionType):  # not its globals: they hold everything
+        if isinstance(obj, FunctionType):  # not its globals, which refer to everything
             waiting.extend(cell.cell_contents for cell in obj.__closure__ or ())
         elif not isinstance(obj, ModuleType):
             waiting.extend(gc.get_referents(obj))
@@ -78,7 +80,7 @@ def _empty_like(obj: Any) -> Any:
 
 
 def _fill(new: Any, original: Any, memo: dict[int, Any]) -> None:
-    new.tracker = None  # tells no layer of what it gets
+    new.tracker = None  # does not report new items
     if isinstance(original, list):
         new.extend(copy.deepcopy(list(original), memo))
     else:

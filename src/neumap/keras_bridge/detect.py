@@ -1,7 +1,7 @@
-"""Tell Keras objects from others without importing Keras.
+"""Recognise Keras objects without importing Keras.
 
-A Keras object has a Keras base class, so the names along its type's method resolution order
-are enough. Importing Keras to ask ``isinstance`` would cost seconds to everyone who never uses it.
+A Keras object has a Keras base class, so the names in its type's method resolution order are
+enough. Importing Keras for ``isinstance`` would take seconds, also for users without Keras.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""``keras_fit_kwargs``: what people passed to Keras's ``fit``, taken apart.
+"""The parts of ``keras_fit_kwargs``, the arguments that umap-learn passes to Keras's ``fit``.
 
-``callbacks`` and ``verbose`` act. Any other argument of ``fit`` has its place in neumap under
-another name, or no meaning in training on edges; it is refused with a word on which.
+``callbacks`` and ``verbose`` act. Any other argument raises an error that names the equivalent in
+neumap, or says why it has no meaning in training on edges.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _REMEDIES = {
     "validation_steps": "all rows of reconstruction_validation are used",
     "validation_batch_size": "use batch_size=... of ParametricUMAP",
     "shuffle": "edges are always drawn at random; set random_state",
-    "initial_epoch": "the training counts from 0; call fit again to go on",
+    "initial_epoch": "the training counts from 0; call fit again to continue",
     "sample_weight": "rows count by their edges in the graph",
     "class_weight": "rows count by their edges in the graph",
     "x": "pass the data to fit",
@@ -37,14 +37,14 @@ _REMEDIES = {
 
 @dataclass(frozen=True)
 class FitOptions:
-    """What acts of ``keras_fit_kwargs``.
+    """The part of ``keras_fit_kwargs`` that acts.
 
     Attributes
     ----------
     callbacks : tuple of Callback
-        Ready for neumap's training; Keras's are wrapped.
+        For neumap's training; Keras's are wrapped.
     verbose : bool or None
-        Whether to show progress; None where nothing was said.
+        Whether to show progress; None if it was not given.
     """
 
     callbacks: tuple[Callback, ...] = ()
@@ -52,7 +52,7 @@ class FitOptions:
 
 
 def split_fit_kwargs(fit_kwargs: Mapping[str, Any] | None) -> FitOptions:
-    """Check ``keras_fit_kwargs`` and take it apart.
+    """Check ``keras_fit_kwargs`` and return its parts.
 
     Parameters
     ----------
@@ -62,9 +62,9 @@ def split_fit_kwargs(fit_kwargs: Mapping[str, Any] | None) -> FitOptions:
     Raises
     ------
     ValueError
-        For a key that cannot act, with what to use instead.
+        For a key that has no effect; the message says what to use instead.
     TypeError
-        For a callback that is neither Keras's nor neumap's.
+        For a callback of neither Keras nor neumap.
 
     Examples
     --------
@@ -74,9 +74,9 @@ def split_fit_kwargs(fit_kwargs: Mapping[str, Any] | None) -> FitOptions:
     given = dict(fit_kwargs or {})
     callbacks, verbose = given.pop("callbacks", None), given.pop("verbose", None)
     for key in given:
-        remedy = _REMEDIES.get(key, "it is no argument of Keras's fit that has a meaning here")
+        remedy = _REMEDIES.get(key, "it is not an argument of Keras's fit that has a meaning here")
         raise ValueError(
-            f"Expected keras_fit_kwargs to hold 'callbacks' and 'verbose' only, got {key!r}. "
+            f"keras_fit_kwargs must only contain 'callbacks' and 'verbose', got {key!r}. "
             f"Leave it out: {remedy}."
         )
     shown = None if verbose is None else verbose not in (0, "0", False)
@@ -84,15 +84,15 @@ def split_fit_kwargs(fit_kwargs: Mapping[str, Any] | None) -> FitOptions:
 
 
 def wrap_callbacks(callbacks: Any) -> tuple[Callback, ...]:
-    """Make Keras's and neumap's callbacks, mixed as they come, into neumap's, in order.
+    """Return callbacks of Keras and neumap, in any mixture, as callbacks of neumap, in order.
 
     Parameters
     ----------
     callbacks : callback, iterable of callbacks or None
-        Nested lists are opened, as Keras does.
+        Nested lists are flattened, as in Keras.
     """
     wrapped: list[Callback] = []
-    # Neighbours share one wrapper, since Keras callbacks add to the logs of the next ones.
+    # Consecutive ones share a wrapper, since a Keras callback may add to the logs of the next.
     for of_keras, group in groupby(_flat(callbacks), key=is_keras_callback):
         members = list(group)
         wrapped += [KerasCallbacks(members)] if of_keras else members
@@ -107,6 +107,6 @@ def _flat(callbacks: Any) -> Iterator[Any]:
         yield callbacks
     elif callbacks is not None:
         raise TypeError(
-            f"Expected callbacks of keras.callbacks or neumap.callbacks, got {callbacks!r} of type "
-            f"{type(callbacks).__name__}. Pass instances, in a list."
+            "callbacks must be instances of keras.callbacks.Callback or neumap.callbacks.Callback, "
+            f"got {callbacks!r} of type {type(callbacks).__name__}. Pass instances, in a list."
         )

@@ -1,4 +1,4 @@
-"""A Keras loss as a function of torch tensors that gives one number per batch."""
+"""A Keras loss as a function of torch tensors that returns one number per batch."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class KerasLoss:
     function : callable
         The Keras loss, ``function(y_true, y_pred)``.
     from_logits : bool
-        Whether ``y_pred`` are logits; the activation is then still to be applied to predictions.
+        Whether ``y_pred`` are logits; predictions then still need the activation.
     """
 
     name: str
@@ -32,7 +32,7 @@ class KerasLoss:
     from_logits: bool
 
     def __call__(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        """Scalar loss, mean over whatever the Keras loss did not reduce.
+        """Return the loss, a mean over what the Keras loss did not reduce.
 
         Parameters
         ----------
@@ -55,7 +55,7 @@ def loss_function(loss: Any) -> KerasLoss:
     Raises
     ------
     ValueError
-        If Keras knows no loss of this name.
+        If Keras has no loss of this name.
     TypeError
         If it is neither a loss nor a function.
 
@@ -70,8 +70,8 @@ def loss_function(loss: Any) -> KerasLoss:
     function = _by_name(keras, loss) if isinstance(loss, str) else loss
     if not callable(function):
         raise TypeError(
-            f"Expected a Keras loss, a function of (y_true, y_pred) or a name, got {loss!r}. Pass "
-            'for example keras.losses.MeanSquaredError() or "mse".'
+            f"loss must be a Keras loss, a function of (y_true, y_pred) or a name, got {loss!r}. "
+            'Pass for example keras.losses.MeanSquaredError() or "mse".'
         )
     name = getattr(function, "name", None) or getattr(function, "__name__", type(loss).__name__)
     return KerasLoss(str(name), function, _takes_logits(function))
@@ -82,12 +82,12 @@ def _by_name(keras: Any, name: str) -> Any:
         return keras.losses.get(name)
     except ValueError as error:
         raise ValueError(
-            f"Expected the name of a Keras loss, got {name!r}. Names are those of keras.losses, "
-            'for example "mse" or "binary_crossentropy".'
+            f"loss must be the name of a Keras loss, got {name!r}. Use a name of keras.losses, for "
+            'example "mse" or "binary_crossentropy".'
         ) from error
 
 
 def _takes_logits(function: Any) -> bool:
-    # Loss objects around a function keep its settings here; others may have the plain attribute.
+    # Losses that wrap a function keep its settings here. Others may have the attribute itself.
     settings = getattr(function, "_fn_kwargs", {})
     return bool(settings.get("from_logits", getattr(function, "from_logits", False)))

@@ -1,8 +1,7 @@
 """A Keras model as a torch module.
 
-In: a Keras 3 model and the shape of one row. Out: an ``nn.Module`` that owns a copy of the model,
-shows the model's variables as its parameters, and can be trained, copied, pickled and saved
-like any other.
+In: a Keras 3 model and the shape of one row. Out: an ``nn.Module`` with a copy of the model, whose
+variables are its parameters. It can be trained, copied, pickled and saved like any other module.
 """
 
 from __future__ import annotations
@@ -22,17 +21,18 @@ from neumap.keras_bridge.backend import global_random_state_kept, keras_on_torch
 from neumap.keras_bridge.copying import copy_keras
 from neumap.keras_bridge.detect import is_keras_model
 
-__all__ = ["KerasModule", "as_module"]
+__all__ = ["KerasModule"]
 
-# What a .keras file lacks: the shape of a row, and the states of random layers such as dropout.
-_OWN_ENTRY = "neumap.json"  # Keras passes over members of the archive that it does not know
+# What a .keras file does not store: the shape of a row, and the states of random layers such as
+# dropout.
+_OWN_ENTRY = "neumap.json"  # Keras ignores unknown members of the zip file
 
 
 class KerasModule(nn.Module):
     """A torch module that computes what a Keras model computes.
 
-    It holds a copy: training it leaves the given model as it was. The copy is built if the
-    model is not.
+    It contains a copy, so training does not change the given model. The copy is built if the model
+    is not.
 
     Parameters
     ----------
@@ -47,17 +47,19 @@ class KerasModule(nn.Module):
         As given.
     output_shape : tuple of int
         Shape of one row of the output.
+    is_regularized : bool
+        Whether the model has penalties of its own, see :meth:`regularization`.
     variables : torch.nn.ParameterList
         The model's variables in the model's order; those that are not trained (moving averages,
-        seeds of dropout) have ``requires_grad=False``. Positions, not Keras's names, key the
-        ``state_dict``: Keras numbers its layers over the whole process.
+        seeds of dropout) have ``requires_grad=False``. The keys of the ``state_dict`` are
+        positions, not Keras's names, since Keras numbers its layers over the whole process.
 
     Raises
     ------
     TypeError
-        If ``model`` is no Keras model.
+        If ``model`` is not a Keras model.
     ValueError
-        If it does not take rows of this shape, or gives more than one tensor.
+        If it does not accept rows of this shape, or returns more than one tensor.
     RuntimeError
         If Keras is not on its torch backend.
     """
@@ -68,22 +70,24 @@ class KerasModule(nn.Module):
         super().__init__()
         if not is_keras_model(model):
             raise TypeError(
-                f"Expected a Keras 3 model, got {type(model).__name__}. Pass a keras.Sequential, a "
-                "functional or a subclassed keras.Model; a torch module needs no wrapping."
+                f"model must be a Keras 3 model, got {type(model).__name__}. Pass a "
+                "keras.Sequential, a functional or a subclassed keras.Model. A torch module needs "
+                "no wrapping."
             )
         self._keras = keras_on_torch()
         own = _without_compile_state(copy_keras(model))
         if not isinstance(own, self._keras.Model):
-            own = self._keras.Sequential([own])  # a bare layer cannot be saved by itself
+            own = self._keras.Sequential([own])  # a single layer cannot be saved without a model
         self.input_shape = tuple(int(size) for size in input_shape)
         self.output_shape = _build(self._keras, own, self.input_shape)
-        # Kept out of the registered submodules: Keras registers each variable at several levels,
-        # and the state_dict would hold it as many times.
+        # Not registered as a submodule: Keras registers each variable at several levels, and the
+        # state_dict would contain it several times.
         self.__dict__["_model"] = own
         variables = [*own.weights, *_random_states(own)]
         self.variables = nn.ParameterList([variable.value for variable in variables])
         constrained = [variable for variable in own.weights if variable.constraint is not None]
         self.__dict__["_constrained"] = [(v, v.value._version) for v in constrained]
+        self.is_regularized = bool(own.losses) or any(map(_adds_losses, own._flatten_layers()))
 
     @property
     def model(self) -> Any:
@@ -91,7 +95,7 @@ class KerasModule(nn.Module):
         return self.__dict__["_model"]
 
     def forward(self, x: Tensor) -> Tensor:
-        """Output of the model; its ``training`` argument follows ``self.training``.
+        """Return the output of the model; its ``training`` argument is ``self.training``.
 
         Parameters
         ----------
@@ -102,34 +106,36 @@ class KerasModule(nn.Module):
         -------
         Tensor of shape (batch, *output_shape)
         """
-        with self._keras.device(str(x.device)):  # else Keras moves x to a GPU where there is one
+        with self._keras.device(str(x.device)):  # otherwise Keras moves x to a GPU if there is one
             self._apply_constraints()
             y: Tensor = self.model(x, training=self.training)
         return y
 
-    def regularization(self) -> Tensor | None:
-        """Sum of the model's own penalties (``kernel_regularizer``, ``add_loss``), or None.
+    def regularization(self) -> Tensor:
+        """Return the sum of the model's own penalties, a scalar; 0 without any.
 
-        Penalties of activities are those of the latest ``forward``.
+        These are its ``kernel_regularizer`` and the like, its ``activity_regularizer`` and what its
+        layers pass to ``add_loss``. Penalties of activities are those of the latest ``forward``.
         """
         device = next(self.parameters()).device if len(self.variables) else torch.device("cpu")
         with self._keras.device(str(device)):
             penalties: list[Tensor] = self.model.losses
-        return torch.stack([p.sum() for p in penalties]).sum() if penalties else None
+        total = torch.zeros((), device=device)
+        return total + torch.stack([p.sum() for p in penalties]).sum() if penalties else total
 
     def to_bytes(self) -> bytes:
-        """The model as the content of a ``.keras`` file, which Keras itself can load as well.
+        """Return the model as the content of a ``.keras`` file, which Keras itself can load.
 
         Raises
         ------
         ValueError
-            If Keras cannot write the model or does not read it back as it is.
+            If Keras cannot write the model, or reads back a different one.
         """
         self._apply_constraints()
         try:
             data = _add_entry(_saved(self.model), self.input_shape, _random_states(self.model))
             same = _same_model(self, self.from_bytes(data, custom_objects=self._custom_objects()))
-        except Exception as error:  # whatever the layers of others raise
+        except Exception as error:  # of any kind, since the user's layers may raise it
             raise ValueError(f"{self._unsavable()} Keras says: {error}") from error
         if not same:
             raise ValueError(self._unsavable())
@@ -139,9 +145,9 @@ class KerasModule(nn.Module):
     def from_bytes(
         cls, data: bytes, custom_objects: Mapping[str, Any] | None = None
     ) -> KerasModule:
-        """Read what ``to_bytes`` gave; weights are equal to the bit.
+        """Read what ``to_bytes`` returned; weights are equal to the bit.
 
-        No code of the file is executed: lambdas inside are refused. The module is on the CPU.
+        No code of the file is executed; lambdas raise an error. The module is on the CPU.
 
         Parameters
         ----------
@@ -153,7 +159,7 @@ class KerasModule(nn.Module):
         Raises
         ------
         ValueError
-            If the data are damaged or another kind of file, or a custom class is missing.
+            If the data are damaged or from another kind of file, or a custom class is missing.
         """
         keras, known = keras_on_torch(), dict(custom_objects or {})
         try:
@@ -161,8 +167,8 @@ class KerasModule(nn.Module):
                 own_entry = json.loads(archive.read(_OWN_ENTRY))
         except (zipfile.BadZipFile, KeyError, ValueError, EOFError) as error:
             raise ValueError(
-                f"Expected {len(data)} bytes written by KerasModule.to_bytes, but they cannot be "
-                f"read ({error}). The file is damaged or of another kind: save it again."
+                f"data must be bytes written by KerasModule.to_bytes, got {len(data)} bytes that "
+                f"cannot be read ({error}). The file is damaged or of another kind. Save it again."
             ) from error
         with tempfile.TemporaryDirectory() as folder, global_random_state_kept():
             path = Path(folder) / "model.keras"
@@ -170,11 +176,11 @@ class KerasModule(nn.Module):
             try:
                 with keras.device("cpu"):
                     model = keras.saving.load_model(path, known, compile=False, safe_mode=True)
-            except Exception as error:  # Keras raises many kinds, some of the user's layers
+            except Exception as error:  # of any kind, since the user's layers may raise it
                 raise ValueError(
-                    "Expected a Keras model that can be rebuilt from its file; Keras cannot. Pass "
-                    "its own classes and functions as custom_objects={'Name': Name}, and "
-                    f"use no lambdas in it. Keras says: {error}"
+                    "The Keras model must be one that Keras can rebuild from its file, got an "
+                    f"error: {error}. Pass its own classes and functions as "
+                    "custom_objects={'Name': Name}, and do not use lambdas in it."
                 ) from error
         new = cls(model, own_entry["input_shape"])
         for variable, state in zip(_random_states(new.model), own_entry["random"], strict=True):
@@ -192,8 +198,8 @@ class KerasModule(nn.Module):
         return _unpickle, (type(self), self.to_bytes(), self._custom_objects(), self.training)
 
     def _apply_constraints(self) -> None:
-        # Keras projects a variable after each step. Here this happens before its next use, once
-        # per change: writing to it between two uses in one backward pass is an error in torch.
+        # Keras projects a variable after each step. Here this is done before its next use, once per
+        # change: torch raises an error if it is written to between two uses in one backward pass.
         constrained: list[tuple[Any, int]] = self.__dict__["_constrained"]
         for position, (variable, seen_version) in enumerate(constrained):
             if variable.value._version != seen_version:
@@ -202,51 +208,54 @@ class KerasModule(nn.Module):
                 constrained[position] = (variable, variable.value._version)
 
     def _custom_objects(self) -> dict[str, Any]:
-        """Classes of layers that are not Keras's own, by name."""
+        """Return the classes of layers that are not Keras's own, by name."""
         types = {type(layer) for layer in self.model._flatten_layers()}
         return {kind.__name__: kind for kind in types if not kind.__module__.startswith("keras.")}
 
     def _unsavable(self) -> str:
         names = ", ".join(sorted(self._custom_objects())) or type(self.model).__name__
         return (
-            "Expected a Keras model that its file gives back unchanged; this one comes back "
-            f"different or not at all. Let get_config of your classes ({names}) return all "
-            "constructor arguments, and use named functions instead of lambdas."
+            "The Keras model must be one that Keras can save and load unchanged, got one that is "
+            "different after loading or cannot be loaded. Let get_config of your classes "
+            f"({names}) return all constructor arguments, and use named functions instead of "
+            "lambdas."
         )
 
 
-def as_module(model: Any, input_shape: Sequence[int]) -> KerasModule:
-    """Wrap a copy of a Keras model as a torch module, see :class:`KerasModule`."""
-    return KerasModule(model, input_shape)
-
-
 def _build(keras: Any, model: Any, input_shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Run one row of zeros through the model, which builds it; return the shape that comes out."""
+    """Apply the model to one row of zeros, which builds it; return the shape of the output row."""
     with keras.device("cpu" if not model.variables else str(model.variables[0].value.device)):
         row = torch.zeros((1, *input_shape))
         try:
             with torch.no_grad(), global_random_state_kept():
                 if isinstance(model, keras.Sequential) and not model.built:
-                    model.build((None, *input_shape))  # else Keras notes a batch of one row
+                    model.build((None, *input_shape))  # otherwise Keras stores a batch of one row
                 y = model(row, training=False)
-        except Exception as error:  # whatever the user's layers raise
+        except Exception as error:  # of any kind, since the user's layers may raise it
             raise ValueError(
-                f"Expected a Keras model for rows of shape {input_shape}, but it cannot take them. "
-                f"Give the shape of one row as dims=..., channels last. Keras says: {error}"
+                f"The Keras model must accept rows of shape {input_shape}, got an error: {error}. "
+                "Pass the shape of one row as dims=..., channels last."
             ) from error
     if not isinstance(y, Tensor):
         raise ValueError(
-            f"Expected a Keras model with one output tensor, got {type(y).__name__}. Wrap it in a "
-            "model that returns the tensor to train."
+            f"The Keras model must return one tensor, got {type(y).__name__}. Wrap it in a model "
+            "that returns the tensor to train."
         )
     return tuple(y.shape[1:])
 
 
 def _without_compile_state(model: Any) -> Any:
-    """Drop what ``model.compile`` added to a copy: it takes no part and would be saved along."""
+    """Remove what ``model.compile`` added to a copy: it is not used, and would be saved with it."""
     if getattr(model, "compiled", False):
         vars(model).update(compiled=False, optimizer=None)
     return model
+
+
+def _adds_losses(layer: Any) -> bool:
+    """Whether a method of a custom layer calls ``add_loss``, perhaps only in training."""
+    own = [kind for kind in type(layer).__mro__ if not kind.__module__.startswith("keras.")]
+    codes = (getattr(method, "__code__", None) for kind in own for method in vars(kind).values())
+    return any("add_loss" in code.co_names for code in codes if code is not None)
 
 
 def _saved(model: Any) -> bytes:
@@ -268,7 +277,7 @@ def _add_entry(data: bytes, input_shape: tuple[int, ...], random_states: list[An
 
 
 def _random_states(model: Any) -> list[Any]:
-    """Variables that are neither weights nor metrics: the states of seed generators."""
+    """Return variables that are neither weights nor metrics: the states of seed generators."""
     others = {id(variable) for variable in (*model.weights, *model.metrics_variables)}
     return [variable for variable in model.variables if id(variable) not in others]
 

@@ -1,11 +1,6 @@
-"""Losses: UMAP's cross entropy and the terms that can stand beside it."""
+"""Losses: UMAP's cross entropy and the terms that can be added to it."""
 
-from neumap.losses.classifier import (
-    ClassifierTerm,
-    balanced_weights,
-    coordinates_of,
-    features_of,
-)
+from neumap.losses.classifier import ClassifierTerm
 from neumap.losses.correlation import CorrelationTerm
 from neumap.losses.density import DensityTerm
 from neumap.losses.landmarks import LandmarkTerm
@@ -15,7 +10,8 @@ from neumap.losses.reconstruction import (
     reconstruction_loss,
     validation_loss,
 )
-from neumap.losses.umap import Kernel, UmapForces, umap_cross_entropy, umap_forces
+from neumap.losses.regularization import RegularizationTerm, regularization_term
+from neumap.losses.umap import Kernel, UmapForces, umap_forces, umap_loss
 
 __all__ = [
     "ClassifierTerm",
@@ -25,12 +21,11 @@ __all__ = [
     "LandmarkTerm",
     "ReconstructionLoss",
     "ReconstructionTerm",
+    "RegularizationTerm",
     "UmapForces",
-    "balanced_weights",
-    "coordinates_of",
-    "features_of",
     "reconstruction_loss",
-    "umap_cross_entropy",
+    "regularization_term",
     "umap_forces",
+    "umap_loss",
     "validation_loss",
 ]

@@ -1,6 +1,6 @@
-"""Landmarks: rows whose position is given and should be kept.
+"""Landmarks: rows that should keep a given position.
 
-In: the positions of a batch and where some of its rows belong. Out: how far those are off.
+In: the coordinates of a batch and target positions of some of its rows. Out: their mean distance.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from neumap.losses.terms import Batch
 
 __all__ = ["LandmarkTerm"]
 
-# Added under the root, as in umap-learn: no infinite gradient for a landmark in its place.
+# Added under the root, as in umap-learn: no infinite gradient for a landmark at its target.
 SMALLEST_SQUARED_DISTANCE = 1e-10
 
 
@@ -23,17 +23,17 @@ SMALLEST_SQUARED_DISTANCE = 1e-10
 class LandmarkTerm:
     """Mean distance of the batch's landmarks from their given positions.
 
-    A row comes up in a batch in proportion to the weights of its edges: on average
-    ``2 n_edges * degree / (sum of degrees)`` times. Each batch is averaged over the
-    landmarks in it, and counts 0 without any, so a landmark is pulled the harder the fewer
-    there are beside it; with fewer than about one per batch, raise `weight`.
+    A row occurs in a batch in proportion to the weights of its edges: on average
+    ``2 n_edges * degree / (sum of degrees)`` times. The loss of a batch is the mean over its
+    landmarks, and 0 without any. The fewer landmarks there are, the stronger each of them is
+    pulled. With fewer than about one per batch, raise `weight`.
 
     Parameters
     ----------
     targets : Tensor of shape (n_rows, n_components)
         Given positions of all training rows; rows of NaN are free.
     weight : float, default=1.0
-        Factor in the total. 0.01 holds the old map in place while new rows find theirs.
+        Factor in the total. 0.01 keeps an old embedding in place while new rows are added.
     loss_fn : callable, optional
         ``loss_fn(y_true, y_pred)`` on the landmarks of the batch, (n_landmarks, n_components)
         each; its mean is the loss. The Euclidean distance by default.
@@ -60,8 +60,8 @@ class LandmarkTerm:
                 first = int(bad.nonzero()[0])
                 raise ValueError(
                     "A landmark position must be finite in every column, or NaN in every column "
-                    f"for a free row; {int(bad.sum())} rows are {what}, the first is row {first}: "
-                    f"{self.targets[first].tolist()}."
+                    f"for a free row, got {int(bad.sum())} rows that are {what}, the first at row "
+                    f"{first}: {self.targets[first].tolist()}. Correct these rows."
                 )
 
     def __call__(self, batch: Batch) -> Tensor:
@@ -76,8 +76,11 @@ class LandmarkTerm:
 
 
 def _mean_distance(targets: Tensor, coordinates: Tensor, given: Tensor) -> Tensor:
-    """Mean distance where given; shapes do not depend on the batch, so nothing waits."""
-    # Free rows are compared with 0 and left out: a NaN would spread through 0 * NaN.
+    """Return the mean distance of given rows, without shapes that depend on the batch.
+
+    Such shapes would wait for a GPU.
+    """
+    # Free rows are set to 0, since 0 * NaN is NaN.
     difference = torch.where(given[:, None], coordinates - targets, 0.0)
     distance = (difference.square().sum(1) + SMALLEST_SQUARED_DISTANCE).sqrt()
     return (distance * given).sum() / given.sum().clamp_min(1)

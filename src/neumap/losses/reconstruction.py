@@ -1,8 +1,8 @@
-"""Reconstruction: a decoder that turns coordinates back into rows, and what it is judged by.
+"""Reconstruction: a decoder that maps coordinates back to rows, and its loss.
 
-In: the coordinates and rows of a batch. Out: one scalar. A :class:`ReconstructionLoss` pairs the
-loss with the activation that turns the decoder's outputs into data, so that training works on
-logits where that is the stable form, and ``inverse_transform`` still returns data.
+In: the coordinates and rows of a batch. Out: one scalar. A :class:`ReconstructionLoss` combines the
+loss with the activation that turns the decoder's outputs into data. Training can therefore use
+logits where these are numerically stable, while ``inverse_transform`` returns data.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from neumap._modes import evaluating
 from neumap.data import RowStore
-from neumap.losses._rows import rows_of
-from neumap.losses.terms import Batch
+from neumap.losses.terms import Batch, rows_of
 
 __all__ = [
     "ReconstructionLoss",
@@ -41,8 +41,8 @@ class ReconstructionLoss:
     function : callable
         ``function(y_true, y_pred)`` to a Tensor of any shape; its mean is the loss.
     activation : callable
-        From the decoder's outputs to data space: sigmoid where the loss takes logits, the
-        identity elsewhere.
+        Maps the decoder's outputs to data space: sigmoid if the loss takes logits, otherwise the
+        identity.
     """
 
     name: str
@@ -60,27 +60,28 @@ class ReconstructionLoss:
 
 
 def reconstruction_loss(loss: Any, data_range: tuple[float, float]) -> ReconstructionLoss:
-    """Turn what the user named into a loss with its activation.
+    """Return the loss a user named, with its activation.
 
     Parameters
     ----------
     loss : None, {"bce", "mse", "mae", "huber"} or callable
         * ``None``: ``"bce"`` if all data lie in [0, 1], ``"mse"`` otherwise.
         * ``"bce"``: binary cross entropy from logits; the decoder ends in a linear layer. For
-          pixels and shares.
-        * ``"mse"``: squared error, any range. ``"mae"`` and ``"huber"``: less swayed by outliers.
-        * a callable ``(y_true, y_pred)`` returning one value per row, per element or in all;
-          this is the order of Keras, and Keras losses work. A loss of ``torch.nn`` is
-          recognised and gets its arguments in torch's order, prediction first. A loss that takes
-          logits (``BCEWithLogitsLoss``, a Keras loss with ``from_logits=True``) brings the
-          sigmoid with it.
+          pixels and fractions.
+        * ``"mse"``: squared error, any range. ``"mae"`` and ``"huber"`` are less sensitive to
+          outliers.
+        * a callable ``(y_true, y_pred)`` that returns one value per row, per element or in total.
+          This is the argument order of Keras, and Keras losses work. A loss of ``torch.nn`` is
+          recognised and gets its arguments in torch's order, prediction first. For a loss that
+          takes logits (``BCEWithLogitsLoss``, a Keras loss with ``from_logits=True``) the
+          activation is the sigmoid.
     data_range : tuple of float
         Smallest and largest value in the data.
 
     Raises
     ------
     ValueError
-        If the name is unknown, or ``"bce"`` meets data outside [0, 1].
+        If the name is unknown, or the data are outside [0, 1] for ``"bce"``.
     TypeError
         If `loss` is neither a name nor callable.
 
@@ -97,7 +98,7 @@ def reconstruction_loss(loss: Any, data_range: tuple[float, float]) -> Reconstru
     if not callable(loss):
         raise TypeError(
             f"The reconstruction loss must be None, one of {NAMES} or a function "
-            f"(y_true, y_pred), got {type(loss).__name__}."
+            f"(y_true, y_pred), got {type(loss).__name__}. Pass for example 'mse'."
         )
     return _custom(loss)
 
@@ -107,8 +108,8 @@ def _named(loss: str, data_range: tuple[float, float], within_unit: bool) -> Rec
     if name == "bce":
         if not within_unit:
             raise ValueError(
-                "The reconstruction loss 'bce' needs data in [0, 1], but they span "
-                f"[{data_range[0]:.4g}, {data_range[1]:.4g}]. Scale X, or use 'mse'."
+                "X must be within [0, 1] for the reconstruction loss 'bce', got values from "
+                f"{data_range[0]:.4g} to {data_range[1]:.4g}. Scale X, or use 'mse'."
             )
         return ReconstructionLoss(name, _cross_entropy, torch.sigmoid)
     elementwise: dict[str, Callable[..., Tensor]] = {
@@ -119,7 +120,7 @@ def _named(loss: str, data_range: tuple[float, float], within_unit: bool) -> Rec
     if name not in elementwise:
         raise ValueError(
             f"The reconstruction loss must be one of {NAMES} or a function (y_true, y_pred), "
-            f"got {loss!r}."
+            f"got {loss!r}. Choose one of these names, or pass a function."
         )
     return ReconstructionLoss(name, elementwise[name], _identity)
 
@@ -133,7 +134,7 @@ def _identity(outputs: Tensor) -> Tensor:
 
 
 def _custom(loss: Callable[..., Any]) -> ReconstructionLoss:
-    """Find out in which order a callable takes its arguments and whether they are logits."""
+    """Wrap a callable by the order of its arguments and whether it takes logits."""
     takes_logits = (
         isinstance(loss, nn.BCEWithLogitsLoss)
         or loss is functional.binary_cross_entropy_with_logits
@@ -141,7 +142,7 @@ def _custom(loss: Callable[..., Any]) -> ReconstructionLoss:
     )
     from_torch = isinstance(loss, nn.Module) and type(loss).__module__.startswith("torch.nn")
     from_torch |= getattr(loss, "__module__", None) == "torch.nn.functional"
-    # Partial functions, not closures: a fitted model that holds them can be pickled.
+    # Partial functions, not closures, which could not be pickled with a fitted model.
     function = partial(_in_torch_order if from_torch else _in_keras_order, loss)
     return ReconstructionLoss("custom", function, torch.sigmoid if takes_logits else _identity)
 
@@ -158,7 +159,7 @@ def _in_keras_order(loss: Callable[..., Any], rows: Tensor, outputs: Tensor) -> 
 class ReconstructionTerm:
     """Decode the positions of a batch and compare with its rows.
 
-    umap-learn decodes one end of each edge; here both ends serve, since they are encoded anyway.
+    umap-learn decodes one end of each edge. Here both ends are decoded, since both are encoded.
 
     Parameters
     ----------
@@ -167,14 +168,14 @@ class ReconstructionTerm:
     loss : ReconstructionLoss
         See :func:`reconstruction_loss`.
     weight : float, default=1.0
-        Factor in the total. If `joint`, larger values trade neighbourhoods for reconstruction;
-        if not, it acts on the decoder alone, and Adam, which divides by the size of the gradient,
-        cancels it.
+        Factor in the total. If `joint`, larger values favour reconstruction over neighbourhoods. If
+        not, the factor only acts on the decoder, and Adam, which divides by the size of the
+        gradient, cancels it.
     joint : bool, default=False
-        Whether the gradient reaches the encoder. False trains the decoder on a map that
-        does not know of it.
+        Whether the gradient reaches the encoder. If False, the decoder does not affect the
+        embedding.
     rows : RowStore, optional
-        Source of the rows where the embedder is a free table, which has none.
+        The rows, if positions are free and the batch has none.
     """
 
     decoder: nn.Module
@@ -204,29 +205,21 @@ def validation_loss(
     *,
     batch_rows: int = 4096,
 ) -> float:
-    """Return the mean reconstruction loss over all rows of a store, without training anything.
+    """Return the mean reconstruction loss over all rows of a store, without training.
 
     Parameters
     ----------
     encoder, decoder : nn.Module
-        Switched to evaluation for the call, and back.
+        Switched to evaluation during the call.
     loss : ReconstructionLoss
     rows : RowStore
         Held-out rows.
     batch_rows : int, default=4096
         Rows decoded at once.
     """
-    modules = (encoder, decoder)
-    modes = [module.training for module in modules]
     total, n_rows = 0.0, 0
-    try:
-        for module in modules:
-            module.eval()
-        with torch.inference_mode():
-            for part in rows.slices(batch_rows):
-                total += float(loss(part, decoder(encoder(part)))) * len(part)
-                n_rows += len(part)
-    finally:
-        for module, mode in zip(modules, modes, strict=True):
-            module.train(mode)
+    with evaluating(encoder), evaluating(decoder):
+        for part in rows.slices(batch_rows):
+            total += float(loss(part, decoder(encoder(part)))) * len(part)
+            n_rows += len(part)
     return total / max(n_rows, 1)

@@ -1,8 +1,7 @@
 """Terms of the objective: what each one reads of a batch, its name in the history, its weight.
 
-A term is an object with ``name``, ``weight``, ``modules`` (what it trains besides the embedder)
-and a call from a :class:`Batch` to a scalar. The training loop adds them up and knows nothing
-else about them.
+A term is an object with ``name``, ``weight``, ``modules`` (what it trains in addition to the
+embedder) and a call that maps a :class:`Batch` to a scalar. The training step only adds them up.
 """
 
 from __future__ import annotations
@@ -13,47 +12,66 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from neumap.losses.umap import Kernel, umap_cross_entropy
+from neumap.data import RowStore
+from neumap.losses.umap import Kernel, umap_loss
 
-__all__ = ["Batch", "Softening", "Term", "UmapTerm"]
+__all__ = ["Batch", "Softening", "Term", "UmapTerm", "rows_of"]
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What the terms see of one training step.
+    """The input of the terms in one training step.
 
     Attributes
     ----------
     indices : Tensor of shape (2 n_edges,), int64
-        Row numbers, heads first, then their tails.
+        Row numbers, first the heads, then their tails.
     rows : Tensor of shape (2 n_edges, *row_shape) or None
-        Network inputs; None for a free table.
+        Network inputs; None for free positions.
     coordinates : Tensor of shape (2 n_edges, n_components)
         Positions, differentiable.
     progress : float
-        Share of the training that is done, 0 to 1.
-    spare : Tensor of shape (2 n_edges, n_spare) or None
-        Positions in dimensions that the finished map does not have, while the training lends some.
-        Distances along edges and between negatives count them; nothing else does.
+        Fraction of the training that is done, 0 to 1.
+    auxiliary : Tensor of shape (2 n_edges, n_auxiliary) or None
+        Coordinates in the auxiliary dimensions used early in training, else None. Only the UMAP
+        loss uses them.
     """
 
     indices: Tensor
     rows: Tensor | None
     coordinates: Tensor
     progress: float
-    spare: Tensor | None = None
+    auxiliary: Tensor | None = None
 
     @property
-    def wide_coordinates(self) -> Tensor:
-        """Positions in all dimensions, those of the map first."""
-        if self.spare is None:
+    def all_coordinates(self) -> Tensor:
+        """Coordinates in all dimensions, the auxiliary ones last."""
+        if self.auxiliary is None:
             return self.coordinates
-        return torch.cat([self.coordinates, self.spare], dim=1)
+        return torch.cat([self.coordinates, self.auxiliary], dim=1)
 
     @property
     def n_edges(self) -> int:
-        """Edges in the batch."""
+        """Number of edges in the batch."""
         return len(self.indices) // 2
+
+
+def rows_of(batch: Batch, store: RowStore | None, term: str) -> Tensor:
+    """Return the encoder's inputs in a batch, or, with free positions, its rows of the store.
+
+    Raises
+    ------
+    ValueError
+        If there are neither inputs nor a store.
+    """
+    if batch.rows is not None:
+        return batch.rows
+    if store is None:
+        raise ValueError(
+            f"rows must be a row store for a {term} with free positions, got None. Pass rows=, the "
+            "row store of X."
+        )
+    return store.gather(batch.indices)
 
 
 class Term(Protocol):
@@ -71,7 +89,7 @@ class Term(Protocol):
 
     @property
     def modules(self) -> dict[str, nn.Module]:
-        """Modules this term trains, by name; empty for most."""
+        """Modules that this term trains, by name; empty for most terms."""
         ...
 
     def __call__(self, batch: Batch) -> Tensor:
@@ -81,10 +99,10 @@ class Term(Protocol):
 
 @dataclass(frozen=True)
 class Softening:
-    """The course of eps over training: `start` until `hold`, then geometrically to `end`.
+    """The schedule of eps: `start` until `hold`, then a geometric decrease to `end`.
 
-    A bounded kernel first (eps near 1) lets clusters pass through each other; the exact kernel
-    last (eps near 0) resolves the near field.
+    A bounded kernel (eps near 1) lets clusters pass through each other early in training. The exact
+    kernel (eps near 0) resolves small distances late in training.
     """
 
     start: float = 1.0
@@ -92,7 +110,7 @@ class Softening:
     hold: float = 0.5
 
     def __call__(self, progress: float) -> float:
-        """Return eps at this share of the training."""
+        """Return eps at this fraction of the training."""
         if progress <= self.hold or self.start <= 0.0:
             return self.start
         done = (progress - self.hold) / (1.0 - self.hold)
@@ -101,20 +119,20 @@ class Softening:
 
 @dataclass(frozen=True)
 class UmapTerm:
-    """UMAP's cross entropy; see :func:`neumap.losses.umap_cross_entropy`."""
+    """UMAP's cross entropy; see :func:`neumap.losses.umap_loss`."""
 
     kernel: Kernel
     softening: Softening = Softening()
-    n_partners: int = 32
+    n_negatives: int = 32
     name: str = "umap_loss"
     weight: float = 1.0
     modules: dict[str, nn.Module] = field(default_factory=dict)
 
     def __call__(self, batch: Batch) -> Tensor:
         """Return the cross entropy of the batch."""
-        return umap_cross_entropy(
-            batch.wide_coordinates,
+        return umap_loss(
+            batch.all_coordinates,
             self.kernel,
             eps=self.softening(batch.progress),
-            n_partners=self.n_partners,
+            n_negatives=self.n_negatives,
         )

@@ -8,8 +8,7 @@ Other metrics compute their tiles themselves.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from neumap._device import torch_threads
 from neumap._views import tensor_view
 from neumap.neighbors.graph import Found, own_row_first
 from neumap.neighbors.metrics import EuclideanMetric, Metric, TiledMetric
@@ -68,7 +68,7 @@ class ExactBackend:
     def query(self, rows: Any, queries: Any, n_neighbors: int, metric: Metric) -> Found:
         """Neighbours of each query among the rows."""
         known = _known(metric)
-        with _torch_threads(self.n_jobs):
+        with torch_threads(self.n_jobs if self.n_jobs > 0 else None):
             if isinstance(known, EuclideanMetric) and not is_sparse(rows):
                 indices, distances = euclidean_neighbors(rows, queries, n_neighbors, self.device)
                 return indices, known.finish(distances)
@@ -242,15 +242,3 @@ def by_distance(indices: Tensor, distances: Tensor, k: int) -> tuple[Tensor, Ten
 
 def _on_device(rows: NDArray[Any], device: str) -> Tensor:
     return tensor_view(rows).to(device)
-
-
-@contextmanager
-def _torch_threads(n_jobs: int) -> Iterator[None]:
-    """Let torch use ``n_jobs`` threads inside, and what it had before outside."""
-    before = torch.get_num_threads()
-    if n_jobs > 0:
-        torch.set_num_threads(n_jobs)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -1,13 +1,12 @@
-"""What gives positions: an encoder applied to rows, or a free table.
+"""Embedders: what computes positions, either an encoder or free parameters.
 
-Row numbers in, coordinates out. Losses, sampling and the loop do not know which of the two they
-train.
+In: row numbers. Out: coordinates. Losses, sampling and the training loop do not know which kind of
+embedder they train.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -16,23 +15,24 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from neumap._device import fast_dtype
+from neumap._modes import evaluating
 from neumap.data import RowStore
 from neumap.networks import MLP, ConvEncoder, Standardize
+from neumap.training.auxiliary import AuxiliaryDimensions
 from neumap.training.noise import InputNoise
-from neumap.training.spare import SpareDimensions
 
-__all__ = ["Embedder", "EncoderEmbedder", "TableEmbedder", "encode_rows", "evaluating"]
+__all__ = ["Embedder", "EncoderEmbedder", "FreeEmbedder", "encode_rows"]
 
-# Rows encoded at once outside training: a multiple of every GEMM tile, small enough that the
-# activations of a 1,000-wide layer stay in a few MB. Of wide rows fewer: those of a sparse matrix
-# are made dense slice by slice, and the front of a network makes copies of them.
+# Rows encoded at once outside training: a multiple of every GEMM tile, and few enough that the
+# activations of a 1,000-wide layer take only a few MB. Fewer if the rows are wide: a sparse matrix
+# is made dense slice by slice, and the input layers of a network copy the slice.
 ENCODE_ROWS = 4096
 ENCODE_BYTES = 2**26
 SMALLEST_SLICE = 64
 
 
 class Embedder(Protocol):
-    """A module from row numbers to coordinates."""
+    """A module that maps row numbers to coordinates."""
 
     @property
     def n_rows(self) -> int:
@@ -41,37 +41,29 @@ class Embedder(Protocol):
 
     @property
     def encoder(self) -> nn.Module | None:
-        """The network, or None for a free table."""
+        """The network, or None for free positions."""
         ...
 
-    def locate(self, indices: Tensor) -> tuple[Tensor | None, Tensor]:
-        """Return network inputs (None for a table) and coordinates of these rows."""
+    def embed(self, indices: Tensor) -> tuple[Tensor | None, Tensor]:
+        """Return network inputs (None for free positions) and coordinates of these rows."""
         ...
 
-    def embed(self) -> np.ndarray:
+    def embed_all(self) -> np.ndarray:
         """Return the positions of all rows, (n_rows, n_components) float32."""
         ...
 
 
-@contextmanager
-def evaluating(module: nn.Module, *, to_be_trained: bool = False) -> Iterator[None]:
-    """Switch a module to evaluation without gradients, and put every part's mode back after.
-
-    With `to_be_trained`, what lazy layers build meanwhile can be trained afterwards; tensors made
-    in torch's inference mode cannot.
-    """
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
-    try:
-        with torch.no_grad() if to_be_trained else torch.inference_mode():
-            yield
-    finally:
-        for part, was_training in modes:
-            part.training = was_training
-
-
 def encode_rows(module: nn.Module, rows: RowStore, batch_rows: int | None = None) -> np.ndarray:
     """Apply a module to all rows in order, in batches, without gradients.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Switched to evaluation during the call.
+    rows : RowStore
+        Inputs.
+    batch_rows : int, optional
+        Rows encoded at once; by default at most 4,096, or fewer if the rows are wide.
 
     Returns
     -------
@@ -79,17 +71,17 @@ def encode_rows(module: nn.Module, rows: RowStore, batch_rows: int | None = None
         Outputs, on the CPU.
     """
     size = _slice_rows(rows) if batch_rows is None else batch_rows
-    # One array to write into: a list of outputs would leave holes between them in which the
-    # layers' memory is never given back.
+    # Outputs go into one array. Separate arrays would lie between the layers' buffers in memory,
+    # which could then not be returned to the system.
     outputs: np.ndarray | None = None
     start = 0
     with evaluating(module):
         for part in rows.slices(size):
-            placed = module(part).float().cpu().numpy()
+            output = module(part).float().cpu().numpy()
             if outputs is None:
-                outputs = np.empty((rows.n_rows, *placed.shape[1:]), dtype=np.float32)
-            outputs[start : start + len(placed)] = placed
-            start += len(placed)
+                outputs = np.empty((rows.n_rows, *output.shape[1:]), dtype=np.float32)
+            outputs[start : start + len(output)] = output
+            start += len(output)
     assert outputs is not None, "a row store has at least one row"
     return outputs
 
@@ -109,11 +101,11 @@ class EncoderEmbedder(nn.Module):
     rows : RowStore
         The training rows.
     noise : InputNoise, optional
-        Added to the inputs of the encoder by :meth:`locate`, in units of the rows in the form in
-        which the encoder reads them.
-    spare : SpareDimensions, optional
-        More dimensions, for :meth:`locate_wide`. Only for encoders of the package, which give
-        away the features that they place.
+        Added to the inputs of the encoder in training, in units of the rows after the
+        normalisation that the encoder applies to each row.
+    auxiliary : AuxiliaryDimensions, optional
+        Additional dimensions for :meth:`embed_with_auxiliary`. Only for encoders of the package,
+        which have the methods ``features`` and ``head``.
     """
 
     def __init__(
@@ -121,15 +113,16 @@ class EncoderEmbedder(nn.Module):
         encoder: nn.Module,
         rows: RowStore,
         noise: InputNoise | None = None,
-        spare: SpareDimensions | None = None,
+        auxiliary: AuxiliaryDimensions | None = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.rows = rows
         self.noise = noise
-        self.spare = spare
-        # The package's MLP keeps its last layer in float32; other networks decide themselves. Not
-        # convolutions: torch 2.13 returns garbage for some bfloat16 weight gradients on CPUs.
+        self.auxiliary = auxiliary
+        # The package's MLP keeps its last layer in float32. Other networks choose their own
+        # precision. Convolutions stay in float32: torch 2.13 computes some of their bfloat16 weight
+        # gradients wrongly on CPUs.
         self.mixed = isinstance(encoder, MLP) and fast_dtype(rows.device) == torch.bfloat16
 
     @property
@@ -137,67 +130,70 @@ class EncoderEmbedder(nn.Module):
         """Number of training rows."""
         return self.rows.n_rows
 
-    def locate(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Gather and encode rows.
+    def embed(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Return inputs and coordinates of these rows, with noise if there is any.
 
-        Where a batch is at least as long as the data set, each row is encoded once and the
+        If the batch is at least as long as the data set, each row is encoded once and the
         coordinates are gathered instead.
         """
         inputs = self.rows.gather(indices)
         return inputs, self._each_once(self.encoder, inputs, indices)
 
-    def spare_share(self, progress: float) -> float | None:
-        """Return the factor on the spare coordinates; None where there are none, or none left."""
-        return None if self.spare is None else self.spare.share(progress) or None
+    def auxiliary_scale(self, progress: float) -> float | None:
+        """Return the scale of the auxiliary coordinates; None if there are none, or it is zero."""
+        return None if self.auxiliary is None else self.auxiliary.scale(progress) or None
 
-    def locate_wide(self, indices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Gather and encode rows; return inputs, coordinates and spare coordinates."""
-        assert self.spare is not None
+    def embed_with_auxiliary(self, indices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return inputs, coordinates and unscaled auxiliary coordinates of these rows."""
+        assert self.auxiliary is not None
         inputs = self.rows.gather(indices)
-        wide = self._each_once(self._place_wide, inputs, indices)
-        coordinates, spare = wide.tensor_split([-self.spare.n_spare], dim=1)
-        return inputs, coordinates, spare
+        extended = self._each_once(self._encode_extended, inputs, indices)
+        coordinates, auxiliary = extended.tensor_split([-self.auxiliary.n_auxiliary], dim=1)
+        return inputs, coordinates, auxiliary
 
-    def _place_wide(self, seen: Tensor) -> Tensor:
+    def _encode_extended(self, seen: Tensor) -> Tensor:
         assert isinstance(self.encoder, MLP | ConvEncoder)
-        assert self.spare is not None
+        assert self.auxiliary is not None
         features = self.encoder.features(seen)
         with torch.autocast(features.device.type, enabled=False):
-            spare = self.spare(features)
-        return torch.cat([self.encoder.place(features), spare], dim=1)
+            auxiliary = self.auxiliary(features)
+        return torch.cat([self.encoder.head(features), auxiliary], dim=1)
 
     def _each_once(
-        self, place: Callable[[Tensor], Tensor], inputs: Tensor, indices: Tensor
+        self, encode: Callable[[Tensor], Tensor], inputs: Tensor, indices: Tensor
     ) -> Tensor:
         if len(indices) < self.n_rows:
-            return self._encode(place, inputs)
+            return self._encode(encode, inputs)
         everything = torch.arange(self.n_rows, device=indices.device)
-        return self._encode(place, self.rows.gather(everything)).index_select(0, indices)
+        return self._encode(encode, self.rows.gather(everything)).index_select(0, indices)
 
-    def _encode(self, place: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
+    def _encode(self, encode: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
         seen = inputs if self.noise is None else self.noise.add_(self._as_read(inputs))
         with torch.autocast(seen.device.type, dtype=torch.bfloat16, enabled=self.mixed):
-            return place(seen)
+            return encode(seen)
 
     def _as_read(self, inputs: Tensor) -> Tensor:
-        """Return a copy of the rows in the encoder's form; reading this again changes nothing."""
+        """Return a copy of the rows, normalised as the encoder normalises each row.
+
+        The encoder normalises its input again, which does not change normalised rows.
+        """
         front = getattr(self.encoder, "standardize", None)
         if not isinstance(front, Standardize) or front.rows == "raw":
             return inputs.clone()
         return front.form(inputs.flatten(1)).view(inputs.shape)
 
-    def embed(self) -> np.ndarray:
+    def embed_all(self) -> np.ndarray:
         """Return the positions of all rows, (n_rows, n_components) float32."""
         return encode_rows(self.encoder, self.rows)
 
 
-class TableEmbedder(nn.Module):
-    """Positions are free parameters: plain UMAP.
+class FreeEmbedder(nn.Module):
+    """Positions are free parameters, as in non-parametric UMAP.
 
     Parameters
     ----------
     initial : ndarray of shape (n_rows, n_components)
-        Positions to start from; copied.
+        Initial positions; copied.
     """
 
     encoder: None = None
@@ -211,10 +207,10 @@ class TableEmbedder(nn.Module):
         """Number of training rows."""
         return int(self.positions.shape[0])
 
-    def locate(self, indices: Tensor) -> tuple[None, Tensor]:
-        """Look positions up."""
+    def embed(self, indices: Tensor) -> tuple[None, Tensor]:
+        """Return None and the positions of these rows."""
         return None, functional.embedding(indices, self.positions)
 
-    def embed(self) -> np.ndarray:
+    def embed_all(self) -> np.ndarray:
         """Return the positions of all rows, (n_rows, n_components) float32."""
         return self.positions.detach().cpu().numpy().copy()

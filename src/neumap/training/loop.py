@@ -1,8 +1,8 @@
 """The training loop.
 
 In: an embedder, the terms of the objective, a sampler of edges and a plan. Out: the history; the
-modules are trained in place. Losses stay tensors until a report is due, so that a loop
-on a graphics card never waits for one.
+modules are trained in place. Losses stay on the device until a report is due, so the loop does not
+wait for a GPU at every step.
 """
 
 from __future__ import annotations
@@ -23,32 +23,35 @@ from neumap.sampling import EdgeSampler
 from neumap.training.embedders import Embedder
 from neumap.training.optimizers import Optimizer, OptimizerFactory, default_optimizer
 from neumap.training.plan import Plan
-from neumap.training.replay import Advance, choose_advance
-from neumap.training.steps import choose_step
+from neumap.training.steps import Step, choose_step, record_step
 
 __all__ = ["History", "TrainingDivergedError", "train"]
 
 History = dict[str, list[float]]
 Validation = Callable[[], Mapping[str, float]]
 
-# Steps between two looks at the loss for NaN; a look waits for the device.
+# Steps between two checks of the loss for NaN. A check waits for the device.
 DIVERGENCE_CHECK_STEPS = 100
 
 
 class TrainingDivergedError(RuntimeError):
-    """The loss became infinite or not a number."""
+    """The loss or a weight became infinite or NaN."""
 
 
 class _Run:
-    """One training as callbacks see it (:class:`neumap.callbacks.TrainingRun`)."""
+    """One training as callbacks see it (:class:`neumap.callbacks.TrainingRun`).
+
+    What callbacks call an epoch is one report of the plan.
+    """
 
     def __init__(self, embedder: Embedder, terms: Sequence[Term], plan: Plan) -> None:
         self.embedder = embedder
+        self.plan = plan
         self.modules: dict[str, nn.Module] = {"embedder": embedder}  # type: ignore[dict-item]
         for term in terms:
             self.modules.update(term.modules)
         self.epoch = 0
-        self.n_epochs = len(plan.epoch_ends())
+        self.n_epochs = len(plan.report_steps())
         self.step = 0
         self.n_steps = plan.n_steps
         self.logs: dict[str, float] = {}
@@ -68,8 +71,12 @@ class _Run:
     def decoder(self) -> nn.Module | None:
         return self.modules.get("decoder")
 
+    @property
+    def progress(self) -> float:
+        return self.plan.progress(self.step, self.seconds)
+
     def embed(self) -> np.ndarray:
-        return self.embedder.embed()
+        return self.embedder.embed_all()
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -96,14 +103,14 @@ class _Tally:
     def add(self, values: Mapping[str, Tensor]) -> None:
         self.n_steps += 1
         for name, value in values.items():
-            # A copy: a replayed step writes the next loss into the same memory.
+            # A copy: a replayed step writes its next loss into the same memory.
             self.sums[name] = self.sums[name] + value if name in self.sums else value.clone()
 
     def means(self) -> dict[str, float]:
         return {name: float(total) / self.n_steps for name, total in self.sums.items()}
 
 
-def train(  # noqa: PLR0913 - the inputs of a training are what they are
+def train(  # noqa: PLR0913 - each is a separate choice of the caller
     embedder: Embedder,
     terms: Sequence[Term],
     sampler: EdgeSampler,
@@ -114,12 +121,12 @@ def train(  # noqa: PLR0913 - the inputs of a training are what they are
     callbacks: Sequence[Callback] = (),
     validate: Validation | None = None,
 ) -> History:
-    """Train an embedder, and whatever the terms train, on edges of a graph.
+    """Train an embedder, and the modules of the terms, on edges of a graph.
 
     Parameters
     ----------
     embedder : Embedder
-        Gives positions; trained in place.
+        Computes positions; trained in place.
     terms : sequence of Term
         The objective is their weighted sum.
     sampler : EdgeSampler
@@ -127,84 +134,86 @@ def train(  # noqa: PLR0913 - the inputs of a training are what they are
     plan : Plan
         Steps, batch sizes, learning rates, reports.
     seed : int
-        For what modules draw while training, such as dropout.
+        Seed of random operations in the modules, such as dropout.
     optimizer : callable, default=fused Adam
-        From parameters to an optimiser.
+        Function from parameters to an optimiser.
     callbacks : sequence of Callback
-        Called as :mod:`neumap.callbacks` describes.
+        Called as :mod:`neumap.callbacks` describes. What they call an epoch is one report.
     validate : callable, optional
-        Returns further entries of the report, such as ``{"val_loss": ...}``.
+        Returns additional entries of the report, such as ``{"val_loss": ...}``.
 
     Returns
     -------
     dict of str to list of float
-        One value per report for ``"loss"`` and every term: means over the steps of that epoch.
+        One value per report for ``"loss"`` and every term: the mean over the steps since the
+        report before.
 
     Raises
     ------
     TrainingDivergedError
-        If the loss is no longer finite.
+        If the loss or a weight is no longer finite.
     """
     step = choose_step(embedder, terms)
     run = _Run(embedder, terms, plan)
     run.optimizer = optimizer(step.parameters())
-    watchers = CallbackList(callbacks)
-    advance = choose_advance(
-        step, run.optimizer, n_steps=plan.n_steps, is_watched=watchers.wants_gradients
+    hooks = CallbackList(callbacks)
+    step, updater = record_step(
+        step, run.optimizer, n_steps=plan.n_steps, is_watched=hooks.wants_gradients
     )
     history: History = {}
     for module in run.modules.values():
         module.train()
     with torch_seeded(seed, "modules"), torch_threads(step.n_threads):
-        watchers.on_fit_start(run)
-        for epoch, last_step in enumerate(plan.epoch_ends()):
-            if run.stop_training or _time_is_up(run, plan):
+        hooks.on_fit_start(run)
+        for report, last_step in enumerate(plan.report_steps()):
+            if run.stop_training or _time_is_up(run):
                 break
-            run.epoch = epoch
-            _run_epoch(run, last_step, advance, sampler, plan, watchers)
+            run.epoch = report
+            _train_until(last_step, run, step, updater, sampler, hooks)
             _check_weights(step.parameters(), run)
             _report(run, history, validate)
-            watchers.on_epoch_end(run)
+            hooks.on_epoch_end(run)
         step.finish()
-        watchers.on_fit_end(run)
+        hooks.on_fit_end(run)
     for module in run.modules.values():
         module.eval()
     return history
 
 
-def _run_epoch(
-    run: _Run,
+def _train_until(
     last_step: int,
-    advance: Advance,
+    run: _Run,
+    step: Step,
+    optimizer: Optimizer,
     sampler: EdgeSampler,
-    plan: Plan,
-    watchers: CallbackList,
+    hooks: CallbackList,
 ) -> None:
-    """Take steps until the next report is due; leave their mean losses in ``run.logs``."""
-    assert run.optimizer is not None
+    """Train until the next report is due, and leave the mean losses in ``run.logs``."""
     run.logs = {}
-    watchers.on_epoch_start(run)
+    hooks.on_epoch_start(run)
     tally = _Tally()
     while run.step < last_step and not run.stop_training:
-        progress = plan.progress(run.step, run.seconds)
-        if progress >= 1.0 and tally.n_steps:  # an epoch that has begun takes at least one step
+        progress = run.progress
+        if progress >= 1.0 and tally.n_steps:  # each report has at least one step
             run.stop_training = True
             break
-        _set_learning_rate(run.optimizer, plan.learning_rate(progress))
-        losses = advance(sampler.draw(plan.batch_edges), progress)
+        _set_learning_rate(optimizer, run.plan.learning_rate(progress))
+        indices = sampler.draw(run.plan.batch_edges)  # (2 n_edges,), heads, then tails
+        losses = step(indices, progress)  # forward and backward
+        optimizer.step()
         run.step += 1
         tally.add(losses)
         if run.step % DIVERGENCE_CHECK_STEPS == 0:
             _check_finite(losses["loss"], run)
-        if watchers.wants_steps:
-            watchers.on_step_end(run)
+        if hooks.wants_steps:
+            hooks.on_step_end(run)
     if tally.n_steps:
         run.logs = tally.means()
 
 
-def _time_is_up(run: _Run, plan: Plan) -> bool:
-    """Whether the seconds of the plan are spent; never before the first step."""
-    return run.step > 0 and plan.progress(run.step, run.seconds) >= 1.0
+def _time_is_up(run: _Run) -> bool:
+    """Whether the time limit of the plan is reached; never before the first step."""
+    return run.step > 0 and run.progress >= 1.0
 
 
 def _set_learning_rate(optimizer: Optimizer, learning_rate: float | None) -> None:
@@ -215,7 +224,7 @@ def _set_learning_rate(optimizer: Optimizer, learning_rate: float | None) -> Non
 
 def _report(run: _Run, history: History, validate: Validation | None) -> None:
     """Add one line to the history."""
-    if not run.logs:  # stopped in on_epoch_start, before the epoch's first step
+    if not run.logs:  # stopped in on_epoch_start, before the first step
         return
     for value in run.logs.values():
         _check_finite(torch.tensor(value), run)
@@ -231,14 +240,14 @@ def _check_finite(loss: Tensor, run: _Run) -> None:
 
 
 def _check_weights(parameters: Sequence[nn.Parameter], run: _Run) -> None:
-    """Look at the weights themselves: a ReLU can hide that some are no longer numbers."""
+    """Check the weights themselves: a ReLU can hide a NaN from the loss."""
     if not all(bool(torch.isfinite(p).all()) for p in parameters):
-        raise _diverged("Weights became infinite or not a number", run)
+        raise _diverged("Weights became infinite or NaN", run)
 
 
 def _diverged(what: str, run: _Run) -> TrainingDivergedError:
     return TrainingDivergedError(
         f"{what} at step {run.step} of {run.n_steps}. Likely causes: a learning rate too high for "
         "this network (lower learning_rate, or pass an optimizer with a smaller one), inputs of "
-        "very large scale (standardise X), or a network or decoder that returns NaN for some row."
+        "very large scale (standardise X), or an encoder or decoder that returns NaN for some row."
     )

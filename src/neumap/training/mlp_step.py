@@ -1,10 +1,11 @@
-"""The training step of a plain MLP written by hand: the same arithmetic without an autograd graph.
+"""The training step of a plain MLP in closed form: the same arithmetic without an autograd graph.
 
 It computes what :class:`~neumap.training.steps.AutogradStep` computes for an :class:`MLP` encoder
-and the UMAP term alone. What it saves: the graph and its small kernels, fresh memory at every
-product, and, where the processor multiplies bfloat16 tiles in hardware, most of the matrix time:
-rows, hidden layers and their gradients are bfloat16 there. The last layer, the coordinates, the
-loss and the optimiser's weights stay float32, since eight significant bits would quantise the map.
+with the UMAP term alone. It saves the graph with its small kernels, the allocation of memory at
+every product and, if the processor multiplies bfloat16 tiles in hardware, most of the time for
+matrix products: rows, hidden layers and their gradients are bfloat16 there. The last layer, the
+coordinates, the loss and the weights that the optimiser updates stay float32, since eight
+significant bits would quantise the embedding.
 """
 
 from __future__ import annotations
@@ -21,45 +22,45 @@ from neumap.losses import umap_forces
 from neumap.losses.terms import UmapTerm
 from neumap.networks import MLP, Standardize
 from neumap.training.embedders import EncoderEmbedder
-from neumap.training.noise import InputNoise, Places
+from neumap.training.noise import InputNoise, NoiseStarts
 
-__all__ = ["MLPStep", "Moment"]
+__all__ = ["MLPStep", "StepInputs"]
 
 # Rows converted at once when the standardised copy is made.
 CONVERT_ROWS = 4096
 
 
-class Moment(NamedTuple):
-    """What a step depends on besides its batch and the weights.
+class StepInputs(NamedTuple):
+    """What a step depends on in addition to its batch and the weights.
 
-    Numbers, or scalars on the device in their place: a recorded step reads those anew each time.
+    The values are Python numbers, or device scalars when the step is replayed from a CUDA graph.
 
     Attributes
     ----------
     softening : float or Tensor
         The eps of the kernel.
-    spare_share : float, Tensor or None
-        Factor on the spare coordinates; None where there are none.
-    noise_places : Places or None
+    auxiliary_scale : float, Tensor or None
+        Scale of the auxiliary coordinates; None if there are none.
+    noise_starts : NoiseStarts or None
         Where the noise is read; None without noise.
     """
 
     softening: float | Tensor
-    spare_share: float | Tensor | None
-    noise_places: Places | None
+    auxiliary_scale: float | Tensor | None
+    noise_starts: NoiseStarts | None
 
 
 class MLPStep:
-    """Losses and gradients of one batch for an MLP, in closed form throughout.
+    """Losses and gradients of one batch for an MLP, all in closed form.
 
     Parameters
     ----------
     embedder : EncoderEmbedder
-        With an encoder that :meth:`serves` accepts.
+        With an encoder for which :meth:`serves` is true.
     term : UmapTerm
-        The whole objective.
+        The only term of the objective.
     dtype : torch.dtype, optional
-        Of rows and hidden layers; by default the machine's fast one.
+        Of rows and hidden layers; by default the fastest on this machine.
     """
 
     def __init__(
@@ -75,32 +76,32 @@ class MLPStep:
         self._hidden = _HiddenLayers(layers[:-1], self.dtype)
         self._gather = _row_source(embedder.rows, encoder.standardize, self.dtype)
         self._noise = None
-        if embedder.noise is not None:  # rows are standardised here, the noise is in their units
+        if embedder.noise is not None:  # its scale is in units of rows that are not standardised
             scale = embedder.noise.scale / float(encoder.standardize.scale)
             self._noise = InputNoise(scale, embedder.noise.seed)
 
     @property
     def n_threads(self) -> int | None:
-        """Half of torch's threads, four at most.
+        """Half of torch's threads, at most four.
 
-        Products this small gain little from more: 15 % from the second of two. With a thread on
-        every core, one other busy process makes each of a step's 60 operations wait for it: twenty
-        times slower on two cores.
+        Products of this size gain little from more threads: 15 % from the second of two. With one
+        thread per core, a single other busy process delays each of a step's 60 operations, which
+        makes training twenty times slower on two cores.
         """
         return max(1, min(4, torch.get_num_threads() // 2))
 
     @property
     def device(self) -> torch.device:
-        """Where the step is computed."""
+        """Device on which the step is computed."""
         return self.embedder.rows.device
 
     def is_resident_on(self, kind: str) -> bool:
-        """Whether rows and weights lie on a device of this kind, so that the host takes no part."""
+        """Whether rows and weights are on a device of this type, so a step needs no host work."""
         return isinstance(self.embedder.rows, DenseRows) and self.device.type == kind
 
     @staticmethod
     def serves(embedder: EncoderEmbedder) -> bool:
-        """Whether the encoder is an MLP as the package builds it, all of it to be trained."""
+        """Whether the encoder is an MLP as the package builds it, with all parameters trained."""
         encoder = embedder.encoder
         return (
             type(encoder) is MLP
@@ -109,71 +110,72 @@ class MLPStep:
             and len(encoder.hidden) > 0
             and type(encoder.standardize) is Standardize
             and all(map(_is_plain_linear, encoder.layers))
-            and not any(map(_is_watched, encoder.modules()))
+            and not any(map(_has_hooks, encoder.modules()))
         )
 
     def parameters(self) -> list[nn.Parameter]:
-        """The weights and biases of the encoder, and of spare dimensions if there are any."""
+        """Return the parameters of the encoder, and of auxiliary dimensions if there are any."""
         return list(self.embedder.parameters())
 
     def __call__(self, indices: Tensor, progress: float) -> dict[str, Tensor]:
-        """Leave fresh gradients in the parameters; return detached scalars by name."""
-        return self.at(indices, self.moment(progress))
+        """Compute the losses of these rows and leave new gradients in the parameters."""
+        return self.compute(indices, self.inputs(progress))
 
-    def moment(self, progress: float) -> Moment:
-        """Return what the next step depends on besides its batch; draws the noise's places."""
-        places = None if self._noise is None else self._noise.draw_places()
-        return Moment(self.term.softening(progress), self.embedder.spare_share(progress), places)
+    def inputs(self, progress: float) -> StepInputs:
+        """Return the other inputs of the next step; draws where the noise starts."""
+        starts = None if self._noise is None else self._noise.draw_starts()
+        scale = self.embedder.auxiliary_scale(progress)
+        return StepInputs(self.term.softening(progress), scale, starts)
 
-    def at(self, indices: Tensor, moment: Moment) -> dict[str, Tensor]:
-        """Do the arithmetic of a step; nothing in it waits for the device or draws a number."""
+    def compute(self, indices: Tensor, given: StepInputs) -> dict[str, Tensor]:
+        """Do the arithmetic of a step, without waiting for the device or drawing a number."""
         with torch.no_grad():
-            inputs = self._gather(indices, self._hidden.input_buffer(len(indices)))
+            rows = self._gather(indices, self._hidden.input_buffer(len(indices)))
             if self._noise is not None:
-                self._noise.add_(inputs, moment.noise_places)
-            features = self._hidden.forward(inputs).float()  # (batch, hidden[-1])
-            weight, bias = self._last_layer(moment.spare_share)
+                self._noise.add_(rows, given.noise_starts)
+            features = self._hidden.forward(rows).float()  # (batch, hidden[-1])
+            weight, bias = self._last_layer(given.auxiliary_scale)
             forces = umap_forces(
                 torch.addmm(bias, features, weight.t()),
                 self.term.kernel,
-                moment.softening,
-                self.term.n_partners,
+                given.softening,
+                self.term.n_negatives,
             )
-            self._store_last(forces.gradient, features, moment.spare_share)
+            self._store_last(forces.gradient, features, given.auxiliary_scale)
             self._hidden.backward(forces.gradient.to(self.dtype) @ weight.to(self.dtype))
         loss = forces.attraction + forces.repulsion
         return {"loss": loss, self.term.name: loss}
 
-    def _last_layer(self, share: float | Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return weight and bias of the layer that gives all coordinates."""
+    def _last_layer(self, scale: float | Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return weight and bias of the layer that computes all coordinates."""
         weight, bias = self._last.weight, self._last.bias
-        if share is None:
+        if scale is None:
             return weight, bias
-        assert self.embedder.spare is not None
-        return self.embedder.spare.widen(weight, bias, share)
+        assert self.embedder.auxiliary is not None
+        return self.embedder.auxiliary.extend(weight, bias, scale)
 
-    def _store_last(self, gradient: Tensor, features: Tensor, share: float | Tensor | None) -> None:
-        """Write the gradients of the last layer, and of the spare one beside it."""
+    def _store_last(self, gradient: Tensor, features: Tensor, scale: float | Tensor | None) -> None:
+        """Store the gradients of the last layer and of the auxiliary one."""
         of_weight, of_bias = gradient.t() @ features, gradient.sum(0)
         n_components = len(self._last.bias)
         self._last.weight.grad, self._last.bias.grad = (
             of_weight[:n_components],
             of_bias[:n_components],
         )
-        if self.embedder.spare is not None:
-            layer = self.embedder.spare.layer
-            layer.weight.grad = None if share is None else of_weight[n_components:] * share
-            layer.bias.grad = None if share is None else of_bias[n_components:] * share
+        if self.embedder.auxiliary is not None:
+            layer = self.embedder.auxiliary.layer
+            layer.weight.grad = None if scale is None else of_weight[n_components:] * scale
+            layer.bias.grad = None if scale is None else of_bias[n_components:] * scale
 
     def finish(self) -> None:
-        """Nothing is kept elsewhere: the optimiser works on the encoder's own parameters."""
+        """Do nothing: the optimiser updates the encoder's own parameters."""
 
 
 class _HiddenLayers:
-    """Linear layers with ReLU, forward and backward, in memory that is set aside once.
+    """Linear layers with ReLU, forward and backward, in memory that is allocated once.
 
-    Weights and gradients are held in the dtype of the products beside the float32 ones that the
-    optimiser sees, and move between the two in one call each.
+    Weights and gradients exist twice: in float32 for the optimiser, and in the dtype of the
+    products. They are converted in one call each.
     """
 
     def __init__(self, layers: Sequence[nn.Linear], dtype: torch.dtype) -> None:
@@ -186,7 +188,7 @@ class _HiddenLayers:
         self._buffers: list[Tensor] = []
 
     def input_buffer(self, n_rows: int) -> Tensor:
-        """Return memory for the rows of a batch, (n_rows, n_inputs)."""
+        """Return the buffer for the rows of a batch, (n_rows, n_inputs)."""
         if not self._buffers or len(self._buffers[0]) != n_rows:
             first, *_ = weights = self.parameters[::2]
             widths = [first.shape[1], *(len(weight) for weight in weights)]
@@ -196,7 +198,7 @@ class _HiddenLayers:
         return self._buffers[0]
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Return the last layer's output for inputs (batch, n_inputs), a buffer."""
+        """Return the last hidden layer's output for the input buffer (batch, n_inputs)."""
         if self.is_compact:
             torch._foreach_copy_(self.compact, self.parameters)
         numbers = self.compact if self.is_compact else self.parameters
@@ -209,7 +211,7 @@ class _HiddenLayers:
         return self._inputs[-1]
 
     def backward(self, flowing: Tensor) -> None:
-        """Send the gradient at the output down; leave every parameter's in its ``grad``."""
+        """Backpropagate the gradient at the output into the ``grad`` of every parameter."""
         gradients = self.compact_gradients if self.is_compact else self.gradients
         for depth in range(len(self._weights) - 1, -1, -1):
             _through_relu_(flowing, self._inputs[depth + 1])
@@ -224,7 +226,7 @@ class _HiddenLayers:
 
 
 def _is_plain_linear(layer: nn.Module) -> bool:
-    """Whether a layer is just ``x W + b`` with trained float32 numbers and nothing attached."""
+    """Whether a layer is only ``x W + b``, with trained float32 parameters and no hooks."""
     return type(layer) is nn.Linear and all(
         isinstance(p, nn.Parameter)
         and p.requires_grad
@@ -234,8 +236,8 @@ def _is_plain_linear(layer: nn.Module) -> bool:
     )
 
 
-def _is_watched(module: nn.Module) -> bool:
-    """Whether hooks expect to be called when the module runs."""
+def _has_hooks(module: nn.Module) -> bool:
+    """Whether the module has hooks, which a closed form would not call."""
     return bool(
         module._forward_hooks
         or module._forward_pre_hooks
@@ -244,10 +246,10 @@ def _is_watched(module: nn.Module) -> bool:
     )
 
 
-# ReLU on the bits of a float read as a signed integer: the sign bit is the same in both, so a
-# negative float is a negative integer, and 0 the same pattern. Five times as fast in bfloat16,
-# for which torch's CPU kernels go through float32. A NaN with its sign bit set becomes 0 here; the
-# loop therefore looks at the weights themselves at every report.
+# ReLU on the bits of a float, read as a signed integer: both have the same sign bit, so a negative
+# float is a negative integer, and 0 has the same bits. This is five times as fast in bfloat16, for
+# which torch's CPU kernels convert to float32. A NaN with its sign bit set becomes 0 here, so the
+# training loop checks the weights themselves at every report.
 BITS = {torch.bfloat16: torch.int16, torch.float16: torch.int16, torch.float32: torch.int32}
 
 
@@ -258,14 +260,14 @@ def _relu_(x: Tensor) -> Tensor:
 
 
 def _through_relu_(gradient: Tensor, output: Tensor) -> Tensor:
-    """Zero a gradient in place where ReLU's output was zero."""
+    """Set a gradient to zero, in place, where the output of ReLU is zero."""
     kind = BITS[gradient.dtype]
     gradient.view(kind).mul_(torch.sign(output.view(kind)))  # sign is 0 or 1 here
     return gradient
 
 
 class _Standardized:
-    """Rows gathered from a store and standardised batch by batch."""
+    """Rows that are gathered from a store and standardised batch by batch."""
 
     def __init__(self, rows: RowStore, standardize: Standardize, dtype: torch.dtype) -> None:
         self.rows = rows
@@ -278,7 +280,7 @@ class _Standardized:
 
 
 class _Resident:
-    """Rows standardised once and kept in a compact dtype, half the size of float32 data."""
+    """Rows that are standardised once and kept in a compact dtype, half the size of float32."""
 
     def __init__(self, rows: DenseRows, standardize: Standardize, dtype: torch.dtype) -> None:
         self.table = torch.empty(rows.n_rows, rows.n_features, dtype=dtype, device=rows.device)
@@ -294,7 +296,7 @@ class _Resident:
 def _row_source(
     rows: RowStore, standardize: Standardize, dtype: torch.dtype
 ) -> _Resident | _Standardized:
-    """Keep a compact copy of dense rows; convert other rows, and float32 ones, by the batch."""
+    """Keep a compact copy of dense rows; standardise all others, and float32, by the batch."""
     if isinstance(rows, DenseRows) and dtype != torch.float32:
         return _Resident(rows, standardize, dtype)
     return _Standardized(rows, standardize, dtype)

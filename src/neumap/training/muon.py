@@ -1,11 +1,11 @@
 """Muon for the square matrices of a network, Adam for everything else.
 
-A hidden layer's gradient is nearly of low rank: Adam moves the layer along a few directions again
-and again. Muon (Jordan et al. 2024) takes the momentum's nearest orthogonal matrix as the step, so
-that all directions move alike. On this objective that is worth a third of the steps, and new rows
-are placed better at any number of steps ("Optimiser" in docs/decisions.md). The orthogonal
-matrix comes from three iterations of an odd polynomial with the coefficients of Polar
-Express (Amsel et al. 2025), on all matrices of one size at once.
+A hidden layer's gradient has nearly low rank: Adam moves the layer along a few directions again
+and again. Muon (Jordan et al. 2024) uses the orthogonal matrix nearest to the momentum as the step,
+so all directions move alike. On this objective it saves a third of the steps, and new rows get
+better positions at any number of steps ("Optimiser" in docs/decisions.md). The orthogonal matrix is
+computed by three iterations of an odd polynomial with the coefficients of Polar Express (Amsel et
+al. 2025), for all matrices of one size at once.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from neumap.training.adam import FusedAdam
 
 __all__ = ["Muon", "orthogonalize"]
 
-# x -> a x + b x^3 + c x^5 on the singular values, one row per iteration. Three bring all of them,
-# from a hundredth of the norm upward, to between .18 and 1.88; coming closer to 1 gained nothing.
+# x -> a x + b x^3 + c x^5 on the singular values, one row per iteration. Three iterations map all
+# singular values above a hundredth of the norm to between .18 and 1.88. More iterations, which
+# bring them closer to 1, did not improve the result.
 POLYNOMIALS = (
     (8.2872, -23.5959, 17.3004),
     (4.1071, -2.9478, 0.5448),
@@ -31,15 +32,15 @@ POLYNOMIALS = (
 )
 SAFETY = 1.01  # keeps the largest singular value below 1 after rounding
 
-# Root mean square of a matrix's step, in units of the learning rate. Adam's is near 1; steps
-# that reach every direction need less.
+# Root mean square of a matrix's step, in units of the learning rate. Adam's is near 1. Steps that
+# move in every direction can be smaller.
 STEP_SIZE = 0.4
 
-# Steps from one orthogonal matrix to the next: the momentum turns slowly, and the products that it
-# takes are half as dear as the rest of a training step.
+# Steps between two computations of the orthogonal matrix: the momentum changes slowly, and the
+# computation costs half as much as the rest of a training step.
 RENEWED_EVERY = 2
 
-# Of fewer rows than this a matrix is cheap and hardly has directions to even out.
+# A smaller matrix has too few directions for this to matter.
 SMALLEST_MATRIX = 16
 
 
@@ -51,12 +52,17 @@ class Muon:
     parameters : iterable of nn.Parameter
         float32, on one device; trained in place.
     lr : float, default=1e-3
-        Step size, in Adam's units for all parameters; ``param_groups[0]["lr"]`` holds it and may
-        be changed between steps.
+        Learning rate, in Adam's units for all parameters. ``param_groups[0]["lr"]`` holds it and
+        may be changed between steps, also to a scalar tensor on the device.
     momentum : float, default=0.95
-        Memory of a matrix's mean gradient.
+        Decay rate of a matrix's mean gradient.
     betas : tuple of float, default=(0.9, 0.95)
-        Adam's, for the other parameters.
+        Adam's decay rates, for the other parameters.
+
+    Attributes
+    ----------
+    stacks : list of MatrixStack
+        The square matrices, grouped by size.
     """
 
     def __init__(
@@ -73,53 +79,44 @@ class Muon:
         by_width: dict[int, list[nn.Parameter]] = {}
         for parameter in filter(_is_square, trained):
             by_width.setdefault(len(parameter), []).append(parameter)
-        self._stacks = [_Stack(matrices) for matrices in by_width.values()]
+        self.stacks = [MatrixStack(matrices) for matrices in by_width.values()]
 
     def zero_grad(self) -> None:
-        """Forget all gradients."""
+        """Delete all gradients."""
         self._adam.zero_grad()
-        for stack in self._stacks:
+        for stack in self.stacks:
             for parameter in stack.parameters:
                 parameter.grad = None
 
-    @property
-    def branch(self) -> tuple[bool, ...]:
-        """What sets the arithmetic of the next step apart: which stacks renew their directions."""
-        return tuple(stack.is_due for stack in self._stacks)
-
     def step(self) -> None:
-        """Move every parameter that has a gradient."""
-        self.move(self.param_groups[0]["lr"])
-        self.count()
-
-    def move(self, lr: float | Tensor) -> None:
-        """Do the arithmetic of a step; `lr` may be a float32 scalar on the device."""
-        self._adam.move(lr)
-        momentum = self.param_groups[0]["momentum"]
-        for stack in self._stacks:
-            stack.move(lr, momentum)
-
-    def count(self) -> None:
-        """Remember that a step was taken; :meth:`move` has done its arithmetic."""
-        for stack in self._stacks:
-            stack.n_steps += stack.has_moved
+        """Update every parameter that has a gradient."""
+        group = self.param_groups[0]
+        self._adam.step()
+        for stack in self.stacks:
+            stack.step(group["lr"], group["momentum"])
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the memory of the gradients and the settings."""
+        """Return the running means of the gradients, the step counts and the settings."""
         return {
             "adam": self._adam.state_dict(),
-            "stacks": [stack.state() for stack in self._stacks],
+            "stacks": [stack.state() for stack in self.stacks],
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Put back what :meth:`state_dict` gave."""
+        """Restore what :meth:`state_dict` returned."""
         self._adam.load_state_dict(state_dict["adam"])
-        for stack, given in zip(self._stacks, state_dict["stacks"], strict=True):
+        for stack, given in zip(self.stacks, state_dict["stacks"], strict=True):
             stack.load(given)
 
 
-class _Stack:
-    """Square matrices of one size, moved together."""
+class MatrixStack:
+    """Square matrices of one size, updated together.
+
+    Attributes
+    ----------
+    n_steps : int
+        Steps so far; every ``RENEWED_EVERY``-th of them renews the orthogonal matrices.
+    """
 
     def __init__(self, parameters: list[nn.Parameter]) -> None:
         self.parameters: list[Tensor] = list(parameters)
@@ -128,18 +125,17 @@ class _Stack:
         self._gradients = torch.zeros_like(self.momentum)
         self._directions = torch.zeros_like(self.momentum)
         self.n_steps = 0
-        self.has_moved = False
         self._dtype = fast_dtype(first.device)
 
     @property
     def is_due(self) -> bool:
-        """Whether the next step renews the directions."""
+        """Whether the next step renews the orthogonal matrices."""
         return self.n_steps % RENEWED_EVERY == 0
 
     @torch.no_grad()
-    def move(self, lr: float | Tensor, momentum: float) -> None:
+    def step(self, lr: float | Tensor, momentum: float) -> None:
+        """Update the matrices; do nothing where none of them has a gradient."""
         gradients = self._collect()
-        self.has_moved = gradients is not None
         if gradients is None:
             return
         self.momentum.lerp_(gradients, 1.0 - momentum)
@@ -147,10 +143,11 @@ class _Stack:
             ahead = gradients.lerp_(self.momentum, momentum)  # Nesterov's look ahead
             self._directions.copy_(orthogonalize(ahead, self._dtype))
         size = lr * STEP_SIZE * math.sqrt(self.momentum.shape[-1])
-        if isinstance(size, Tensor):  # which alpha must not be: it would be read
+        if isinstance(size, Tensor):  # alpha must be a number, and reading one waits for the device
             torch._foreach_sub_(self.parameters, list((self._directions * size).unbind()))
         else:
             torch._foreach_add_(self.parameters, list(self._directions.unbind()), alpha=-size)
+        self.n_steps += 1
 
     def state(self) -> dict[str, Any]:
         return {
@@ -165,7 +162,7 @@ class _Stack:
         self.n_steps = state["n_steps"]
 
     def _collect(self) -> Tensor | None:
-        """Return all gradients in one tensor; one that is missing counts as zero."""
+        """Return all gradients in one tensor; a missing one counts as zero."""
         given = [p.grad for p in self.parameters]
         if all(gradient is None for gradient in given):
             return None
@@ -174,10 +171,10 @@ class _Stack:
 
 
 def orthogonalize(matrices: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Return roughly the orthogonal matrices nearest to these, (k, n, n), in `dtype`.
+    """Return approximately the nearest orthogonal matrices of shape (k, n, n), in `dtype`.
 
-    Singular values end between .18 and 1.88, except those below a hundredth of the matrix's norm,
-    which stay smaller. A zero matrix stays zero.
+    The resulting singular values lie between .18 and 1.88, except those that were below a
+    hundredth of the matrix's norm, which stay smaller. A zero matrix stays zero.
     """
     norms = torch.linalg.matrix_norm(matrices, keepdim=True)
     x: Tensor = (matrices / (norms * SAFETY + torch.finfo(matrices.dtype).tiny)).to(dtype)

@@ -1,4 +1,4 @@
-"""From what the user calls an optimiser to a function that makes one for given parameters."""
+"""Turn the optimiser a user passes into a function that creates one for given parameters."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 
 
 def default_optimizer(parameters: Iterable[nn.Parameter]) -> Optimizer:
-    """Adam in its fused form, with a short memory for squares and no weight decay.
+    """Fused Adam with a fast decay of the mean square and no weight decay.
 
-    Decay of the weights pulls the last layer towards rank one, a map that is a line.
+    Weight decay pulls the last layer towards rank one, which makes the embedding a line.
     """
     return FusedAdam(parameters)
 
@@ -55,9 +55,9 @@ def optimizer_factory(optimizer: Any) -> OptimizerFactory:
     ----------
     optimizer : None, str, class, instance or callable
         None is Adam with the plan's learning rate. A name (``"adam"``, ``"sgd"``, ...) or a
-        ``torch.optim.Optimizer`` class is called with its own defaults. An instance lends its
-        class and settings; the optimiser itself belongs to other parameters and stays untouched.
-        Any other callable gets the parameters and returns an optimiser.
+        ``torch.optim.Optimizer`` class is called with its own defaults. Of an instance, only class
+        and settings are used, since it belongs to other parameters; it stays unchanged. Any other
+        callable gets the parameters and returns an optimiser.
 
     Raises
     ------
@@ -71,7 +71,7 @@ def optimizer_factory(optimizer: Any) -> OptimizerFactory:
     if isinstance(optimizer, str):
         if optimizer.lower() not in NAMED:
             raise ValueError(
-                f"optimizer must be one of {sorted(NAMED)}, got {optimizer!r}. For another one "
+                f"optimizer must be one of {sorted(NAMED)}, got {optimizer!r}. For another one, "
                 "pass its class, or a function from parameters to an optimiser."
             )
         return NAMED[optimizer.lower()]
@@ -83,14 +83,15 @@ def optimizer_factory(optimizer: Any) -> OptimizerFactory:
         return factory
     raise TypeError(
         "optimizer must be None, a name, a torch.optim class or instance, a Keras optimizer or a "
-        f"function from parameters to an optimiser; got {type(optimizer).__name__}."
+        f"function from parameters to an optimiser, got {type(optimizer).__name__}. Pass one of "
+        "these, for example 'adam'."
     )
 
 
 def optimizer_settings(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Return the arguments that make an optimiser of the same kind and settings.
+    """Return the arguments that create an optimiser with the same settings.
 
-    Some classes keep more among their defaults than they take: AdamW is an Adam with
+    The defaults of some classes contain more than their constructor accepts: AdamW is an Adam with
     ``decoupled_weight_decay=True``.
     """
     taken = inspect.signature(type(optimizer)).parameters

@@ -1,11 +1,11 @@
-"""Training steps that are recorded once and replayed, for graphics cards.
+"""Training steps that are recorded once as CUDA graphs and then replayed.
 
-A step is about a hundred small operations. A card does each in microseconds, and starting them one
-by one from Python takes longer than the work. A CUDA graph is the list of them, started at once;
-it repeats the very same operations on the very same memory. So everything that differs between
-steps has to lie in memory of the card, and everything Python decides needs a recording of its own:
-:class:`Replay` owns both. In: a step and an optimiser. Out: one callable for the loop, with the
-losses of the batch as its result and the weights moved.
+A step consists of about a hundred small operations. A GPU takes microseconds for each of them, and
+launching them one by one from Python takes longer than the work. A CUDA graph is a list of
+operations that is launched at once. It repeats exactly these operations on exactly this memory, so
+every number that differs between steps must be in device memory, and each branch of the Python code
+needs a recording of its own. :class:`Replay` manages both. In: a step and its optimiser. Out: an
+object that is called like the step and has updated the weights when it returns.
 """
 
 from __future__ import annotations
@@ -19,65 +19,63 @@ from functools import partial
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from neumap.training.adam import FusedAdam
-from neumap.training.mlp_step import MLPStep, Moment
+from neumap.training.mlp_step import MLPStep, StepInputs
 from neumap.training.muon import Muon
-from neumap.training.optimizers import Optimizer
-from neumap.training.steps import Step
 
-__all__ = ["Advance", "CudaRecorder", "Recorder", "Replay", "choose_advance"]
+__all__ = ["CudaRecorder", "Recorder", "Replay", "choose_replay"]
 
 logger = logging.getLogger(__name__)
 
 Losses = dict[str, Tensor]
 Work = Callable[[], Losses]
-Advance = Callable[[Tensor, float], Losses]
 
-# Devices on which starting an operation takes longer than doing it.
+# Device type on which launching an operation takes longer than the operation.
 DEVICE = "cuda"
 
-# Trainings shorter than this are not recorded: recordings have a cost of their own. A guess.
+# Shorter trainings are not recorded, since recording takes time as well. The value is a guess.
 FEWEST_STEPS = 300
 
-# Largest difference between a replayed step and the same step taken directly, relative to the
-# step. Another order of sums may turn some of Adam's first steps around; a wrong input turns most.
+# Largest accepted difference between a replayed step and the same step run directly, relative to
+# the size of the step. A different order of summation may flip the sign of some of Adam's first
+# steps; a wrong input flips most of them.
 LARGEST_DIFFERENCE = 0.05
 
 
 class Recorder(Protocol):
-    """Makes something that can be replayed of work on tensors."""
+    """Turns work on tensors into something that can be replayed."""
 
     def run(self, work: Work) -> Losses:
-        """Do the work where it will be recorded, so that whatever is made at first use exists."""
+        """Run the work where it will be recorded, so that everything created lazily exists."""
         ...
 
     def record(self, work: Work) -> Work:
-        """Return what repeats the work on the same memory; the work itself is not done.
+        """Return a function that repeats the work on the same memory, without running it now.
 
-        The losses it returns may be the same tensors each time, with new values.
+        The function may return the same tensors each time, with new values.
         """
         ...
 
 
 class CudaRecorder:
-    """Records CUDA graphs, all in one pool of memory.
+    """Records CUDA graphs that share one memory pool.
 
     Parameters
     ----------
     device : torch.device
-        The card that does the work.
+        The GPU that does the work.
     """
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        # Work is prepared on the stream on which it is recorded: cuBLAS keeps memory per stream.
+        # The work is first run on the stream that records it: cuBLAS has a workspace per stream.
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._pool = torch.cuda.graph_pool_handle()
 
     def run(self, work: Work) -> Losses:
-        """Do the work on the side stream, in order with what the current one does."""
+        """Run the work on the side stream, ordered with the current stream."""
         current = torch.cuda.current_stream(self.device)
         self._stream.wait_stream(current)
         with torch.cuda.stream(self._stream):
@@ -88,7 +86,7 @@ class CudaRecorder:
     def record(self, work: Work) -> Work:
         """Return the replay of a CUDA graph of this work."""
         graph = torch.cuda.CUDAGraph()
-        # "thread_local": what other threads of the user do on the card must not end a recording.
+        # "thread_local": GPU work in other threads of the user must not abort the recording.
         recording = torch.cuda.graph(
             graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"
         )
@@ -102,111 +100,184 @@ class CudaRecorder:
         return replay
 
 
-class _Held:
-    """A number in memory of the device, which the host overwrites without waiting."""
+class _DeviceScalar:
+    """A number in device memory that the host overwrites without waiting."""
 
     def __init__(self, dtype: torch.dtype, device: torch.device) -> None:
         self._tensor = torch.zeros((), dtype=dtype, device=device)
         self._value: float = 0.0
 
-    def hold(self, value: float) -> Tensor:
-        """Write the number, where it is a new one, and return the memory."""
+    def set(self, value: float) -> Tensor:
+        """Write the number if it has changed, and return the tensor that holds it."""
         if value != self._value:
             self._tensor.fill_(value)
             self._value = value
         return self._tensor
 
 
-class _Memory:
-    """The same tensors for every step: its batch, its learning rate and its moment."""
+class _DeviceInputs:
+    """The inputs of all steps in the same tensors: row numbers, learning rate, step inputs."""
 
     def __init__(self, device: torch.device) -> None:
         self._indices = torch.empty(0, dtype=torch.int64, device=device)
-        self._learning_rate = _Held(torch.float32, device)
-        self._softening = _Held(torch.float32, device)
-        self._spare_share = _Held(torch.float32, device)
-        self._noise_places = (_Held(torch.int64, device), _Held(torch.int64, device))
-
-    def hold_batch(self, indices: Tensor, learning_rate: float) -> tuple[Tensor, Tensor]:
-        """Return row numbers and learning rate in memory of the device."""
-        if len(indices) != len(self._indices):
-            self._indices = torch.empty_like(indices)
-        return self._indices.copy_(indices), self._learning_rate.hold(learning_rate)
-
-    def hold_moment(self, moment: Moment) -> Moment:
-        """Return the moment with its numbers in memory of the device."""
-        share, places = moment.spare_share, moment.noise_places
-        return Moment(
-            self._softening.hold(float(moment.softening)),
-            None if share is None else self._spare_share.hold(float(share)),
-            None if places is None else self._hold_places(int(places[0]), int(places[1])),
+        self._learning_rate = _DeviceScalar(torch.float32, device)
+        self._softening = _DeviceScalar(torch.float32, device)
+        self._auxiliary_scale = _DeviceScalar(torch.float32, device)
+        self._noise_starts = (
+            _DeviceScalar(torch.int64, device),
+            _DeviceScalar(torch.int64, device),
         )
 
-    def _hold_places(self, first: int, second: int) -> tuple[Tensor, Tensor]:
-        return self._noise_places[0].hold(first), self._noise_places[1].hold(second)
+    def set_batch(self, indices: Tensor, learning_rate: float) -> tuple[Tensor, Tensor]:
+        """Return row numbers and learning rate in device memory."""
+        if len(indices) != len(self._indices):
+            self._indices = torch.empty_like(indices)
+        return self._indices.copy_(indices), self._learning_rate.set(learning_rate)
+
+    def set_inputs(self, inputs: StepInputs) -> StepInputs:
+        """Return the step inputs with their numbers in device memory."""
+        scale, starts = inputs.auxiliary_scale, inputs.noise_starts
+        return StepInputs(
+            self._softening.set(float(inputs.softening)),
+            None if scale is None else self._auxiliary_scale.set(float(scale)),
+            None if starts is None else self._set_starts(int(starts[0]), int(starts[1])),
+        )
+
+    def _set_starts(self, first: int, second: int) -> tuple[Tensor, Tensor]:
+        return self._noise_starts[0].set(first), self._noise_starts[1].set(second)
+
+
+class _Counters:
+    """The step counters that Muon keeps in Python, where a recording does not see them."""
+
+    def __init__(self, optimizer: FusedAdam | Muon) -> None:
+        self._stacks = optimizer.stacks if isinstance(optimizer, Muon) else []
+
+    @property
+    def branch(self) -> tuple[bool, ...]:
+        """Which matrices the next step renews the directions of."""
+        return tuple(stack.is_due for stack in self._stacks)
+
+    def read(self) -> list[int]:
+        return [stack.n_steps for stack in self._stacks]
+
+    def write(self, counts: list[int]) -> None:
+        for stack, count in zip(self._stacks, counts, strict=True):
+            stack.n_steps = count
 
 
 @dataclass
 class _Recording:
-    """What repeats one kind of step, and whether it was compared with the step itself."""
+    """A recorded step.
+
+    Attributes
+    ----------
+    replay : callable
+        Repeats the step.
+    counted : list of int
+        What the step adds to the counters of the optimiser.
+    is_checked : bool
+        Whether a replay was compared with the step itself.
+    """
 
     replay: Work
+    counted: list[int]
     is_checked: bool = False
+
+
+class _UpdatedOptimizer:
+    """The optimiser that belongs to a :class:`Replay`, which updates the weights itself."""
+
+    def __init__(self, optimizer: FusedAdam | Muon) -> None:
+        self._optimizer = optimizer
+        self.param_groups = optimizer.param_groups
+
+    def step(self) -> None:
+        """Do nothing: the step has updated the weights already."""
+
+    def zero_grad(self) -> None:
+        self._optimizer.zero_grad()
+
+    def state_dict(self) -> dict[str, Any]:
+        return self._optimizer.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._optimizer.load_state_dict(state_dict)
 
 
 class Replay:
     """A step and its optimiser, replayed from recordings.
 
-    There is one recording for each way through the Python code: with spare dimensions or without,
-    with Muon's directions renewed or not. Of each way the first step is taken directly and then
-    recorded; the second is taken both ways, from the same weights, and compared; the others are
-    replayed. If a recording fails, or differs, a warning says so and all steps are taken directly.
-    Replayed or not, the arithmetic is the same.
+    There is one recording for each branch of the Python code: with auxiliary dimensions or without,
+    with Muon's directions renewed or not. In each branch the first step is run directly and then
+    recorded. The second is run both ways, from the same weights, and compared. All further steps
+    are replayed. If a recording fails or gives another result, there is a warning and all steps are
+    run directly from then on. The arithmetic is the same either way.
+
+    Calling it runs the step and the optimiser. :attr:`optimizer` stands for the optimiser in the
+    training loop; its ``step`` has nothing left to do.
 
     Parameters
     ----------
     step : MLPStep
-        With rows that are resident on its device.
+        With rows in the memory of its device.
     optimizer : FusedAdam or Muon
-        Made for the step's parameters.
+        Of the step's parameters.
     recorder : Recorder or None
-        None takes every step directly.
+        None runs every step directly.
     """
 
     def __init__(
         self, step: MLPStep, optimizer: FusedAdam | Muon, recorder: Recorder | None
     ) -> None:
+        self.optimizer = _UpdatedOptimizer(optimizer)
         self._step = step
         self._optimizer = optimizer
+        self._counters = _Counters(optimizer)
         self._recorder = recorder
         self._parameters = step.parameters()
-        self._memory = _Memory(step.device)
+        self._inputs = _DeviceInputs(step.device)
         self._recordings: dict[Hashable, _Recording] = {}
         self._basis: Hashable = None
 
-    def __call__(self, indices: Tensor, progress: float) -> Losses:
-        """Take one step; return its losses, detached scalars by name, until the next step."""
-        group = self._optimizer.param_groups[0]
-        batch, learning_rate = self._memory.hold_batch(indices, group["lr"])
-        moment = self._memory.hold_moment(self._step.moment(progress))
-        work = partial(self._work, batch, moment, learning_rate)
-        if self._recorder is None:
-            losses = work()
-        else:
-            self._forget_if_outdated(batch, group)
-            branch = (moment.spare_share is None, self._optimizer.branch)
-            losses = self._take(branch, work, self._recorder)
-        self._optimizer.count()
-        return losses
+    @property
+    def n_threads(self) -> int | None:
+        """Those of the step."""
+        return self._step.n_threads
 
-    def _work(self, batch: Tensor, moment: Moment, learning_rate: Tensor) -> Losses:
-        """Do everything a step does on the device, and nothing else."""
-        losses = self._step.at(batch, moment)
-        self._optimizer.move(learning_rate)
+    def parameters(self) -> list[nn.Parameter]:
+        """Return the parameters of the step."""
+        return self._step.parameters()
+
+    def finish(self) -> None:
+        """Do nothing: all weights are in the modules."""
+
+    def __call__(self, indices: Tensor, progress: float) -> Losses:
+        """Run one step and the optimiser; return losses, which are valid until the next call."""
+        group = self._optimizer.param_groups[0]
+        batch, learning_rate = self._inputs.set_batch(indices, group["lr"])
+        inputs = self._inputs.set_inputs(self._step.inputs(progress))
+        work = partial(self._work, batch, inputs, learning_rate)
+        if self._recorder is None:
+            return work()
+        self._forget_if_outdated(batch, group)
+        branch = (inputs.auxiliary_scale is None, self._counters.branch)
+        return self._take(branch, work, self._recorder)
+
+    def _work(self, batch: Tensor, inputs: StepInputs, learning_rate: Tensor) -> Losses:
+        """Do everything that a step does on the device."""
+        losses = self._step.compute(batch, inputs)
+        group = self._optimizer.param_groups[0]
+        number = group["lr"]
+        group["lr"] = learning_rate  # a number would be part of the recording
+        try:
+            self._optimizer.step()
+        finally:
+            group["lr"] = number
         return losses
 
     def _forget_if_outdated(self, batch: Tensor, group: dict[str, Any]) -> None:
-        """Drop recordings that hold settings or memory which a callback has replaced since."""
+        """Drop recordings of settings or memory that a callback has replaced since."""
         settings = tuple(v for name, v in group.items() if name not in ("params", "lr"))
         addresses = tuple(parameter.data_ptr() for parameter in self._parameters)
         basis = (batch.data_ptr(), settings, addresses)
@@ -217,25 +288,34 @@ class Replay:
     def _take(self, branch: Hashable, work: Work, recorder: Recorder) -> Losses:
         recording = self._recordings.get(branch)
         if recording is None:
-            losses = recorder.run(work)
-            self._record(branch, work, recorder)
-            return losses
+            return self._record(branch, work, recorder)
         if not recording.is_checked:
             return self._check(recording, work, recorder)
-        return recording.replay()
+        losses = recording.replay()
+        counts = zip(self._counters.read(), recording.counted, strict=True)
+        self._counters.write([count + added for count, added in counts])
+        return losses
 
-    def _record(self, branch: Hashable, work: Work, recorder: Recorder) -> None:
+    def _record(self, branch: Hashable, work: Work, recorder: Recorder) -> Losses:
+        """Run a step directly, then record the same branch."""
+        before = self._counters.read()
+        losses = recorder.run(work)
+        after = self._counters.read()
+        self._counters.write(before)  # they select the branch that is recorded
         try:
-            self._recordings[branch] = _Recording(recorder.record(work))
+            counted = [new - old for new, old in zip(after, before, strict=True)]
+            self._recordings[branch] = _Recording(recorder.record(work), counted)
             failure = None
-        except Exception as error:  # whatever it is, the training can go on
+        except Exception as error:  # of any kind: training can go on without recordings
             failure = f"{type(error).__name__}: {error}"
-        self._optimizer.zero_grad()  # gradients lie in the recording's memory
+        self._counters.write(after)
+        self._optimizer.zero_grad()  # the gradients are in the memory of the recording
         if failure is not None:
             self._give_up(failure)
+        return losses
 
     def _check(self, recording: _Recording, work: Work, recorder: Recorder) -> Losses:
-        """Take a step directly and by replay, from the same weights; keep the direct one."""
+        """Run a step directly and by replay, from the same weights; keep the direct result."""
         before = self._state()
         losses = recorder.run(work)
         after = self._state()
@@ -251,7 +331,7 @@ class Replay:
     def _compare(
         self, replay: Work, loss: Tensor, before: list[Tensor], after: list[Tensor]
     ) -> str | None:
-        """Say what is wrong with a replay, which should give this loss and these weights."""
+        """Describe how a replay differs from this loss and these weights; None if it does not."""
         try:
             found = replay()["loss"]
             missed = _difference(self._state()[0], after, before)
@@ -260,40 +340,40 @@ class Replay:
             return f"{type(error).__name__}: {error}"
         if missed > LARGEST_DIFFERENCE or missed_loss > LARGEST_DIFFERENCE:
             return (
-                "a replayed step differed from the same step taken directly, relative to its "
-                f"length by {missed:.2g} in the weights and {missed_loss:.2g} in the loss"
+                "a replayed step differed from the same step run directly, relative to the size "
+                f"of the step by {missed:.2g} in the weights and {missed_loss:.2g} in the loss"
             )
         return None
 
     def _state(self) -> tuple[list[Tensor], dict[str, Any]]:
-        """Return copies of the weights and of what the optimiser remembers."""
+        """Return copies of the weights and of the optimiser's state."""
         weights = [parameter.detach().clone() for parameter in self._parameters]
         return weights, copy.deepcopy(self._optimizer.state_dict())
 
     def _restore(self, state: tuple[list[Tensor], dict[str, Any]]) -> None:
-        weights, memory = state
+        weights, of_optimizer = state
         with torch.no_grad():
             for parameter, weight in zip(self._parameters, weights, strict=True):
                 parameter.copy_(weight)
-        self._optimizer.load_state_dict(memory)
+        self._optimizer.load_state_dict(of_optimizer)
 
     def _give_up(self, reason: str) -> None:
-        """Take all steps directly from now on."""
+        """Run all steps directly from now on."""
         self._recorder = None
         self._recordings.clear()
         warnings.warn(
-            "The training steps could not be recorded as CUDA graphs, so they are started one "
-            "operation at a time: the same result, but slower. Please report this with the "
-            f"versions of torch and of the driver. Reason: {reason}",
+            "The training steps could not be recorded as CUDA graphs, so their operations are "
+            "launched one by one: the result is the same, but training is slower. Please report "
+            f"this with the versions of torch and of the GPU driver. Reason: {reason}",
             RuntimeWarning,
             stacklevel=2,
         )
 
 
 def _difference(found: list[Tensor], expected: list[Tensor], start: list[Tensor]) -> float:
-    """Return the distance of what was found from what was expected, relative to its way there.
+    """Return the distance between found and expected values, relative to that from the start.
 
-    NaN where weights are no longer numbers, which the loop looks for itself.
+    NaN where weights are NaN, which the training loop checks itself.
     """
     missed, way = _distance(found, expected), _distance(expected, start)
     return missed / way if way else missed
@@ -304,28 +384,26 @@ def _distance(these: list[Tensor], those: list[Tensor]) -> float:
     return float(torch.stack(squares).sum().sqrt())
 
 
-def choose_advance(step: Step, optimizer: Optimizer, *, n_steps: int, is_watched: bool) -> Advance:
-    """Return what takes a training step: replayed on a graphics card where that is possible.
+def choose_replay(
+    step: object, optimizer: object, *, n_steps: int, is_watched: bool
+) -> Replay | None:
+    """Return the replayed form of a step and its optimiser, or None where there is none.
 
     Parameters
     ----------
-    step : Step
-    optimizer : Optimizer
+    step, optimizer : object
+        Only an ``MLPStep`` with its rows on a GPU can be replayed, and only with one of the
+        package's own optimisers.
     n_steps : int
-        Steps of the training.
+        Steps of the training; a short one is not worth a recording.
     is_watched : bool
-        Whether anyone looks at single steps, and perhaps at gradients, which a replay hides.
+        Whether a callback may read gradients after single steps. A replayed step leaves none.
     """
-    is_ours = type(optimizer) in (FusedAdam, Muon)
-    if not (is_ours and isinstance(step, MLPStep) and step.is_resident_on(DEVICE)):
-        return partial(_advance, step, optimizer)
+    # By exact type: a subclass may do something that a recording would leave out.
+    if not (isinstance(step, MLPStep) and step.is_resident_on(DEVICE)):
+        return None
+    if not (isinstance(optimizer, FusedAdam | Muon) and type(optimizer) in (FusedAdam, Muon)):
+        return None
     is_recorded = n_steps >= FEWEST_STEPS and not is_watched
-    logger.debug("Training steps are %s", "replayed" if is_recorded else "taken one by one")
-    recorder = CudaRecorder(step.device) if is_recorded else None
-    return Replay(step, optimizer, recorder)  # type: ignore[arg-type]
-
-
-def _advance(step: Step, optimizer: Optimizer, indices: Tensor, progress: float) -> Losses:
-    losses = step(indices, progress)
-    optimizer.step()
-    return losses
+    logger.debug("Training steps are %s", "replayed" if is_recorded else "run one by one")
+    return Replay(step, optimizer, CudaRecorder(step.device) if is_recorded else None)

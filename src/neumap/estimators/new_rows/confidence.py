@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 from neumap._device import resolve_device
+from neumap._modes import evaluating
 from neumap._random import numpy_generator
 from neumap._warnings import warn_user
 from neumap.data import RowStore, Validated, row_count, take
 from neumap.estimators.fitted import Fitted
 from neumap.estimators.new_rows.training_rows import Neighbors
 from neumap.estimators.recipe import Recipe
-from neumap.training.embedders import evaluating
 
 __all__ = ["Confidence", "Novelty", "confidence_of", "jacobian_norms"]
 

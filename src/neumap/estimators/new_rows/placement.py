@@ -112,8 +112,8 @@ def _pull(positions: Tensor, neighbors: Tensor, share: Tensor, kernel: Kernel) -
     """Gradient of the mean attraction to the neighbours."""
     difference = positions[:, None] - neighbors  # (tile, k, n_components)
     squared = difference.square().sum(2).clamp_min_(SMALLEST_SQUARED_DISTANCE)
-    s = kernel.a * squared.pow(kernel.b)
-    slope = share * (2.0 * kernel.b) * s / (squared * (1.0 + s))
+    s = kernel.power(squared)
+    slope = share * kernel.attraction_slope_(squared, s, s.clone())
     return (slope[:, :, None] * difference).sum(1)
 
 
@@ -123,9 +123,9 @@ def _push(positions: Tensor, repellers: Tensor, kernel: Kernel) -> Tensor:
     for axis in range(positions.shape[1]):
         squared += (positions[:, axis, None] - repellers[:, axis]).square_()
     squared.clamp_min_(SMALLEST_SQUARED_DISTANCE)
-    s = kernel.a * squared.pow(kernel.b)
-    slope = (2.0 * kernel.b * kernel.repulsion / len(repellers)) / (squared * (1.0 + s))
-    return positions * slope.sum(1, keepdim=True) - slope @ repellers
+    s = kernel.power(squared)
+    slope = kernel.repulsion_slope_(squared, s, s.clone(), kernel.repulsion / len(repellers))
+    return slope @ repellers - positions * slope.sum(1, keepdim=True)
 
 
 def average_neighbors(

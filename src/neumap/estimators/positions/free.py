@@ -14,7 +14,7 @@ from neumap.estimators.positions.presets import Budget, free_plan
 from neumap.estimators.task import Task
 from neumap.layout import check_initial, initial_positions
 from neumap.losses.terms import Softening
-from neumap.training import Plan, TableEmbedder
+from neumap.training import FreeEmbedder, Plan
 from neumap.training.optimizers import OptimizerFactory
 
 __all__ = ["FreePositions"]
@@ -72,7 +72,7 @@ class FreePositions:
         if not isinstance(self.init, str):
             check_initial(self.init, (task.rows.n_rows, self.n_components))
 
-    def build(self, task: Task, network: nn.Module | None, graph: Graph) -> TableEmbedder:
+    def build(self, task: Task, network: nn.Module | None, graph: Graph) -> FreeEmbedder:
         """Return the positions to train, at their start."""
         start = task.warm_start
         if start is not None and start.initial is not None:
@@ -86,7 +86,7 @@ class FreePositions:
                 n_components=self.n_components,
                 seed=task.seed,
             )
-        return TableEmbedder(initial).to(task.device)
+        return FreeEmbedder(initial).to(task.device)
 
     def plan(self, n_rows: int, total_weight: float) -> Plan:
         """Return the course of the training."""

@@ -13,9 +13,9 @@ from neumap.estimators.graph import Graph
 from neumap.estimators.positions.forces import Forces
 from neumap.estimators.positions.networks import (
     ENCODER_NAMES,
+    auxiliary_dimensions,
     input_noise,
     prepare_encoder,
-    spare_dimensions,
 )
 from neumap.estimators.positions.optimizers import resolve_optimizer
 from neumap.estimators.positions.presets import Budget, Preset, encoder_plan, resolve_preset
@@ -69,7 +69,7 @@ class NetworkPositions:
     def forces(self) -> Forces:
         """Balance of the objective."""
         preset = self.preset
-        return Forces(preset.softening, preset.n_partners, preset.repulsion, DENSITY)
+        return Forces(preset.softening, preset.n_negatives, preset.repulsion, DENSITY)
 
     @property
     def is_builtin_network(self) -> bool:
@@ -123,10 +123,10 @@ class NetworkPositions:
         noise = input_noise(network, self.preset.noise(task.rows.n_rows), task.seed)
         # A user's network, or one that continues from an earlier fit, gets no other dimensions.
         is_from_scratch = self.encoder is None or isinstance(self.encoder, str)
-        spare = None
+        auxiliary = None
         if is_from_scratch and task.warm_start is None:
-            spare = spare_dimensions(network, self.preset.n_spare, task.seed)
-        return EncoderEmbedder(network, task.rows, noise, spare)
+            auxiliary = auxiliary_dimensions(network, self.preset.n_auxiliary, task.seed)
+        return EncoderEmbedder(network, task.rows, noise, auxiliary)
 
     def plan(self, n_rows: int, total_weight: float) -> Plan:
         """Return the course of the training."""

@@ -9,21 +9,21 @@ from typing import Any
 import torch
 from torch import nn
 
+from neumap._modes import evaluating
 from neumap._random import torch_seeded
 from neumap.data import DenseRows, RowMoments, RowStore
 from neumap.data.moments import sample_rows
 from neumap.estimators.constraints import short_text
-from neumap.keras_bridge import as_module, is_keras_model
+from neumap.keras_bridge import KerasModule, is_keras_model
 from neumap.networks import MLP, ConvDecoder, ConvEncoder, RowForm, Standardize
-from neumap.training import InputNoise, SpareDimensions
-from neumap.training.embedders import evaluating
+from neumap.training import AuxiliaryDimensions, InputNoise
 
 __all__ = [
+    "auxiliary_dimensions",
     "copy_network",
     "input_noise",
     "prepare_decoder",
     "prepare_encoder",
-    "spare_dimensions",
 ]
 
 ENCODER_NAMES = ("mlp", "residual", "conv")
@@ -45,7 +45,7 @@ def copy_network(network: Any, input_shape: Sequence[int], role: str) -> nn.Modu
     if isinstance(network, nn.Module) and not is_keras_model(network):
         return copy.deepcopy(network)
     if is_keras_model(network):
-        return as_module(network, tuple(input_shape))
+        return KerasModule(network, tuple(input_shape))
     if isinstance(network, type):
         raise TypeError(
             f"{role} must be a module, got the class {network.__name__}. Pass an instance: "
@@ -185,15 +185,17 @@ def input_noise(encoder: nn.Module, relative: float, seed: int) -> InputNoise | 
     return InputNoise(relative * float(front.scale), seed)
 
 
-def spare_dimensions(encoder: nn.Module, n_spare: int, seed: int) -> SpareDimensions | None:
-    """Return spare dimensions for a network whose features can be read; none for others."""
-    if n_spare == 0 or not isinstance(encoder, MLP | ConvEncoder):
+def auxiliary_dimensions(
+    encoder: nn.Module, n_auxiliary: int, seed: int
+) -> AuxiliaryDimensions | None:
+    """Return auxiliary dimensions for a built-in network, None for others."""
+    if n_auxiliary == 0 or not isinstance(encoder, MLP | ConvEncoder):
         return None
     last = encoder.layers[-1] if isinstance(encoder, MLP) else encoder.output
     assert isinstance(last, nn.Linear)
     with torch_seeded(seed, "spare dimensions"):
-        spare = SpareDimensions(last.in_features, n_spare)
-    return spare.to(last.weight.device)
+        auxiliary = AuxiliaryDimensions(last.in_features, n_auxiliary)
+    return auxiliary.to(last.weight.device)
 
 
 def _standardize_input(module: nn.Module, rows: RowStore, seed: int) -> None:

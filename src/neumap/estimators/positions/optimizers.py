@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from neumap.keras_bridge import is_keras_optimizer
-from neumap.keras_bridge import optimizer_factory as keras_optimizer_factory
+from neumap.keras_bridge import is_keras_optimizer, keras_optimizer_factory
 from neumap.training import optimizer_factory
 from neumap.training.optimizers import OptimizerFactory
 

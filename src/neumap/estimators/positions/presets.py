@@ -43,7 +43,7 @@ class Preset:
         For the default network and optimiser.
     softening : Softening
         Course of eps; see :mod:`neumap.losses`.
-    n_partners : int
+    n_negatives : int
         Negatives per row and step.
     repulsion : float
         Factor on the weight of repulsion. A network moves a point together with its surroundings,
@@ -52,9 +52,9 @@ class Preset:
     input_noise : float
         Standard deviation of the noise on training inputs at 10,000 rows, relative to the
         standard deviation of the data along their first principal component; see :meth:`noise`.
-    n_spare : int
+    n_auxiliary : int
         Auxiliary dimensions in the first half of a training from scratch, for built-in networks;
-        see :class:`~neumap.training.SpareDimensions`.
+        see :class:`~neumap.training.AuxiliaryDimensions`.
     """
 
     hidden: tuple[int, ...]
@@ -62,10 +62,10 @@ class Preset:
     batch_edges: int
     peak_learning_rate: float
     softening: Softening = SOFT_THEN_EXACT
-    n_partners: int = 16
+    n_negatives: int = 16
     repulsion: float = 2.0
     input_noise: float = 0.03
-    n_spare: int = 2
+    n_auxiliary: int = 2
 
     def noise(self, n_rows: int) -> float:
         """Return the noise for this many rows. Fewer rows need more smoothing."""
@@ -160,7 +160,7 @@ def encoder_plan(
     peak = preset.peak_learning_rate if is_builtin_network else USER_LEARNING_RATE
     return Plan(
         n_steps=max(1, n_steps * budget.n_training_epochs),
-        n_epochs=budget.n_reports,
+        n_reports=budget.n_reports,
         batch_edges=batch,
         peak_learning_rate=None if has_user_optimizer else peak * budget.learning_rate,
         max_time=budget.max_time,
@@ -187,7 +187,7 @@ def free_plan(
     peak = min(FREE_TRAVEL / n_steps, LARGEST_FREE_LEARNING_RATE)
     return Plan(
         n_steps=n_steps * budget.n_training_epochs,
-        n_epochs=budget.n_reports,
+        n_reports=budget.n_reports,
         batch_edges=max(batch, 1),
         peak_learning_rate=None if has_user_optimizer else peak * budget.learning_rate,
         warm_up=0.0,

@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from neumap.archive import ArchiveError, fits_json
-from neumap.keras_bridge import KerasModule, as_module, is_keras_model
+from neumap.keras_bridge import KerasModule, is_keras_model
 from neumap.keras_bridge.backend import keras_on_torch
 
 __all__ = ["PackedNetwork", "config_of", "from_config", "pack_network", "unpack_network"]
@@ -55,7 +55,7 @@ def pack_network(network: Any, row_shape: tuple[int, ...] | None) -> PackedNetwo
     if shape is None:
         config = config_of(network)
         return None if config is None else PackedNetwork({"config": config})
-    module = network if wrapped else as_module(network, shape)
+    module = network if wrapped else KerasModule(network, shape)
     facts = {"input_shape": tuple(shape), "training": network.training, "wrapped": wrapped}
     try:
         return PackedNetwork(facts, content=module.to_bytes())
@@ -112,7 +112,7 @@ def _filled(packed: PackedNetwork, given: Any, role: str) -> KerasModule:
             "the model, but Keras could not write how it is made, since get_config of its classes "
             "does not return their arguments."
         )
-    module = as_module(given, packed.facts["input_shape"])
+    module = KerasModule(given, packed.facts["input_shape"])
     own = module.state_dict()
     if {key: value.shape for key, value in own.items()} != {
         key: value.shape for key, value in packed.state.items()
