@@ -34,12 +34,12 @@ from lib.child import versions
 from lib.methods import METHODS
 from lib.results import RESULTS, command, write
 from lib.timing import in_turn, ratio, spread
-from neumap.estimators.positions.networks import input_noise, prepare_encoder
 from torch import Tensor
 
 from neumap._device import fast_dtype, torch_threads
 from neumap.data import DenseRows
 from neumap.estimators import PRESETS, Preset
+from neumap.estimators.positions.networks import input_noise, prepare_encoder
 from neumap.fuzzy import FuzzyGraph
 from neumap.losses import Kernel
 from neumap.losses.terms import UmapTerm

@@ -107,8 +107,9 @@ class Checkpoint(Callback):
             with replacing(path) as draft:
                 write(run, draft)
         except (OSError, SafetensorError, ArchiveError) as error:
+            reason = getattr(error, "strerror", None) or error  # an OSError repeats the path
             warnings.warn(
-                f"The checkpoint {str(path)!r} could not be written: {error}. The training goes on "
+                f"The checkpoint {str(path)!r} could not be written: {reason}. The training goes on "
                 "without it. Free space on the disk, or pass a path that can be written to.",
                 stacklevel=2,
             )
