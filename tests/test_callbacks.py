@@ -292,12 +292,12 @@ def test_checkpoint_on_a_full_disk_loses_no_training(
     """safetensors reports errors of the file system by an error of its own."""
     from safetensors import SafetensorError
 
-    from neumap.archive import _file
+    from neumap.archive import file
 
     def without_space(tensors: Any, path: Any, **options: Any) -> None:
         raise SafetensorError("Error while serializing: I/O error: No space left on device")
 
-    monkeypatch.setattr(_file, "save_file", without_space)
+    monkeypatch.setattr(file, "save_file", without_space)
     with pytest.warns(UserWarning, match="could not be written: .*No space left"):
         run = run_with_losses(2.0, 1.0).train(Checkpoint(tmp_path / "state"))
     assert run.step == run.n_steps
@@ -333,7 +333,7 @@ def test_damaged_and_foreign_checkpoints_are_refused(tmp_path: Path):
     for name, reason in [
         ("cut", "damaged"),
         ("flipped", "checksum of 'encoder.weight' differs"),
-        ("foreign", "something else wrote"),
+        ("foreign", "safetensors file of another program"),
         ("model.neumap", r"must be a checkpoint, got .* contains estimator"),
         ("missing", "there is nothing"),
     ]:

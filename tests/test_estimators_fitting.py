@@ -68,7 +68,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "loss": (
         {"parametric_reconstruction": True, "parametric_reconstruction_loss_fcn": "bce"},
-        "needs data in",
+        "must be within \\[0, 1\\]",
     ),
     "classifier": ({"classifier_loss_weight": 1.0}, "classifier_loss_weight needs labels"),
     "keras_fit_kwargs": ({"keras_fit_kwargs": {"epochs": 3}}, "use n_training_epochs"),

@@ -117,7 +117,9 @@ class ParametricUMAP(UMAP):
         The network from rows to positions, with `n_components` outputs. It is copied, never
         trained in place. None and ``"mlp"`` build the preset's layers, ``"residual"`` the same
         with skip connections, ``"conv"`` a small convolutional network for images. Built-in
-        networks standardise their input; a user network gets the rows as they are.
+        networks standardise their input; a user network gets the rows as they are. Regularisers of
+        a Keras model, and the scalar of a method ``regularization()`` of a PyTorch module, are part
+        of the loss (``regularization_loss`` in ``history_``).
     decoder : torch.nn.Module, Keras model or "conv", optional
         The network from positions to rows, with ``parametric_reconstruction=True``. By default an
         MLP like the encoder.
