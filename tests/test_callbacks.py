@@ -335,7 +335,7 @@ def test_damaged_and_foreign_checkpoints_are_refused(tmp_path: Path):
         ("flipped", "checksum of 'encoder.weight' differs"),
         ("foreign", "safetensors file of another program"),
         ("model.neumap", r"must be a checkpoint, got .* contains estimator"),
-        ("missing", "there is nothing"),
+        ("missing", "got nothing there"),
     ]:
         with pytest.raises(ArchiveError, match=reason):
             load_checkpoint(tmp_path / name)
