@@ -109,8 +109,8 @@ class Checkpoint(Callback):
         except (OSError, SafetensorError, ArchiveError) as error:
             reason = getattr(error, "strerror", None) or error  # an OSError repeats the path
             warnings.warn(
-                f"The checkpoint {str(path)!r} could not be written: {reason}. The training goes on "
-                "without it. Free space on the disk, or pass a path that can be written to.",
+                f"The checkpoint {str(path)!r} could not be written: {reason}. The training "
+                "goes on without it. Free space on the disk, or pass another path.",
                 stacklevel=2,
             )
             return

@@ -7,7 +7,7 @@ cannot give does not exist for ``hasattr``.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,17 +24,18 @@ __all__ = ["UmapLearnNames"]
 SMALL_ROWS = 4096  # up to here umap-learn compares all pairs of rows, and so do its plots
 
 
+class _Model(Protocol):
+    """An estimator, as far as the names need it."""
+
+    def _model(self) -> Fitted: ...
+    def _recipe(self) -> Recipe: ...
+
+
 class UmapLearnNames:
-    """Mixin with umap-learn's private names, for an estimator with `_model` and `_recipe`."""
-
-    def _model(self) -> Fitted:
-        raise NotImplementedError
-
-    def _recipe(self) -> Recipe:
-        raise NotImplementedError
+    """Mixin with umap-learn's private names."""
 
     @property
-    def _history(self) -> History:
+    def _history(self: _Model) -> History:
         """The losses themselves, one per report."""
         history = self._model().history
         if history is None:
@@ -42,59 +43,58 @@ class UmapLearnNames:
         return history
 
     @property
-    def _raw_data(self) -> Any:
+    def _raw_data(self: _Model) -> Any:
         """The training rows."""
         return _training(self._model()).rows
 
     @property
-    def _n_neighbors(self) -> int:
+    def _n_neighbors(self: _Model) -> int:
         """Neighbours that were found, no more than there are rows."""
         return int(min(self._recipe().graph.n_neighbors, self._model().graph.shape[0]))
 
     @property
-    def _metric_kwds(self) -> dict[str, Any]:
+    def _metric_kwds(self: _Model) -> dict[str, Any]:
         return dict(self._recipe().graph.metric_kwds or {})
 
     @property
-    def _a(self) -> float:
+    def _a(self: _Model) -> float:
         """The parameter of the similarity ``1 / (1 + a d^(2b))``."""
         self._model()
         return self._recipe().kernel.a
 
     @property
-    def _b(self) -> float:
+    def _b(self: _Model) -> float:
         """The exponent of the similarity ``1 / (1 + a d^(2b))``."""
         self._model()
         return self._recipe().kernel.b
 
     @property
-    def _small_data(self) -> bool:
+    def _small_data(self: _Model) -> bool:
         """Whether umap-learn would compare all pairs of rows."""
         is_forced = self._recipe().graph.force_approximation_algorithm
         return bool(self._model().graph.shape[0] < SMALL_ROWS and not is_forced)
 
     @property
-    def _knn_indices(self) -> NDArray[np.int64]:
+    def _knn_indices(self: _Model) -> NDArray[np.int64]:
         """Of shape (n_samples, k), each row its own first neighbour."""
-        return self._neighbors().indices
+        return _neighbors(self._model(), self._recipe()).indices
 
     @property
-    def _knn_dists(self) -> NDArray[np.float32]:
+    def _knn_dists(self: _Model) -> NDArray[np.float32]:
         """Of shape (n_samples, k)."""
-        return self._neighbors().distances
+        return _neighbors(self._model(), self._recipe()).distances
 
     @property
-    def _knn_search_index(self) -> NeighborIndex:
+    def _knn_search_index(self: _Model) -> NeighborIndex:
         """Answers ``query(rows, k)``."""
         recipe = self._recipe()
         training = _searchable(self._model(), recipe)
         return training.index(recipe.graph, resolve_device(recipe.device))
 
-    def _neighbors(self) -> NeighborGraph:
-        recipe = self._recipe()
-        training = _searchable(self._model(), recipe)
-        settings = recipe.graph_settings_of_the_fit()
-        return training.neighbors(settings, resolve_device(recipe.device))
+
+def _neighbors(fitted: Fitted, recipe: Recipe) -> NeighborGraph:
+    training = _searchable(fitted, recipe)
+    return training.neighbors(recipe.graph_settings_of_the_fit(), resolve_device(recipe.device))
 
 
 def _training(fitted: Fitted) -> TrainingRows:
