@@ -150,9 +150,11 @@ def test_confidence_tells_an_unseen_class(tmp_path: Path) -> None:
         load_ParametricUMAP(tmp_path / "m.neumap").confidence(X[:3])
 
 
-def test_examples_of_the_page_run() -> None:
+def test_examples_of_the_page_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = Path(__file__).parents[1] / "docs" / "new_points.md"
     blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     assert blocks
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
     for block in blocks:
-        exec(compile(block, str(page), "exec"), {})
+        exec(compile(block, str(page), "exec"), names)
