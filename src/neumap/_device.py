@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
-__all__ = ["fast_dtype", "resolve_device", "torch_threads"]
+__all__ = ["allowed_threads", "fast_dtype", "resolve_device", "torch_threads"]
+
+# OpenMP's threads do not survive a fork: a forked child that starts a parallel region waits for
+# ever. A child works with one thread, which starts none.
+_forked_in: list[int] = []
+
+
+def _use_one_thread_in_child() -> None:
+    _forked_in.append(os.getpid())
+    torch.set_num_threads(1)
+    if "faiss" in sys.modules:
+        sys.modules["faiss"].omp_set_num_threads(1)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_use_one_thread_in_child)
+
+
+def allowed_threads(n_threads: int) -> int:
+    """Return the number of threads to use where `n_threads` are wanted: 1 in a forked process."""
+    return 1 if os.getpid() in _forked_in else n_threads
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
@@ -69,7 +91,7 @@ def torch_threads(n_threads: int | None) -> Iterator[None]:
     """
     before = torch.get_num_threads()
     if n_threads is not None:
-        torch.set_num_threads(n_threads)
+        torch.set_num_threads(allowed_threads(n_threads))
     try:
         yield
     finally:

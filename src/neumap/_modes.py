@@ -1,4 +1,4 @@
-"""Evaluation mode for a block of code, after which every part of a module is as before."""
+"""The state of torch around a block of code: modes of modules, gradients, autocast, dtype."""
 
 from __future__ import annotations
 
@@ -8,7 +8,19 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-__all__ = ["evaluating", "evaluation_mode"]
+__all__ = ["draws_from_torch", "evaluating", "evaluation_mode", "own_torch_state"]
+
+# Layers of torch.nn that draw random numbers while they train, or contain such layers.
+RANDOM_LAYERS = (
+    "Dropout",
+    "RReLU",
+    "FractionalMaxPool",
+    "RNN",
+    "LSTM",
+    "GRU",
+    "Multihead",
+    "Trans",
+)
 
 
 @contextmanager
@@ -37,3 +49,55 @@ def evaluating(module: nn.Module, *, to_be_trained: bool = False) -> Iterator[No
     gradients_off = torch.no_grad() if to_be_trained else torch.inference_mode()
     with evaluation_mode(module), gradients_off:
         yield
+
+
+@contextmanager
+def own_torch_state() -> Iterator[None]:
+    """Run code with gradients, without autocast and with float32 as the default dtype.
+
+    The default dtype is one for all threads of a process. It is changed only if it is another one.
+    """
+    default = torch.get_default_dtype()
+    if default != torch.float32:
+        torch.set_default_dtype(torch.float32)
+    try:
+        with torch.inference_mode(False), torch.enable_grad(), _without_autocast():
+            yield
+    finally:
+        if default != torch.float32:
+            torch.set_default_dtype(default)
+
+
+@contextmanager
+def _without_autocast() -> Iterator[None]:
+    """Switch a surrounding autocast off.
+
+    Not by a nested ``autocast(enabled=False)``: casts of weights are cached until the outermost
+    autocast ends, so that training inside one would use the weights of the first step for ever.
+    """
+    surrounding = [kind for kind in ("cpu", "cuda") if torch.is_autocast_enabled(kind)]
+    is_cached = torch.is_autocast_cache_enabled()
+    if surrounding:
+        torch.set_autocast_cache_enabled(False)
+        torch.clear_autocast_cache()
+    for kind in surrounding:
+        torch.set_autocast_enabled(kind, False)
+    try:
+        yield
+    finally:
+        for kind in surrounding:
+            torch.set_autocast_enabled(kind, True)
+        torch.set_autocast_cache_enabled(is_cached)
+
+
+def draws_from_torch(module: nn.Module) -> bool:
+    """Whether a module may draw random numbers while it trains: all but known layers may."""
+    return not all(map(_is_known_to_draw_nothing, module.modules()))
+
+
+def _is_known_to_draw_nothing(part: nn.Module) -> bool:
+    kind = type(part)
+    if kind.__module__.startswith("neumap."):
+        return not kind.__module__.startswith("neumap.keras_bridge")
+    is_of_torch = kind.__module__.startswith("torch.nn.modules.")
+    return is_of_torch and not any(name in kind.__name__ for name in RANDOM_LAYERS)

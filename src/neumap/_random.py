@@ -7,10 +7,11 @@ An additional draw in one module therefore does not change the numbers of anothe
 
 from __future__ import annotations
 
+import threading
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.utils import check_random_state
@@ -18,7 +19,13 @@ from sklearn.utils import check_random_state
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["numpy_generator", "resolve_seed", "torch_generator", "torch_seeded"]
+__all__ = [
+    "layers_seeded",
+    "numpy_generator",
+    "resolve_seed",
+    "torch_generator",
+    "torch_seeded",
+]
 
 RandomState = int | np.integer | np.random.RandomState | np.random.Generator | None
 
@@ -66,14 +73,47 @@ def torch_generator(seed: int, stream: str, device: torch.device | str = "cpu") 
     return torch.Generator(device=device).manual_seed(_stream_seed(seed, stream))
 
 
+# Code that draws from torch's global generators runs in one thread at a time, so that fits in
+# several threads do not take each other's numbers.
+_GLOBAL_GENERATORS = threading.RLock()
+
+
 @contextmanager
 def torch_seeded(seed: int, stream: str) -> Iterator[None]:
-    """Seed torch's global generator for a block of code, such as dropout or initialisation.
+    """Seed torch's global generators for code of the user that draws from them, such as dropout.
 
-    The states of the CPU and CUDA generators are restored afterwards.
+    Their states are restored afterwards. Meanwhile other fits that need them wait. Other code that
+    draws from torch's global generators in another thread at the same time disturbs both; the
+    package's own layers use :func:`layers_seeded` and are not affected.
     """
     import torch
 
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+    with _GLOBAL_GENERATORS, torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(_stream_seed(seed, stream))
+        yield
+
+
+@contextmanager
+def layers_seeded(seed: int, stream: str) -> Iterator[None]:
+    """Initialise layers of ``torch.nn`` on the CPU from a named stream."""
+    from torch import Tensor
+    from torch.nn import init
+    from torch.overrides import TorchFunctionMode
+
+    # What the constructors of layers draw with; the initialisers call the methods of Tensor.
+    drawing = {init.kaiming_uniform_, init.uniform_, init.normal_, Tensor.uniform_, Tensor.normal_}
+    generator = torch_generator(seed, stream)
+
+    class WithGenerator(TorchFunctionMode):
+        """Passes the stream's generator; a mode holds for the calling thread only."""
+
+        def __torch_function__(
+            self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+        ) -> Any:
+            given = kwargs or {}
+            if func in drawing and given.get("generator") is None:
+                given = {**given, "generator": generator}
+            return func(*args, **given)
+
+    with WithGenerator():
         yield

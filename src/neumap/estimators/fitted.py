@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sklearn.exceptions import NotFittedError
 from torch import nn
 
+from neumap._modes import own_torch_state
 from neumap.data import RowStore, Validated, as_rows, check_input
 from neumap.estimators.landmarks import Landmarks
 from neumap.estimators.new_rows.training_rows import TrainingRows
@@ -117,6 +118,7 @@ class Fitted:
         assert self.encoder is not None
         return as_rows(new.X, dims=self.row_shape, device=device_of(self.encoder))
 
+    @own_torch_state()
     def encode(self, new: Validated, batch_rows: int | None = None) -> NDArray[np.float32]:
         """Return the encoder's positions of checked rows."""
         assert self.encoder is not None

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from neumap._modes import own_torch_state
 from neumap._random import numpy_generator
 from neumap.callbacks import Callback, TrainingRun
 from neumap.data import RowStore, Validated, as_rows, check_input
@@ -38,6 +39,7 @@ __all__ = ["fit_map"]
 logger = logging.getLogger(__name__)
 
 
+@own_torch_state()
 def fit_map(
     data: Validated,
     recipe: Recipe,

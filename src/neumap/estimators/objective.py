@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from neumap._random import torch_seeded
+from neumap._random import layers_seeded
 from neumap.data import RowStore
 from neumap.estimators.graph import Graph
 from neumap.estimators.positions.forces import Forces
@@ -161,7 +161,7 @@ class Objective:
             loss = choose_loss(given.loss, task.rows)
         if self.classifier_weight:
             classes = _classes(task)
-            with torch_seeded(task.seed, "classifier"):
+            with layers_seeded(task.seed, "classifier"):
                 classifier = nn.Linear(n_components, len(classes.labels)).to(task.device)
         return Networks(encoder, decoder, loss, classifier, classes)
 

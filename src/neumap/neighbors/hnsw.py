@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from neumap._device import allowed_threads
 from neumap.neighbors.exact import euclidean_neighbors
 from neumap.neighbors.graph import Found, own_row_first
 from neumap.neighbors.metrics import EuclideanMetric, Metric
@@ -154,7 +155,7 @@ def _faiss_threads(n_jobs: int) -> Iterator[None]:
     faiss = _faiss()
     before: int = faiss.omp_get_max_threads()
     if n_jobs > 0:
-        faiss.omp_set_num_threads(min(n_jobs, os.cpu_count() or 1))
+        faiss.omp_set_num_threads(allowed_threads(min(n_jobs, os.cpu_count() or 1)))
     try:
         yield
     finally:

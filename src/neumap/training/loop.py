@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from neumap._device import torch_threads
+from neumap._modes import draws_from_torch
 from neumap._random import torch_seeded
 from neumap.callbacks import Callback, CallbackList
 from neumap.losses.terms import Term
@@ -163,7 +165,9 @@ def train(  # noqa: PLR0913 - each is a separate choice of the caller
     history: History = {}
     for module in run.modules.values():
         module.train()
-    with torch_seeded(seed, "modules"), torch_threads(step.n_threads):
+    draws = any(map(draws_from_torch, run.modules.values()))
+    seeded = torch_seeded(seed, "modules") if draws else nullcontext()
+    with seeded, torch_threads(step.n_threads):
         hooks.on_fit_start(run)
         for report, last_step in enumerate(plan.report_steps()):
             if run.stop_training or _time_is_up(run):

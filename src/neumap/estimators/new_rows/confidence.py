@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from neumap._device import resolve_device
-from neumap._modes import evaluating
+from neumap._modes import evaluating, own_torch_state
 from neumap._random import numpy_generator
 from neumap._warnings import warn_user
 from neumap.data import RowStore, Validated, row_count, take
@@ -90,6 +90,7 @@ class Confidence:
     shares = _renamed("p_values", "shares")
 
 
+@own_torch_state()
 def confidence_of(
     new: Validated, fitted: Fitted, recipe: Recipe, *, n_calibration: int
 ) -> Confidence:

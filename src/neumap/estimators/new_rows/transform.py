@@ -9,6 +9,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from neumap._device import resolve_device
+from neumap._modes import own_torch_state
 from neumap.data import Validated, as_rows, row_count, same
 from neumap.estimators.fitted import Fitted, device_of
 from neumap.estimators.new_rows.placement import average_neighbors, place_rows
@@ -19,6 +20,7 @@ from neumap.training.embedders import encode_rows
 __all__ = ["invert", "place"]
 
 
+@own_torch_state()
 def place(new: Validated, fitted: Fitted, recipe: Recipe) -> Any:
     """Return the positions of checked rows, or their memberships if the recipe stops there.
 
@@ -54,6 +56,7 @@ def place(new: Validated, fitted: Fitted, recipe: Recipe) -> Any:
     )
 
 
+@own_torch_state()
 def invert(X: ArrayLike, fitted: Fitted, recipe: Recipe) -> NDArray[np.float32]:
     """Return rows of data for positions, by the decoder or as a mean of training rows.
 

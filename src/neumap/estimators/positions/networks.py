@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from neumap._modes import evaluating
-from neumap._random import torch_seeded
+from neumap._random import layers_seeded, torch_seeded
 from neumap.data import DenseRows, RowMoments, RowStore
 from neumap.data.moments import sample_rows
 from neumap.estimators.constraints import short_text
@@ -90,8 +90,9 @@ def prepare_encoder(
     ValueError
         If the network cannot take the rows, or its output has another shape.
     """
-    with torch_seeded(seed, "encoder"):
-        if encoder is None or isinstance(encoder, str):
+    is_builtin = encoder is None or isinstance(encoder, str)
+    with (layers_seeded if is_builtin else torch_seeded)(seed, "encoder"):
+        if is_builtin:
             form = ROW_FORMS.get(metric, "raw") if isinstance(metric, str) else "raw"
             module = _named_encoder(encoder or "mlp", rows, n_components, hidden, form)
         else:
@@ -112,12 +113,13 @@ def prepare_decoder(
     ValueError
         If its output does not have the shape of a row.
     """
-    with torch_seeded(seed, "decoder"):
+    is_builtin = decoder is None or isinstance(decoder, str)
+    with (layers_seeded if is_builtin else torch_seeded)(seed, "decoder"):
         if decoder is None:
             module: nn.Module = MLP(
                 n_components, rows.n_features, hidden, output_shape=rows.row_shape
             )
-        elif decoder == "conv":
+        elif isinstance(decoder, str) and decoder == "conv":
             module = ConvDecoder(rows.row_shape, n_components)
         else:
             module = copy_network(decoder, (n_components,), "decoder")
@@ -193,7 +195,7 @@ def auxiliary_dimensions(
         return None
     last = encoder.layers[-1] if isinstance(encoder, MLP) else encoder.output
     assert isinstance(last, nn.Linear)
-    with torch_seeded(seed, "spare dimensions"):
+    with layers_seeded(seed, "spare dimensions"):
         auxiliary = AuxiliaryDimensions(last.in_features, n_auxiliary)
     return auxiliary.to(last.weight.device)
 
