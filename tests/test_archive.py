@@ -781,7 +781,7 @@ def test_forward_in_a_fresh_process_is_equal_to_the_bit(tmp_path: Path) -> None:
         [sys.executable, "-c", FRESH_PROCESS, tmp_path],
         check=True,
         timeout=120,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])},
     )
     for name, net in nets.items():
         with torch.no_grad():
