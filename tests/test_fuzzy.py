@@ -147,9 +147,9 @@ def test_fast_enough_without_compilation():
     distances = np.sort(generator.gamma(20.0, size=(n, k)), axis=1).astype(np.float32)
     distances[:, 0] = 0
     graph = NeighborGraph(np.column_stack([np.arange(n), others]), distances, "random", 1, 0)
-    started = time.perf_counter()
+    started = time.process_time()  # not the wall's: other tests run at the same time
     fuzzy_simplicial_set(graph)
-    assert time.perf_counter() - started < 2.0  # 0.1 s on an idle core
+    assert time.process_time() - started < 2.0  # 0.1 s on an idle core
 
 
 # The value

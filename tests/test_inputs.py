@@ -201,7 +201,7 @@ def test_sparse_rows_are_never_dense_all_at_once(monkeypatch: pytest.MonkeyPatch
         return original(self, *args, **kwds)
 
     monkeypatch.setattr(scipy.sparse.csr_matrix, "toarray", watched)
-    model = quick(ParametricUMAP, batch_size=32).fit(rows)
+    model = quick(ParametricUMAP, batch_size=32, n_epochs=1).fit(rows)
     assert model.report_["neighbors"] == "exact-sparse"
     assert max(dense, default=0) == 0
     np.testing.assert_allclose(model.transform(rows[:7]), model.embedding_[:7], atol=1e-4)

@@ -252,7 +252,7 @@ def test_validation_loss_is_the_loss_of_the_decoded_rows(
         parametric_reconstruction=True,
         reconstruction_validation=mnist.test_images,
         parametric_reconstruction_loss_fcn=getattr(networks, name),
-        n_epochs=3,
+        n_epochs=1,
         random_state=0,
     ).fit(mnist.train_images)
     rows = mnist.test_images.astype(np.float64)
