@@ -22,7 +22,7 @@ from neumap._views import tensor_view
 from neumap.data.disk import read_rows
 from neumap.data.kinds import is_dataset, is_on_disk
 
-__all__ = ["DistinctRows", "distinct", "row_count", "same", "stack", "take"]
+__all__ = ["DistinctRows", "distinct", "like", "row_count", "same", "stack", "take"]
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,22 @@ def same(X: Any, other: Any) -> bool:
     if isinstance(X, Tensor):
         return bool((other.to(X.device) == X).all())
     return isinstance(X, np.ndarray) and np.array_equal(X, other)
+
+
+def like(X: Any, other: Any) -> Any:
+    """Return checked data as a sparse matrix if `other` is one, else not as a sparse matrix.
+
+    Examples
+    --------
+    >>> like(sparse.csr_matrix(np.eye(2)), np.ones((3, 2))).tolist()
+    [[1.0, 0.0], [0.0, 1.0]]
+    """
+    if _is_sparse(X) == _is_sparse(other):
+        return X
+    if _is_sparse(X):
+        return X.toarray()
+    is_matrix = _in_memory(X) and X.ndim == 2
+    return sparse.csr_matrix(_as_array(X)) if is_matrix else X
 
 
 def stack(above: Any, below: Any) -> Any:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from neumap.data import as_rows, row_count, take
+from neumap.data import as_rows, like, row_count, take
 from neumap.estimators.graph import GraphSettings, training_neighbors
 from neumap.neighbors import NeighborGraph, NeighborIndex
 
@@ -73,7 +73,8 @@ class TrainingRows:
             With ``n_neighbors`` neighbours, or as many as there are training rows.
         """
         index = self.index(settings, device)
-        matrix = as_rows(new, device=device).to_matrix()
+        # A search compares rows of one kind only; the training rows are the many.
+        matrix = as_rows(like(new, self.rows), device=device).to_matrix()
         return index.query(matrix, min(settings.n_neighbors, index.rows.shape[0]))
 
     def nearest_to_sample(
