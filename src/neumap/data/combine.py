@@ -114,8 +114,7 @@ def like(X: Any, other: Any) -> Any:
         return X
     if _is_sparse(X):
         return X.toarray()
-    is_matrix = _in_memory(X) and X.ndim == 2
-    return sparse.csr_matrix(_as_array(X)) if is_matrix else X
+    return sparse.csr_matrix(_as_array(X)) if _in_memory(X) and X.ndim == 2 else X
 
 
 def stack(above: Any, below: Any) -> Any:

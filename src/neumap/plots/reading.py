@@ -249,7 +249,8 @@ def _nameable(present: Column) -> list[Any]:
 def _written(names: tuple[Any, ...]) -> tuple[Any, ...]:
     """Write dates and durations as people do, dates as short as they can be told apart."""
     if names and isinstance(names[0], np.datetime64):
-        return tuple(np.datetime_as_string(np.array(names), unit="auto").tolist())
+        texts = np.datetime_as_string(np.array(names), unit="auto").tolist()
+        return tuple(text.replace("T", " ") for text in texts)
     if names and isinstance(names[0], np.timedelta64):
         return tuple(str(name.astype("m8[us]").item()) for name in names)
     return names

@@ -73,8 +73,9 @@ class TrainingRows:
             With ``n_neighbors`` neighbours, or as many as there are training rows.
         """
         index = self.index(settings, device)
-        # A search compares rows of one kind only; the training rows are the many.
-        matrix = as_rows(like(new, self.rows), device=device).to_matrix()
+        matrix = as_rows(new, device=device).to_matrix()
+        if settings.metric != "precomputed":  # of distances, absent ones and zeros are different
+            matrix = like(matrix, index.rows)
         return index.query(matrix, min(settings.n_neighbors, index.rows.shape[0]))
 
     def nearest_to_sample(

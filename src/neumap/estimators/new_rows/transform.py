@@ -33,10 +33,9 @@ def place(new: Validated, fitted: Fitted, recipe: Recipe) -> Any:
     if fitted.encoder is not None and not recipe.stops_at_graph:
         return fitted.encode(new)
     training = fitted.training_rows("transform without an encoder")
-    rows = like(new.X, training.rows)
-    if not recipe.stops_at_graph and same(rows, training.rows):
+    if not recipe.stops_at_graph and _are_training_rows(new.X, training.rows, recipe.graph.metric):
         return fitted.positions.copy()  # equal training rows may have positions of their own
-    indices, distances = training.nearest(rows, recipe.graph, resolve_device(recipe.device))
+    indices, distances = training.nearest(new.X, recipe.graph, resolve_device(recipe.device))
     if recipe.stops_at_graph:
         return membership_to_train(
             indices,
@@ -53,6 +52,11 @@ def place(new: Validated, fitted: Fitted, recipe: Recipe) -> Any:
         local_connectivity=recipe.graph.local_connectivity,
         seed=recipe.transform_seed,
     )
+
+
+def _are_training_rows(X: Any, training: Any, metric: Any) -> bool:
+    # Of distances, absent ones and zeros are different.
+    return same(X if metric == "precomputed" else like(X, training), training)
 
 
 def invert(X: ArrayLike, fitted: Fitted, recipe: Recipe) -> NDArray[np.float32]:
