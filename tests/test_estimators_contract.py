@@ -64,8 +64,8 @@ NO_CLASSES = (
     "rows that are added later have none"
 )
 MINUS_ONE = (
-    "the check uses -1 as a class, which marks a row without a label here, as in scikit-learn's own "
-    "semi-supervised classifiers"
+    "the check uses -1 as a class, which marks a row without a label here, as in the classifiers "
+    "of sklearn.semi_supervised"
 )
 WITH_CLASSIFIER = {
     "check_n_features_in_after_fitting": NO_CLASSES,

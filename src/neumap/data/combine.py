@@ -103,18 +103,23 @@ def same(X: Any, other: Any) -> bool:
 
 
 def like(X: Any, other: Any) -> Any:
-    """Return checked data as a sparse matrix if `other` is one, else not as a sparse matrix.
+    """Return checked data in the form of others: array, tensor or sparse matrix.
+
+    Data on disk and Datasets stay what they are.
 
     Examples
     --------
     >>> like(sparse.csr_matrix(np.eye(2)), np.ones((3, 2))).tolist()
     [[1.0, 0.0], [0.0, 1.0]]
     """
-    if _is_sparse(X) == _is_sparse(other):
+    if not _in_memory(X):
         return X
-    if _is_sparse(X):
-        return X.toarray()
-    return sparse.csr_matrix(_as_array(X)) if _in_memory(X) and X.ndim == 2 else X
+    if _is_sparse(other):
+        return X if _is_sparse(X) or X.ndim != 2 else sparse.csr_matrix(_as_array(X))
+    dense = X.toarray() if _is_sparse(X) else X
+    if isinstance(other, Tensor):
+        return dense if isinstance(dense, Tensor) else _as_tensor(dense)
+    return _as_array(dense)
 
 
 def stack(above: Any, below: Any) -> Any:
