@@ -112,10 +112,11 @@ def like(X: Any, other: Any) -> Any:
     >>> like(sparse.csr_matrix(np.eye(2)), np.ones((3, 2))).tolist()
     [[1.0, 0.0], [0.0, 1.0]]
     """
-    if not _in_memory(X):
+    if not _in_memory(X) or type(X) is type(other):
         return X
     if _is_sparse(other):
-        return X if _is_sparse(X) or X.ndim != 2 else sparse.csr_matrix(_as_array(X))
+        values = X if _is_sparse(X) else _as_array(X)
+        return type(other)(values) if values.ndim == 2 else X  # matrix and array are two classes
     dense = X.toarray() if _is_sparse(X) else X
     if isinstance(other, Tensor):
         return dense if isinstance(dense, Tensor) else _as_tensor(dense)

@@ -154,8 +154,8 @@ class ParametricUMAP(UMAP):
         Weight of that loss, for ``landmark_positions`` in :meth:`fit`.
     classifier_loss_weight : float, default=0.0
         Weight of a classifier that is trained on the embedding, for y with a label per row (-1 for
-        unlabelled rows). Labels then train the encoder directly, and :meth:`predict` exists. 0.1
-        to 10.
+        unlabelled rows). Labels then train the encoder directly, and the model is a classifier
+        with :meth:`predict` and :meth:`score`. 0.1 to 10.
     keras_fit_kwargs : dict, optional
         ``{"callbacks": [...], "verbose": 0}`` as for Keras's ``fit``. Other keys raise an error
         that names the equivalent.
@@ -422,7 +422,8 @@ class ParametricUMAP(UMAP):
         X : array-like, sparse matrix, table, Tensor, Dataset or AnnData, (n_samples, ...)
             Training rows; flat rows may be reshaped for the network by `dims`.
         y : array-like of shape (n_samples,) or (n_samples, n_targets), optional
-            Labels (-1 for unlabelled rows) or values; see `target_metric`.
+            Labels (-1, None or any missing value for unlabelled rows) or values; see
+            `target_metric`.
         precomputed_distances : array or sparse matrix (n_samples, n_samples), optional
             Distances that determine the graph, with ``metric="precomputed"``; the network reads X.
         landmark_positions : array of shape (n_samples, n_components), optional
