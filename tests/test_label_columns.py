@@ -267,6 +267,7 @@ def test_values_of_any_container_are_numbers() -> None:
         ({"label": CODES}, TypeError, r'got a dict\. Pass one of its values, such as y\["label"\]'),
         (set(CODES.tolist()), TypeError, "got a set. Pass a list"),
         (scipy.sparse.csr_matrix(CODES[:, None]), TypeError, r"got a csr_matrix. Pass y\.toarray"),
+        (scipy.sparse.dok_array(CODES[:, None]), TypeError, r"got a dok_array. Pass y\.toarray"),
         (
             np.array([(1, 2.0)] * 90, dtype=[("a", "i4"), ("b", "f4")]),
             TypeError,

@@ -223,12 +223,12 @@ def _refuse_container(entries: Any, name: str) -> None:
     advice = None
     if isinstance(entries, Iterator):
         advice = f"Make a list of it: list({name})"
+    elif hasattr(entries, "tocsr"):  # before dicts: a dok_array is one
+        advice = f"Pass {name}.toarray()"
     elif isinstance(entries, Mapping):
         advice = f'Pass one of its values, such as {name}["label"]'
     elif isinstance(entries, Set):
         advice = "Pass a list, which has an order"
-    elif hasattr(entries, "tocsr"):
-        advice = f"Pass {name}.toarray()"
     elif getattr(getattr(entries, "dtype", None), "names", None):
         advice = f'Pass one field, such as {name}["{entries.dtype.names[0]}"]'
     if advice:

@@ -81,6 +81,8 @@ def open_container(X: Any, use_rep: str | None = None) -> Contents:
 
 def _refuse_collections(X: Any) -> None:
     """Raise TypeError for what numpy would take for a single object."""
+    if sparse.issparse(X):  # a dok_array is a dict as well
+        return
     advice = None
     if isinstance(X, Mapping):  # of scipy.io.loadmat, an open .npz or HDF5 file
         names = ", ".join(repr(name) for name in list(X)[:8])
