@@ -14,7 +14,7 @@ import zarr
 from scipy import sparse
 from torch.utils.data import Dataset
 
-from neumap.data import as_rows, distinct, row_count, same, stack, take
+from neumap.data import as_rows, distinct, like, row_count, same, stack, take
 
 N_ROWS = 23
 
@@ -175,6 +175,26 @@ class TestSame:
         X, copy = KINDS[kind](answer(), tmp_path), KINDS[kind](answer(), tmp_path / "copy")
         assert same(X, X)
         assert not same(X, copy)
+
+
+class TestLike:
+    @pytest.mark.parametrize("other", IN_MEMORY)
+    @pytest.mark.parametrize("kind", IN_MEMORY)
+    def test_equal_rows_become_the_same(self, kind: str, other: str, tmp_path: Path) -> None:
+        (tmp_path / "other").mkdir()
+        X, model = KINDS[kind](answer(), tmp_path), KINDS[other](answer(), tmp_path / "other")
+        assert same(like(X, model), model)
+        np.testing.assert_array_equal(as_dense(like(X, model)), answer())
+        assert like(X, X) is X
+
+    def test_data_elsewhere_stay_there(self, tmp_path: Path) -> None:
+        mapped = np.memmap(tmp_path / "x.bin", np.float32, "w+", shape=(4, 2))
+        assert like(mapped, mapped) is mapped
+        for X in (Rows(answer()), in_hdf5(answer(), tmp_path)):
+            for other in (answer(), sparse.csr_matrix(answer()), torch.from_numpy(answer())):
+                assert like(X, other) is X
+        placed = like(sparse.csr_matrix(answer()), mapped)
+        np.testing.assert_array_equal(placed, answer())
 
 
 HALF = np.array([[0.5, 0.0], [0.25, 300.0]], dtype=np.float32)

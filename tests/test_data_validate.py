@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import datetime
 import logging
 import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import h5py
+import ml_dtypes
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -17,6 +19,7 @@ import sklearn
 import torch
 import zarr
 from anndata import AnnData, read_h5ad
+from numpy.lib.recfunctions import structured_to_unstructured
 from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.utils.estimator_checks import (
@@ -26,7 +29,7 @@ from sklearn.utils.estimator_checks import (
     check_fit1d,
     check_n_features_in_after_fitting,
 )
-from torch.utils.data import TensorDataset
+from torch.utils.data import DataLoader, TensorDataset
 
 from neumap.data import as_rows, check_input, embed_anndata
 from neumap.data.containers import open_container
@@ -102,6 +105,62 @@ class TestTables:
         with pytest.raises(ValueError, match=r"got dates or times.* in column 'day'"):
             check_input(pd.DataFrame({"a": [1, 2], "day": pd.to_datetime(["2020", "2021"])}))
 
+    @pytest.mark.parametrize("kind", TABLES)
+    @pytest.mark.parametrize("what", ["day", "moment", "zoned", "hour", "span"])
+    def test_dates_and_times_of_every_table(self, kind: str, what: str) -> None:
+        utc = datetime.UTC
+        value = {
+            "day": datetime.date(2020, 1, 1),
+            "moment": datetime.datetime(2020, 1, 1, 8),
+            "zoned": datetime.datetime(2020, 1, 1, 8, tzinfo=utc),
+            "hour": datetime.time(8, 30),
+            "span": datetime.timedelta(hours=1),
+        }[what]
+        make = {"pandas": pd.DataFrame, "polars": pl.DataFrame, "pyarrow": pa.table}[kind]
+        with pytest.raises(
+            ValueError, match=r"got dates or times.* in column 'when'\. Turn it into"
+        ):
+            check_input(make({"a": [1.0, 2.0], "when": [value, None]}))
+
+    @pytest.mark.parametrize(
+        "column",
+        [
+            pd.period_range("2020", periods=2, freq="D"),
+            pd.Categorical(pd.to_datetime(["2020", "2021"])),
+            pd.array([datetime.time(8), None], dtype=pd.ArrowDtype(pa.time64("us"))),
+            pd.to_timedelta([1, 2], "D"),
+            np.array([pd.NaT, 1.0], dtype=object),
+        ],
+    )
+    def test_dates_that_pandas_keeps_as_something_else(self, column: Any) -> None:
+        with pytest.raises(ValueError, match=r"got dates or times.* in column 'when'"):
+            check_input(pd.DataFrame({"a": [1.0, 2.0], "when": column}))
+
+    def test_advice_on_dates_works(self) -> None:
+        days = pd.Series(pd.to_datetime(["2020-01-01", "2021-03-02"], utc=True))
+        since = (days - days.min()).dt.total_seconds()
+        table = pd.DataFrame({"year": days.dt.year, "hour": days.dt.hour, "since": since})
+        assert check_input(table).X.tolist() == [[2020, 0, 0], [2021, 0, 426 * 86400]]
+
+    def test_missing_objects_are_named_and_the_advice_works(self) -> None:
+        table = pd.DataFrame({"a": [1.0, 2.0], "e": pd.Series([1, pd.NA], dtype=object)})
+        with pytest.raises(
+            ValueError, match=r"<NA> in row 1 in column 'e'\. Give it a numeric type"
+        ):
+            check_input(table)
+        with pytest.raises(ValueError, match=r"contains NaN: 1 .* row 1, column 'e'"):
+            check_input(table.convert_dtypes())
+        filled = table.where(table.notna(), 7).astype(float)
+        assert check_input(filled).X.tolist() == [[1, 1], [2, 7]]
+
+    def test_a_column_of_arrays(self) -> None:
+        table = pd.DataFrame({"embedding": list(NUMBERS)})
+        with pytest.raises(
+            ValueError, match=r"one ndarray per row.* column 'embedding'\. Make col"
+        ):
+            check_input(table)
+        np.testing.assert_array_equal(check_input(np.stack(table["embedding"])).X, NUMBERS)
+
     def test_a_lazy_frame_must_be_collected(self) -> None:
         with pytest.raises(TypeError, match=r"got a polars LazyFrame\. Call X\.collect"):
             check_input(frame("polars").lazy())
@@ -167,7 +226,90 @@ class TestShapes:
             check_input("data.csv")
 
 
+def read(loader: Any) -> Any:
+    return loader.dataset
+
+
+# By its name: what holds rows in a form that is no table of numbers, the error, and the remedy.
+UNFIT: dict[str, tuple[Any, type[Exception], str, Any]] = {
+    "fields": (
+        np.array([tuple(row) for row in NUMBERS], dtype=[(name, "f4") for name in NAMES]),
+        ValueError,
+        r"the fields \('a', 'b', 'c'\)\. Convert it with numpy\.lib\.recfunctions",
+        structured_to_unstructured,
+    ),
+    "records": (
+        frame("pandas").to_dict("records"),
+        ValueError,
+        r"got one dict per row\. Make a table of them, with pandas\.DataFrame\(list\(X\)\)",
+        lambda X: pd.DataFrame(list(X)),
+    ),
+    "series of arrays": (
+        pd.Series(list(NUMBERS)),
+        ValueError,
+        r"got one ndarray per row\. Make one array of them, with numpy\.stack\(X\)",
+        np.stack,
+    ),
+    "dict": (
+        {"X": NUMBERS},
+        TypeError,
+        r"got a dict\. Pass one of its entries \('X'\), or pandas\.DataFrame",
+        lambda X: X["X"],
+    ),
+    "dict of columns": (
+        {name: NUMBERS[:, at] for at, name in enumerate(NAMES)},
+        TypeError,
+        r"entries \('a', 'b', 'c'\), or pandas\.DataFrame\(X\) for one column each",
+        pd.DataFrame,
+    ),
+    "generator": (
+        (row for row in NUMBERS),
+        TypeError,
+        r"got a generator\. Read all rows first, with numpy\.stack\(list\(X\)\)",
+        lambda X: np.stack(list(X)),
+    ),
+    "loader": (
+        DataLoader(TensorDataset(torch.from_numpy(NUMBERS))),
+        TypeError,
+        r"got a DataLoader\. Pass its dataset, X\.dataset",
+        read,
+    ),
+}
+
+
+@pytest.mark.parametrize("what", UNFIT)
+def test_other_forms_are_refused_and_the_advice_works(what: str) -> None:
+    X, error, message, remedy = UNFIT[what]
+    with pytest.raises(error, match=message):
+        check_input(X)
+    rows = as_rows(check_input(remedy(X))).gather(torch.tensor([0, 1]))
+    np.testing.assert_array_equal(rows.numpy(), NUMBERS)
+
+
+def test_an_open_archive_is_refused_with_its_names(tmp_path: Path) -> None:
+    np.savez(tmp_path / "rows.npz", X=NUMBERS, y=[0, 1])
+    with np.load(tmp_path / "rows.npz") as archive:
+        with pytest.raises(
+            TypeError, match=r"got a NpzFile\. Pass one of its entries \('X', 'y'\)"
+        ):
+            check_input(archive)
+        np.testing.assert_array_equal(check_input(archive["X"]).X, NUMBERS)
+
+
 class TestDtypes:
+    def test_narrow_floats_of_other_packages(self) -> None:
+        np.testing.assert_array_equal(check_input(NUMBERS.astype(ml_dtypes.bfloat16)).X, NUMBERS)
+
+    def test_objects_without_a_number(self) -> None:
+        X = NUMBERS.astype(object)
+        X[1, 2] = {"a": 1}
+        with pytest.raises(
+            TypeError, match=r"got dict objects, such as .* in row 1 in column 2\. Tak"
+        ):
+            check_input(X)
+        X[1, 2] = None
+        assert np.isnan(check_input(X, ensure_all_finite=False).X[1, 2])
+
     @pytest.mark.parametrize("dtype", [np.float32, np.uint8, np.bool_])
     def test_small_dtypes_are_not_copied(self, dtype: type) -> None:
         X = NUMBERS.astype(dtype)

@@ -14,9 +14,11 @@ import pytest
 import scipy.sparse
 import torch
 from numpy.typing import NDArray
-from sklearn.base import clone
+from sklearn.base import clone, is_classifier
+from sklearn.ensemble import VotingClassifier
 from sklearn.exceptions import NotFittedError
-from sklearn.model_selection import GridSearchCV
+from sklearn.metrics import accuracy_score
+from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -57,9 +59,28 @@ LABELS_ONCE = (
 )
 
 
+NO_CLASSES = (
+    "the check passes partial_fit the argument classes; labels are part of the first fit only, and "
+    "rows that are added later have none"
+)
+MINUS_ONE = (
+    "the check uses -1 as a class, which marks a row without a label here, as in the classifiers "
+    "of sklearn.semi_supervised"
+)
+WITH_CLASSIFIER = {
+    "check_n_features_in_after_fitting": NO_CLASSES,
+    "check_estimators_partial_fit_n_features": NO_CLASSES,
+    "check_classifiers_classes": MINUS_ONE,
+}
+
+
+@pytest.mark.filterwarnings("ignore:y holds one class")  # of check_classifiers_classes
 @parametrize_with_checks(
-    [quick(UMAP), quick(ParametricUMAP)],
-    expected_failed_checks=lambda _: {"check_fit_score_takes_y": LABELS_ONCE},
+    [quick(UMAP), quick(ParametricUMAP), quick(ParametricUMAP, classifier_loss_weight=1.0)],
+    expected_failed_checks=lambda model: {
+        "check_fit_score_takes_y": LABELS_ONCE,
+        **(WITH_CLASSIFIER if is_classifier(model) else {}),
+    },
 )
 def test_scikit_learn_checks(estimator: Any, check: Any) -> None:
     check(estimator)
@@ -399,6 +420,52 @@ def test_predict_exists_only_with_a_classifier(X: Any, y: Any) -> None:
     chances = model.predict_proba(X)
     np.testing.assert_allclose(chances.sum(axis=1), 1.0, rtol=1e-5)
     np.testing.assert_array_equal(model.classes_[chances.argmax(axis=1)], labels)
+
+
+def test_a_model_with_a_classifier_is_one_to_scikit_learn(X: Any, y: Any) -> None:
+    """Rows sorted by class: without stratified folds no class of a test fold is ever learned."""
+    order = np.argsort(y, kind="stable")
+    rows, names = X[order], np.array(["blue", "green", "red"])[y[order]]
+    model = quick(ParametricUMAP, classifier_loss_weight=1.0, n_epochs=10)
+    assert is_classifier(model)
+    found = cross_val_score(model, rows, names, cv=3)
+    expected = cross_val_score(model, rows, names, cv=StratifiedKFold(3), scoring="accuracy")
+    np.testing.assert_array_equal(found, expected)
+    assert found.min() > 0.8
+    search = GridSearchCV(model, {"n_neighbors": [4, 5]}, cv=2).fit(rows, names)
+    assert search.best_score_ > 0.8
+    pipeline = make_pipeline(StandardScaler(), model).fit(rows, names)
+    assert is_classifier(pipeline)
+    assert pipeline.score(rows, names) > 0.9
+    assert pipeline.classes_.tolist() == ["blue", "green", "red"]
+    assert VotingClassifier([("map", model)]).fit(rows, names).score(rows, names) > 0.9
+
+
+def test_score_is_the_accuracy_of_labelled_rows(X: Any, y: Any) -> None:
+    model = quick(ParametricUMAP, classifier_loss_weight=1.0).fit(X, y)
+    mixed, weights = np.roll(y, 1), np.arange(90) + 1.0
+    mixed[:60] = y[:60]
+    predicted = model.predict(X)
+    assert model.score(X, mixed) == pytest.approx(accuracy_score(mixed, predicted))
+    weighted = accuracy_score(mixed, predicted, sample_weight=weights)
+    assert model.score(X, mixed, weights) == pytest.approx(weighted)
+    assert 0.1 < weighted < 0.9
+    some = np.where(np.arange(90) % 2, mixed, -1)
+    assert model.score(X, some) == model.score(X[1::2], mixed[1::2])
+    of_some = accuracy_score(mixed[1::2], predicted[1::2], sample_weight=weights[1::2])
+    assert model.score(X, some, weights) == pytest.approx(of_some)
+
+
+@pytest.mark.parametrize("weight", [0.0, -1.0, "1", None])
+def test_a_model_without_a_classifier_is_none(weight: Any, X: Any, y: Any) -> None:
+    model = quick(ParametricUMAP, classifier_loss_weight=weight)
+    assert not is_classifier(model)
+    assert not hasattr(model, "score")
+    assert not hasattr(model, "predict")
+    assert not is_classifier(quick(UMAP))
+    if weight == 0.0:
+        with pytest.raises(AttributeError, match="no attribute 'score'"):
+            model.fit(X, y).score(X, y)
 
 
 # ------------------------------------------------------------------ kinds of input

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_digits, make_blobs
 from sklearn.metrics import pairwise_distances
 from sklearn.neighbors import KNeighborsClassifier, kneighbors_graph
-from torch.utils.data import Dataset, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from neumap import UMAP, ParametricUMAP, load_ParametricUMAP
 from neumap.estimators import PRESETS
@@ -517,6 +517,28 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], type[Exception], str]] = {
         ValueError,
         "got dates or times .* in column 'when'",
     ),
+    "times of day": (
+        lambda X: pl.DataFrame({"a": X[:, 0]}).with_columns(hour=pl.time(8, 30)),
+        ValueError,
+        r"got dates or times \(Time\) in column 'hour'\. Turn it into numbers",
+    ),
+    "a structured array": (
+        lambda X: pd.DataFrame(X[:, :2], columns=["a", "b"]).to_records(index=False),
+        ValueError,
+        r"the fields \('a', 'b'\)\. Convert it with numpy",
+    ),
+    "a dict": (lambda X: {"X": X}, TypeError, r"got a dict\. Pass one of its entries \('X'\)"),
+    "records": (
+        lambda X: pd.DataFrame(X[:, :2]).to_dict("records"),
+        ValueError,
+        "one dict per row",
+    ),
+    "a generator": (lambda X: iter(X), TypeError, r"numpy\.stack\(list\(X\)\)"),
+    "batches": (
+        lambda X: DataLoader(TensorDataset(torch.from_numpy(X))),
+        TypeError,
+        r"Pass its dataset, X\.dataset",
+    ),
     "complex numbers": (lambda X: X.astype(complex), ValueError, "Complex data not supported"),
     "a ragged list": (lambda X: [[1.0, 2.0], [3.0]], ValueError, "rows of one length"),
     "the name of a file": (lambda X: "rows.csv", TypeError, "Read the file first"),
@@ -937,7 +959,8 @@ SHOWN_BY = {
     "AnnData": "test_anndata_is_read_by_its_matrix",
     "AnnData, in place": "test_scanpy_function",
     "missing and infinite values; numbers beyond float32": "test_refused",
-    "text, dates, objects, complex numbers; a file name; a lazy table": "test_refused",
+    "text, dates and times, objects, complex numbers; a file name; a lazy table": "test_refused",
+    "structured arrays, dicts, records, generators, DataLoaders": ("test_refused"),
     "ragged lists; one axis; no columns; no rows; a single row": "test_refused",
     "the same in `transform`": "test_new_rows_are_checked_too",
     "a different number of columns": "test_new_rows_of_another_width_are_refused",

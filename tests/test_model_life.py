@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+import scipy.sparse
+import torch
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 from sklearn.exceptions import NotFittedError
@@ -65,6 +69,94 @@ def test_update_refuses_what_it_cannot_extend(kind: type[UMAP], tmp_path: Path) 
         loaded = load_ParametricUMAP(tmp_path / "m.neumap")
         with pytest.raises(ValueError, match="needs the training rows"):
             loaded.update(X[100:110])
+
+
+# Rows of 0 to 16 and rows of quarters: how they are passed, first and later.
+JOINED: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
+    "uint8, float32": (lambda X: X.astype(np.uint8), lambda X: X + np.float32(0.75)),
+    "bool, float64": (lambda X: X > 7, lambda X: X.astype(np.float64) / 16),
+    "float32, uint8": (lambda X: X / np.float32(16), lambda X: X.astype(np.uint8)),
+    "float32, bool": (lambda X: X / np.float32(16), lambda X: X > 7),
+    "uint8, int64": (lambda X: X.astype(np.uint8), lambda X: X.astype(np.int64) + 300),
+    "bool, uint8": (lambda X: X > 7, lambda X: X.astype(np.uint8)),
+    "uint8, sparse": (lambda X: X.astype(np.uint8), lambda X: scipy.sparse.csr_matrix(X / 16)),
+    "uint8, tensor": (lambda X: X.astype(np.uint8), lambda X: torch.from_numpy(X / 16)),
+    "byte tensor, array": (lambda X: torch.from_numpy(X).byte(), lambda X: X / np.float32(16)),
+    "half tensor, int32": (
+        lambda X: torch.from_numpy(X).half(),
+        lambda X: X.astype(np.int32) + 2049,
+    ),
+    "bool tensor, tensor": (lambda X: torch.from_numpy(X) > 7, lambda X: torch.from_numpy(X / 16)),
+    "table, array": (lambda X: pd.DataFrame(X.astype(np.uint8)), lambda X: X / np.float32(16)),
+    "sparse bytes, array": (
+        lambda X: scipy.sparse.csr_matrix(X.astype(np.uint8)),
+        lambda X: X / np.float32(16),
+    ),
+    "sparse, bool": (lambda X: scipy.sparse.csr_matrix(X / 16), lambda X: X > 7),
+}  # fmt: skip
+JOINS = pytest.mark.parametrize("what", JOINED)
+
+
+def dense(rows: Any) -> NDArray[np.float32]:
+    return np.asarray(rows.toarray() if scipy.sparse.issparse(rows) else rows, np.float32)
+
+
+def joined_rows(what: str) -> tuple[Any, Any, Any, Any]:
+    """Return old and new rows as they are passed, and both as float32 numbers."""
+    digits = (X * 16).astype(np.float32)
+    first, later = JOINED[what]
+    parts = first(digits[:120]), later(digits[120:160])
+    # Sparse ones stay so: their distances are added in another order.
+    plain = [
+        scipy.sparse.csr_matrix(dense(part)) if scipy.sparse.issparse(part) else dense(part)
+        for part in parts
+    ]
+    return *parts, *plain
+
+
+@BOTH
+@JOINS
+def test_update_joins_rows_without_loss(kind: type[UMAP], what: str) -> None:
+    old, new, old_plain, new_plain = joined_rows(what)
+    few: dict[str, Any] = {"n_epochs": 2, "n_neighbors": 8}
+    model = make(kind, **few).fit(old).update(new)
+    expected = np.concatenate([dense(old_plain), dense(new_plain)])
+    np.testing.assert_array_equal(dense(model._raw_data), expected)
+    right = make(kind, **few).partial_fit(old_plain).partial_fit(new_plain)
+    np.testing.assert_array_equal(model.embedding_, right.embedding_)
+
+
+@JOINS
+def test_landmarks_join_rows_without_loss(what: str) -> None:
+    old, new, old_plain, new_plain = joined_rows(what)
+    maps = []
+    for chosen, later in ((new, old), (new_plain, old_plain)):
+        model = make(ParametricUMAP, n_epochs=2, n_neighbors=8).fit(chosen)
+        maps.append(model.add_landmarks(chosen, sample_pct=0.5).fit(later).embedding_)
+    np.testing.assert_array_equal(*maps)
+
+
+@BOTH
+def test_sparse_rows_and_dense_ones_are_placed_alike(kind: type[UMAP]) -> None:
+    """Equal training rows included, which have positions of their own."""
+    rows = np.concatenate([X[:80], X[:10]])
+    forms = (rows, scipy.sparse.csr_matrix(rows))
+    for fitted in forms:
+        model = make(kind, n_epochs=2, n_neighbors=8).fit(fitted)
+        placed = [model.transform(form) for form in (*forms, torch.from_numpy(rows))]
+        for positions in placed:
+            np.testing.assert_allclose(positions, model.embedding_, atol=1e-4)
+        new = X[80:100]
+        some = [model.transform(form) for form in (new, scipy.sparse.csc_matrix(new))]
+        np.testing.assert_allclose(*some, atol=1e-4)
+
+
+def test_confidence_reads_sparse_rows() -> None:
+    model = make(ParametricUMAP, n_epochs=2).fit(X[:100])
+    dense, sparse = (
+        model.confidence(rows) for rows in (X[100:120], scipy.sparse.csr_matrix(X[100:120]))
+    )
+    np.testing.assert_allclose(sparse.score, dense.score, atol=1e-6)
 
 
 def contents(model: UMAP) -> tuple[bytes, bytes]:

@@ -9,12 +9,13 @@ Afterwards every row gets an edge of full strength again. The rules follow umap-
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from neumap._labels import UNLABELLED
+from neumap._labels import UNLABELLED, Column, read_column
 from neumap.fuzzy.algebra import intersect_directed, reset_local_connectivity
 from neumap.fuzzy.graph import FuzzyGraph
 from neumap.fuzzy.memberships import directed_memberships, smooth_knn
@@ -23,12 +24,15 @@ from neumap.neighbors import NeighborSearch
 from neumap.neighbors.metrics import MetricLike
 
 __all__ = [
+    "LABEL_METRICS",
     "categorical_intersection",
+    "check_values",
     "discrete_intersection",
     "metric_intersection",
     "supervise",
 ]
 
+LABEL_METRICS = ("categorical", "hierarchical_categorical")  # those with unknown labels
 UNKNOWN_DISTANCE = 1.0
 FAR_DISTANCE = 2.5  # between unlike labels as target_weight goes to 0
 INFINITE_DISTANCE = 1e12  # at target_weight 1
@@ -52,7 +56,9 @@ def supervise(  # noqa: PLR0913 - the target parameters of UMAP
     graph : FuzzyGraph
         Of the data.
     y : array of shape (n,) or (n, n_targets)
-        Labels or values; -1 marks an unknown label where ``target_metric="categorical"``.
+        Labels or values, in any container. Where ``target_metric`` is "categorical" or
+        "hierarchical_categorical", -1 and every missing entry mark an unknown label; other metrics
+        need all values.
     target_metric : str or callable, default="categorical"
         "categorical" for labels, "hierarchical_categorical" for those with groups, "ordinal",
         "count" or "string" for such values, otherwise a metric of ``neumap.neighbors``, for example
@@ -74,8 +80,8 @@ def supervise(  # noqa: PLR0913 - the target parameters of UMAP
     Raises
     ------
     ValueError
-        If ``y`` has another length than the graph, ``target_weight`` is outside [0, 1], or the
-        arguments are not those of the metric.
+        If ``y`` has another length than the graph or values that the metric cannot compare,
+        ``target_weight`` is outside [0, 1], or the arguments are not those of the metric.
 
     Examples
     --------
@@ -83,7 +89,7 @@ def supervise(  # noqa: PLR0913 - the target parameters of UMAP
     >>> supervise(pair, np.array([0, 0, 1]), target_weight=1.0).weights.tolist()
     [1.0]
     """
-    targets = np.asarray(y)
+    targets = read_column(y)
     _check(graph, targets, target_weight)
     kwds = dict(target_metric_kwds or {})
     if target_metric == "categorical":
@@ -105,7 +111,7 @@ def supervise(  # noqa: PLR0913 - the target parameters of UMAP
 
 def categorical_intersection(
     graph: FuzzyGraph,
-    labels: NDArray[Any],
+    labels: Any,
     *,
     target_weight: float = 0.5,
     unknown_distance: float = UNKNOWN_DISTANCE,
@@ -113,8 +119,8 @@ def categorical_intersection(
     """Weaken edges between rows of different classes.
 
     An edge is multiplied by ``exp(-2.5 / (1 - target_weight))`` where the labels differ and by
-    ``exp(-unknown_distance)`` where one is unknown (-1). With several columns of labels the
-    distances are averaged over the columns.
+    ``exp(-unknown_distance)`` where one is unknown (-1 or missing). With several columns of labels
+    the distances are averaged over the columns.
 
     Parameters
     ----------
@@ -127,18 +133,18 @@ def categorical_intersection(
     -------
     FuzzyGraph
     """
-    columns = labels.reshape(len(labels), -1)
+    codes = read_column(labels).codes()
+    columns = codes.reshape(len(codes), -1)
     ours, theirs = columns[graph.heads], columns[graph.tails]  # (n_edges, n_columns)
     distances = np.where(ours != theirs, _far_distance(target_weight), 0.0)
-    if columns.dtype.kind not in "US":  # text has no -1
-        is_unknown = (ours == UNLABELLED) | (theirs == UNLABELLED)
-        distances = np.where(is_unknown, unknown_distance, distances)
+    is_unknown = (ours == UNLABELLED) | (theirs == UNLABELLED)
+    distances = np.where(is_unknown, unknown_distance, distances)
     return _weaken(graph, distances.mean(axis=1))
 
 
 def discrete_intersection(
     graph: FuzzyGraph,
-    values: NDArray[Any],
+    values: Any,
     metric: str,
     *,
     metric_kwds: dict[str, Any] | None = None,
@@ -156,27 +162,36 @@ def discrete_intersection(
         For "hierarchical_categorical" ``{"cat_hierarchy": levels}``: a list of dicts from label
         to group, the finest level first, such as ``[{"cat": 0, "dog": 1, "oak": 2},
         {"cat": "animal", "dog": "animal", "oak": "plant"}]``. The distance is the share of the
-        levels on which two labels differ; -1 is an unknown label.
+        levels on which two labels differ; -1 (unless it has a group) and every missing entry is
+        an unknown label.
     target_weight : float in [0, 1], default=0.5
 
     Returns
     -------
     FuzzyGraph
     """
-    if values.ndim != 1:
+    column = read_column(values)
+    if len(column.shape) != 1:
         raise ValueError(
             f"y must have one value per row where target_metric={metric!r}, got shape "
-            f"{values.shape}. Pass a single column, or use target_metric='categorical' for several."
+            f"{column.shape}. Pass a single column, or use target_metric='categorical' for several."
         )
-    distance = _bound(metric, values, metric_kwds or {})
-    far = _far_distance(target_weight)
-    scaled = far * distance(values[graph.heads], values[graph.tails])
+    kwds = metric_kwds or {}
+    unknown = _unknown(column, metric, kwds)
+    known = check_values(column, metric)[~unknown]
+    if len(known) == 0:
+        return _weaken(graph, np.full(len(graph.heads), UNKNOWN_DISTANCE))
+    distance = _bound(metric, known, kwds)
+    filled = np.full(column.shape, known[0], dtype=known.dtype)
+    filled[~unknown] = known
+    scaled = _far_distance(target_weight) * distance(filled[graph.heads], filled[graph.tails])
+    scaled[unknown[graph.heads] | unknown[graph.tails]] = np.nan
     return _weaken(graph, np.nan_to_num(scaled, nan=UNKNOWN_DISTANCE))
 
 
 def metric_intersection(
     graph: FuzzyGraph,
-    targets: NDArray[Any],
+    targets: Any,
     *,
     search: NeighborSearch = EUCLIDEAN,
     target_weight: float = 0.5,
@@ -198,11 +213,64 @@ def metric_intersection(
     -------
     FuzzyGraph
     """
-    columns = targets.reshape(len(targets), -1)
+    values = check_values(read_column(targets), search.metric)
+    columns = values.reshape(len(values), -1)
     found = search.find(columns, n_neighbors)
     sigmas, rhos = smooth_knn(found.distances, found.indices.shape[1])
     strengths = directed_memberships(found.distances, sigmas, rhos)
     return intersect_directed(graph, found.indices, strengths, target_weight)
+
+
+def check_values(column: Column, metric: MetricLike) -> NDArray[Any]:
+    """Return the values of targets in a form that their metric compares.
+
+    Raises
+    ------
+    ValueError
+        If it needs numbers or text and got something else, or a value is missing or infinite. Only
+        labels may be unknown.
+    """
+    if metric in LABEL_METRICS:
+        return column.values
+    _check_complete(column.missing, column, metric)
+    wanted = "text" if metric in ("string", "myers") else "numbers"
+    values = column.values if column.kinds() <= {"text"} else None
+    if wanted == "numbers":
+        values = column.numbers()
+    if values is None:
+        example = column.known().ravel()[0]
+        raise ValueError(
+            f"y must hold {wanted} where target_metric={metric!r}, got "
+            f"{' and '.join(sorted(column.kinds()))}, such as {example!r:.40}. Convert y, or use "
+            "target_metric='categorical' for labels."
+        )
+    if values.dtype.kind == "f" and metric != "precomputed":  # whose room knows what may be far
+        _check_complete(~np.isfinite(values), column, metric)
+    return values
+
+
+def _check_complete(bad: NDArray[np.bool_], column: Column, metric: MetricLike) -> None:
+    if bad.any():
+        raise ValueError(
+            f"y must hold a finite value for every row where target_metric={metric!r}, got "
+            f"{'a missing' if column.missing.any() else 'an infinite'} one in {column.first(bad)} "
+            f"({int(bad.sum())} in all). Leave these rows out, or use target_metric='categorical', "
+            "for which labels may be missing."
+        )
+
+
+def _unknown(column: Column, metric: str, kwds: Mapping[str, Any]) -> NDArray[np.bool_]:
+    """Which rows have no label; -1 is one like any other where the hierarchy holds it."""
+    if metric != "hierarchical_categorical":
+        return column.missing
+    levels = kwds.get("cat_hierarchy", ())
+    if not all(isinstance(level, Mapping) for level in levels):
+        raise ValueError(
+            "cat_hierarchy must be a list of dicts from label to group, the finest level first, "
+            f"got {levels!r:.60}. Pass [{{'cat': 'animal', 'oak': 'plant'}}], for example."
+        )
+    column.classes()  # refuses labels of several kinds
+    return column.missing if any(UNLABELLED in level for level in levels) else column.unlabelled()
 
 
 def _bound(metric: str, values: NDArray[Any], kwds: dict[str, Any]) -> Distance:
@@ -235,10 +303,10 @@ def _weaken(graph: FuzzyGraph, distances: NDArray[Any]) -> FuzzyGraph:
     return reset_local_connectivity(weakened)
 
 
-def _check(graph: FuzzyGraph, targets: NDArray[Any], target_weight: float) -> None:
-    if len(targets) != graph.n_vertices:
+def _check(graph: FuzzyGraph, targets: Column, target_weight: float) -> None:
+    if targets.shape[0] != graph.n_vertices:
         raise ValueError(
-            f"y must have one entry per row of X, {graph.n_vertices}, got {len(targets)}. Pass "
+            f"y must have one entry per row of X, {graph.n_vertices}, got {targets.shape[0]}. Pass "
             "labels for all rows, with -1 for unknown ones."
         )
     if not 0 <= target_weight <= 1:

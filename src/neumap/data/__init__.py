@@ -1,13 +1,13 @@
 """Data: what users may pass, and how training reads its rows.
 
 `check_input` checks what the user passed, and `as_rows` wraps it in a `RowStore`, which returns
-rows by number and never copies the whole data set. `take`, `stack`, `same`, `distinct` and
-`row_count` work on all rows of what `check_input` returned.
+rows by number and never copies the whole data set. `take`, `stack`, `same`, `like`, `distinct`
+and `row_count` work on all rows of what `check_input` returned.
 """
 
 from neumap.data.anndata import embed_anndata
 from neumap.data.choose import as_rows
-from neumap.data.combine import DistinctRows, distinct, row_count, same, stack, take
+from neumap.data.combine import DistinctRows, distinct, like, row_count, same, stack, take
 from neumap.data.dataset import DatasetRows
 from neumap.data.dense import DenseRows
 from neumap.data.disk import MemmapRows
@@ -28,6 +28,7 @@ __all__ = [
     "check_input",
     "distinct",
     "embed_anndata",
+    "like",
     "row_count",
     "same",
     "stack",

@@ -22,7 +22,7 @@ from neumap._views import tensor_view
 from neumap.data.disk import read_rows
 from neumap.data.kinds import is_dataset, is_on_disk
 
-__all__ = ["DistinctRows", "distinct", "row_count", "same", "stack", "take"]
+__all__ = ["DistinctRows", "distinct", "like", "row_count", "same", "stack", "take"]
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,27 @@ def same(X: Any, other: Any) -> bool:
     if isinstance(X, Tensor):
         return bool((other.to(X.device) == X).all())
     return isinstance(X, np.ndarray) and np.array_equal(X, other)
+
+
+def like(X: Any, other: Any) -> Any:
+    """Return checked data in the form of others: array, tensor or sparse matrix.
+
+    Data on disk and Datasets stay what they are.
+
+    Examples
+    --------
+    >>> like(sparse.csr_matrix(np.eye(2)), np.ones((3, 2))).tolist()
+    [[1.0, 0.0], [0.0, 1.0]]
+    """
+    if not _in_memory(X) or type(X) is type(other):
+        return X
+    if _is_sparse(other):
+        values = X if _is_sparse(X) else _as_array(X)
+        return type(other)(values) if values.ndim == 2 else X  # matrix and array are two classes
+    dense = X.toarray() if _is_sparse(X) else X
+    if isinstance(other, Tensor):
+        return dense if isinstance(dense, Tensor) else _as_tensor(dense)
+    return _as_array(dense)
 
 
 def stack(above: Any, below: Any) -> Any:

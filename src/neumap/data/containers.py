@@ -7,8 +7,9 @@ tensor, an array on disk or a torch Dataset.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import date, time, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.utils.validation import check_array
 from torch import Tensor
-from torch.utils.data import TensorDataset
+from torch.utils.data import DataLoader, TensorDataset
 
 from neumap._optional import require
 from neumap.data.kinds import is_a, is_dataset, is_on_disk, is_table
@@ -57,7 +58,7 @@ def open_container(X: Any, use_rep: str | None = None) -> Contents:
     Raises
     ------
     TypeError
-        If `X` is the name of a file or a lazy table.
+        If `X` is the name of a file, a lazy table, a mapping, a DataLoader or a generator.
     KeyError
         If the AnnData has no such representation.
     """
@@ -70,11 +71,30 @@ def open_container(X: Any, use_rep: str | None = None) -> Contents:
         )
     if is_a(X, "polars", "LazyFrame"):
         raise TypeError("X must hold data, got a polars LazyFrame. Call X.collect() first.")
+    _refuse_collections(X)
     if isinstance(X, TensorDataset):
         return Contents(values=_plain_tensor(X.tensors[0]), named=None)
     if isinstance(X, Tensor):
         return Contents(values=_plain_tensor(X), named=None)
     return Contents(values=X, named=X if is_table(X) else None)
+
+
+def _refuse_collections(X: Any) -> None:
+    """Raise TypeError for what numpy would take for a single object."""
+    if sparse.issparse(X):  # a dok_array is a dict as well
+        return
+    advice = None
+    if isinstance(X, Mapping):  # of scipy.io.loadmat, an open .npz or HDF5 file
+        names = ", ".join(repr(name) for name in list(X)[:8])
+        advice = f"Pass one of its entries ({names}), or pandas.DataFrame(X) for one column each"
+    elif isinstance(X, DataLoader):
+        advice = "Pass its dataset, X.dataset: batches are sampled from the graph"
+    elif isinstance(X, Iterator):
+        advice = "Read all rows first, with numpy.stack(list(X))"
+    if advice:
+        raise TypeError(
+            f"X must hold rows that can be read by number, got a {type(X).__name__}. {advice}."
+        )
 
 
 def numeric(contents: Contents, estimator_name: str) -> Any:
@@ -87,6 +107,8 @@ def numeric(contents: Contents, estimator_name: str) -> Any:
     ------
     ValueError
         If the values are text, dates or complex numbers, or a ragged list.
+    TypeError
+        If they are objects that have no number.
     """
     values = contents.values
     if isinstance(values, Tensor) or is_dataset(values) or is_on_disk(values):
@@ -155,12 +177,37 @@ def _as_array(values: Any) -> NDArray[Any]:
     if isinstance(values, np.matrix):
         return values  # check_array explains why np.matrix is refused
     try:
-        return np.asarray(values)
+        array = np.asarray(values)
     except ValueError as error:
         raise ValueError(
             "X must be a rectangular array with rows of one length, got a "
             f"{type(values).__name__} with rows of unequal length ({error}). Pad or cut the rows."
         ) from error
+    if array.dtype.names:
+        raise ValueError(
+            "X must be an array with one column per feature, got an array with the fields "
+            f"{array.dtype.names}. Convert it with "
+            "numpy.lib.recfunctions.structured_to_unstructured(X), or pandas.DataFrame(X)."
+        )
+    if array.dtype.kind == "V" and array.dtype.type.__module__.startswith("ml_dtypes"):
+        return array.astype(np.float32)  # bfloat16 and narrower, which numpy does not know
+    if array.dtype.kind == "O" and array.ndim == 1 and len(array):
+        _refuse_row_objects(array)
+    return array
+
+
+def _refuse_row_objects(rows: NDArray[Any]) -> None:
+    """Raise ValueError where each row is one object, such as an array or a dict."""
+    kind = type(rows[0])
+    if issubclass(kind, Mapping):
+        advice = "Make a table of them, with pandas.DataFrame(list(X))"
+    elif issubclass(kind, np.ndarray | list | tuple | Tensor):
+        advice = "Make one array of them, with numpy.stack(X)"
+    else:
+        return
+    raise ValueError(
+        f"X must have one column per feature, got one {kind.__name__} per row. {advice}."
+    )
 
 
 def _refuse_dtype(dtype: Any) -> None:
@@ -179,36 +226,87 @@ def _refuse_text(values: Any) -> None:
     for name, column in _columns(values):
         unfit = _describe_unfit(column)
         if unfit:
-            raise ValueError(
-                f"X must hold numbers, got {unfit} in column {name!r}. Encode it (for example with "
-                "sklearn.preprocessing.OneHotEncoder, or pandas.to_numeric for numbers written as "
-                "text), or leave it out of X."
+            what, advice = unfit
+            message = (
+                f"X must hold numbers, got {what} in column {name!r}. {advice}, or leave it out of "
+                "X."
             )
+            if advice == TAKE_NUMBERS:  # Python's words, which scikit-learn's checks look for
+                raise TypeError(f"float() argument must be a string or a real number. {message}")
+            raise ValueError(message)
 
 
-def _columns(values: Any) -> Iterator[tuple[Any, NDArray[Any]]]:
+def _columns(values: Any) -> Iterator[tuple[Any, Any]]:
     """Columns that may hold something else than numbers, with their names or positions."""
     if is_a(values, "pandas", "DataFrame"):
         for position, name in enumerate(values.columns):
-            yield name, np.asarray(values.iloc[:, position])
+            yield name, values.iloc[:, position]
     elif is_a(values, "polars", "DataFrame"):
         for series in values.get_columns():
-            yield series.name, np.asarray(series)
+            yield series.name, series
     elif is_a(values, "pyarrow", "Table"):
-        for name, column in zip(values.column_names, values.columns, strict=True):
-            yield name, np.asarray(column)
+        yield from zip(values.column_names, values.columns, strict=True)
     elif values.dtype.kind not in "fiubc" and values.ndim == 2:
         for position in range(values.shape[1]):
             yield position, values[:, position]
 
 
-def _describe_unfit(column: NDArray[Any]) -> str | None:
-    if column.dtype.kind in "mM":
-        return f"dates or times ({column.dtype})"
-    if column.dtype.kind in "USV":
-        return f"text, such as {column[0]!s:.40} in its first row" if len(column) else "text"
-    if column.dtype.kind == "O":
-        for row, value in enumerate(column):
-            if isinstance(value, str | bytes):
-                return f"text, such as {value!r:.40} in row {row}"
+ENCODE = (
+    "Encode it (for example with sklearn.preprocessing.OneHotEncoder, or pandas.to_numeric for "
+    "numbers written as text)"
+)
+AS_NUMBERS = "Turn it into numbers, such as the year, the hour or seconds since the first"
+AS_COLUMNS = "Make columns of it, for example with numpy.stack"
+AS_NULLABLE = "Give it a numeric type, with X.convert_dtypes() or X.astype(float)"
+TAKE_NUMBERS = "Take the numbers out of these objects"
+TEMPORAL = (date, time, timedelta, np.datetime64, np.timedelta64)
+# pandas' own kinds of values, by name: the package need not be imported.
+TEMPORAL_NAMES = ("Period", "NaTType")
+
+
+def _describe_unfit(column: Any) -> tuple[str, str] | None:
+    """Return what a column holds that is no number, and what to do about it."""
+    if _is_temporal(column):
+        return f"dates or times ({getattr(column, 'dtype', None) or column.type})", AS_NUMBERS
+    values = np.asarray(column)
+    if values.dtype.kind in "mM":  # of a categorical column
+        return f"dates or times ({values.dtype})", AS_NUMBERS
+    if values.dtype.kind in "USV":
+        example = f"text, such as {values[0]!s:.40} in its first row" if len(values) else "text"
+        return example, ENCODE
+    if values.dtype.kind != "O":
+        return None
+    unfit = {kind for kind in set(map(type, values)) if _advice_on(kind)}
+    for row, value in enumerate(values) if unfit else ():
+        if type(value) in unfit:
+            what, advice = _advice_on(type(value)) or ("", "")
+            return f"{what}, such as {value!r:.40} in row {row}", advice
     return None
+
+
+def _is_temporal(column: Any) -> bool:
+    """Whether the type of a column is one of dates, times or durations.
+
+    Asked before the values are read: polars gives a Time column to numpy as nanoseconds.
+    """
+    if is_a(column, "polars", "Series"):
+        return bool(column.dtype.is_temporal())
+    if is_a(column, "pyarrow", "ChunkedArray"):
+        return bool(require("pyarrow.types", extra="tables").is_temporal(column.type))
+    return getattr(column.dtype, "kind", "O") in "mM"
+
+
+def _advice_on(kind: type) -> tuple[str, str] | None:
+    """Return what values of this type are and what to do about them; None for numbers."""
+    if issubclass(kind, str | bytes):
+        return "text", ENCODE
+    if issubclass(kind, TEMPORAL) or kind.__name__ in TEMPORAL_NAMES:
+        return "dates or times", AS_NUMBERS
+    if kind.__name__ == "NAType":
+        return "missing values among objects", AS_NULLABLE
+    if issubclass(kind, np.ndarray | list | tuple | Tensor):
+        return f"one {kind.__name__} per row", AS_COLUMNS
+    # None is read as NaN; Decimal and Fraction have a __float__.
+    if kind is type(None) or hasattr(kind, "__float__"):
+        return None
+    return f"{kind.__name__} objects", TAKE_NUMBERS

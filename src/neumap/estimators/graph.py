@@ -12,6 +12,7 @@ import scipy.sparse
 import torch
 from numpy.typing import NDArray
 
+from neumap._labels import Column
 from neumap.fuzzy import FuzzyGraph, edge_distances, fuzzy_simplicial_set, local_radii
 from neumap.label_distances import DISCRETE_METRICS
 from neumap.neighbors import (
@@ -25,7 +26,7 @@ from neumap.neighbors import (
     neighbors_from_knn,
 )
 from neumap.neighbors.metrics import EuclideanMetric, resolve_metric
-from neumap.supervision import supervise
+from neumap.supervision import check_values, supervise
 
 __all__ = [
     "Graph",
@@ -138,7 +139,7 @@ class Graph:
 def build_graph(
     matrix: Any,
     settings: GraphSettings,
-    targets: NDArray[Any] | None,
+    targets: Column | None,
     target_settings: TargetSettings,
     *,
     device: torch.device,
@@ -151,7 +152,7 @@ def build_graph(
         Rows, or distances where the metric is ``"precomputed"``.
     settings : GraphSettings
         Parameters of the graph.
-    targets : ndarray of shape (n_samples,) or (n_samples, n_targets), or None
+    targets : Column of shape (n_samples,) or (n_samples, n_targets), or None
         Labels or values.
     target_settings : TargetSettings
         How they act.
@@ -180,15 +181,16 @@ def build_graph(
     return Graph(neighbors, fuzzy, found - began, time.perf_counter() - found)
 
 
-def check_supervision(targets: NDArray[Any], settings: TargetSettings) -> None:
+def check_supervision(targets: Column, settings: TargetSettings) -> None:
     """Raise ValueError if the targets cannot act with these settings, without a graph."""
     metric = settings.metric
     if not isinstance(metric, str) or metric not in ("categorical", *DISCRETE_METRICS):
         resolve_metric(metric, settings.metric_kwds)
+        check_values(targets, metric)
         return
     nothing = np.empty(0, dtype=np.int64)
     supervise(
-        FuzzyGraph(nothing, nothing, np.empty(0, dtype=np.float32), len(targets)),
+        FuzzyGraph(nothing, nothing, np.empty(0, dtype=np.float32), targets.shape[0]),
         targets,
         target_metric=metric,
         target_metric_kwds=settings.metric_kwds,

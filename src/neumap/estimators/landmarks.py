@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from neumap._labels import UNLABELLED
+from neumap._labels import Column
 from neumap._random import numpy_generator
 from neumap.data import Validated, row_count, stack
+from neumap.estimators.targets import check_targets
 from neumap.training.loop import History
 
 __all__ = [
@@ -50,16 +51,9 @@ class Landmarks:
         joined = stack(data.X, self.rows)
         return replace(data, X=joined), np.concatenate([free, self.positions])
 
-    def extend_targets(self, y: Any, n_new: int) -> NDArray[Any]:
+    def extend_targets(self, y: Any, n_new: int) -> Column:
         """Return targets for data and landmarks; the label of a landmark is not known."""
-        values = np.asarray(y)
-        if len(values) != n_new:
-            raise ValueError(
-                f"y must have one entry per row of X: expected {n_new}, got {len(values)}. Mark "
-                "rows without a label with -1."
-            )
-        unknown = np.full((len(self.positions), *values.shape[1:]), UNLABELLED, values.dtype)
-        return np.concatenate([values, unknown])
+        return check_targets(y, n_new).extended(len(self.positions))
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from neumap._labels import Classes
 from neumap._random import layers_seeded
 from neumap.data import RowStore
 from neumap.estimators.graph import Graph
@@ -21,7 +22,7 @@ from neumap.estimators.positions.forces import Forces
 from neumap.estimators.positions.networks import prepare_decoder
 from neumap.estimators.positions.presets import Preset, resolve_preset
 from neumap.estimators.positions.reconstruction import choose_loss
-from neumap.estimators.targets import Classes, encode_classes
+from neumap.estimators.targets import encode_classes
 from neumap.estimators.task import Task
 from neumap.losses import Kernel
 from neumap.losses.classifier import ClassifierTerm
@@ -244,7 +245,8 @@ class Objective:
 def _classes(task: Task) -> Classes:
     if task.targets is None:
         raise ValueError(
-            "classifier_loss_weight needs labels: call fit(X, y), with -1 for rows without one."
+            "classifier_loss_weight needs labels: call fit(X, y), with -1 for rows without one. It "
+            "requires y to be passed, but the target y is None."
         )
     return encode_classes(task.targets)
 

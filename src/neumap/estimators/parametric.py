@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.exceptions import NotFittedError
+from sklearn.utils import ClassifierTags, Tags
 from sklearn.utils.metaestimators import available_if
 from torch import nn
 
@@ -45,17 +46,26 @@ from neumap.estimators.new_rows.transform import place
 from neumap.estimators.positions.presets import Preset
 from neumap.estimators.recipe import parametric_recipe
 from neumap.estimators.saving.onnx import export_part
+from neumap.estimators.targets import accuracy, check_targets
 from neumap.estimators.umap import UMAP
 from neumap.fuzzy import FuzzyGraph
 from neumap.losses.reconstruction import ReconstructionLoss
+from neumap.supervision import LABEL_METRICS
 from neumap.training.embedders import encode_rows
 
 __all__ = ["ParametricUMAP"]
 
 
+def _is_classifier(model: ParametricUMAP) -> bool:
+    """Whether the model has a classifier, or its next fit trains one."""
+    # Before fit checks it, the parameter may be anything.
+    wants_one = model.classifier_loss_weight in Number(above=True)
+    return wants_one or hasattr(model, "classifier_")
+
+
 def _has_classifier(model: ParametricUMAP) -> bool:
     """Whether `predict` has something to ask; scikit-learn looks for the method."""
-    if model.classifier_loss_weight or hasattr(model, "classifier_"):
+    if _is_classifier(model):
         return True
     raise AttributeError(
         "There is no classifier. Fit with classifier_loss_weight=1.0 and labels y to train one "
@@ -146,8 +156,8 @@ class ParametricUMAP(UMAP):
         Weight of that loss, for ``landmark_positions`` in :meth:`fit`.
     classifier_loss_weight : float, default=0.0
         Weight of a classifier that is trained on the embedding, for y with a label per row (-1 for
-        unlabelled rows). Labels then train the encoder directly, and :meth:`predict` exists. 0.1
-        to 10.
+        unlabelled rows). Labels then train the encoder directly, and the model is a classifier
+        with :meth:`predict` and :meth:`score`. 0.1 to 10.
     keras_fit_kwargs : dict, optional
         ``{"callbacks": [...], "verbose": 0}`` as for Keras's ``fit``. Other keys raise an error
         that names the equivalent.
@@ -414,7 +424,8 @@ class ParametricUMAP(UMAP):
         X : array-like, sparse matrix, table, Tensor, Dataset or AnnData, (n_samples, ...)
             Training rows; flat rows may be reshaped for the network by `dims`.
         y : array-like of shape (n_samples,) or (n_samples, n_targets), optional
-            Labels (-1 for unlabelled rows) or values; see `target_metric`.
+            Labels (-1, None or any missing value for unlabelled rows) or values; see
+            `target_metric`.
         precomputed_distances : array or sparse matrix (n_samples, n_samples), optional
             Distances that determine the graph, with ``metric="precomputed"``; the network reads X.
         landmark_positions : array of shape (n_samples, n_components), optional
@@ -461,6 +472,13 @@ class ParametricUMAP(UMAP):
         if landmarks is None:
             return data, y, None
         joined, positions = landmarks.append_to(data)
+        if y is not None and self.target_metric not in LABEL_METRICS:
+            raise ValueError(
+                "target_metric must be one for labels, 'categorical' or "
+                "'hierarchical_categorical', where landmarks are part of the fit, since the values "
+                f"of y for landmarks are not known; got {self.target_metric!r}. Call "
+                "remove_landmarks(), or pass landmark_positions for rows of X."
+            )
         targets = None if y is None else landmarks.extend_targets(y, n_rows)
         start = WarmStart(positions, landmarks.loss_weight, encoder, history=history)
         return joined, targets, start
@@ -591,6 +609,35 @@ class ParametricUMAP(UMAP):
         """
         codes = self.predict_proba(X).argmax(axis=1)
         return np.asarray(self.classes_[codes])
+
+    @available_if(_has_classifier)  # type: ignore[untyped-decorator]
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the share of labelled rows whose class :meth:`predict` gives.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows, usually new ones.
+        y : array-like of shape (n_samples,)
+            Their labels; rows without a label (-1) are left out.
+        sample_weight : array-like of shape (n_samples,), optional
+            Weight of each row.
+
+        Returns
+        -------
+        float
+            In [0, 1].
+        """
+        predicted = self.predict(X)
+        return accuracy(predicted, check_targets(y, len(predicted)), sample_weight)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        if _is_classifier(self):
+            tags.estimator_type = "classifier"
+            tags.classifier_tags = ClassifierTags()
+            tags.target_tags.required = True
+        return tags
 
     def confidence(self, X: Any, *, n_calibration: int = 1000) -> Confidence:
         """Return how far the positions of rows can be trusted.

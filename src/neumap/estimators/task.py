@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from neumap._device import resolve_device
+from neumap._labels import Column
 from neumap._random import RandomState, resolve_seed
 from neumap.data import DistinctRows, RowStore, Validated, as_rows, distinct, row_count, take
 from neumap.estimators.landmarks import WarmStart
@@ -30,7 +31,7 @@ class Task:
         The rows to train on; only distinct rows where ``unique=True``.
     rows : RowStore
         These rows in the shape for the network, on the device.
-    targets : ndarray or None
+    targets : Column or None
         Labels or values of these rows.
     distinct : DistinctRows or None
         How to get from distinct rows back to all rows.
@@ -47,7 +48,7 @@ class Task:
     data: Validated
     X: Any
     rows: RowStore
-    targets: NDArray[Any] | None
+    targets: Column | None
     distinct: DistinctRows | None
     warm_start: WarmStart | None
     seed: int

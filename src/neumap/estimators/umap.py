@@ -443,7 +443,8 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         X : array-like, sparse matrix, table, Tensor, Dataset or AnnData, (n_samples, n_features)
             Training rows; distances (n_samples, n_samples) if ``metric="precomputed"``.
         y : array-like of shape (n_samples,) or (n_samples, n_targets), optional
-            Labels (-1 for unlabelled rows) or values; see `target_metric`.
+            Labels (-1, None or any missing value for unlabelled rows) or values; see
+            `target_metric`.
         ensure_all_finite : bool or "allow-nan", default=True
             Whether missing and infinite values raise an error.
 

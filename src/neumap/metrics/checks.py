@@ -1,4 +1,4 @@
-"""What the scores accept: finite numeric rows, one label per row, counts that make sense.
+"""What the scores accept: finite numeric rows, labels of some of them, counts that make sense.
 
 Every function returns the array to work with, or raises an error that says what the argument must
 be, what it is, and what to do.
@@ -11,7 +11,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Floats", "Ints", "check_between", "check_labels", "check_rows", "check_same_length"]
+from neumap._labels import Classes, Column, read_column
+
+__all__ = [
+    "Floats",
+    "Ints",
+    "check_between",
+    "check_labels",
+    "check_rows",
+    "check_same_length",
+    "classes_of",
+]
 
 Floats = NDArray[np.floating[Any]]
 Ints = NDArray[np.int64]
@@ -41,15 +51,31 @@ def check_rows(values: ArrayLike, name: str) -> NDArray[Any]:
     return rows
 
 
-def check_labels(labels: ArrayLike, rows: NDArray[Any], name: str) -> NDArray[Any]:
-    """Return `labels` as one label per row."""
-    array = np.asarray(labels)
-    if array.shape != (len(rows),):
+def check_labels(labels: Any, rows: NDArray[Any], name: str) -> Column:
+    """Return `labels` as one label per row, at least one of them known."""
+    column = read_column(labels, name)
+    if column.shape != (len(rows),):
         raise ValueError(
-            f"{name} must hold one label per row, shape ({len(rows)},), got shape {array.shape}. "
+            f"{name} must hold one label per row, shape ({len(rows)},), got shape {column.shape}. "
             "Pass the labels of exactly the rows that are scored."
         )
-    return array
+    if column.unlabelled().all():
+        raise ValueError(
+            f"{name} must hold the label of at least one row, got -1 (unlabelled) in every row. "
+            "Label some rows, or leave the argument out."
+        )
+    return column
+
+
+def classes_of(
+    labels: Any, rows: NDArray[Any], name: str
+) -> tuple[Classes, NDArray[np.bool_] | slice]:
+    """Return the classes of the labelled rows, and which rows these are."""
+    classes = check_labels(labels, rows, name).classes()
+    labelled = classes.codes >= 0
+    if labelled.all():
+        return classes, slice(None)  # which takes no copy
+    return Classes(classes.labels, classes.codes[labelled]), labelled
 
 
 def check_same_length(

@@ -1,7 +1,7 @@
 """Are classes kept? Neighbour classification, silhouette and the order of class centres.
 
-Labels may be of any kind that numpy can sort. Every label counts as a class: drop the rows whose
-label is unknown before scoring.
+Labels may be numbers, text or anything else with an order. Rows without a label (-1, None, NaN and
+so on, see ``neumap._labels``) are left out: they neither vote nor count.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from neumap._labels import Classes, read_column
 from neumap.metrics.checks import (
     Floats,
     Ints,
     check_between,
-    check_labels,
     check_rows,
     check_same_length,
+    classes_of,
 )
 from neumap.metrics.tiles import distance_tiles, nearest_columns, scored_rows, single_cloud
 
@@ -42,7 +43,7 @@ def knn_accuracy(  # noqa: PLR0913 - one argument per array and setting, all by 
     embedding : array of shape (n_samples, n_components)
         Positions of the training rows.
     labels : array of shape (n_samples,)
-        Their classes.
+        Their classes; rows without a label (-1, None, NaN) are left out.
     embedding_test, labels_test : arrays, optional
         Positions and classes of rows that were not trained on.
     n_neighbors : int, default=5
@@ -78,23 +79,34 @@ def knn_accuracy(  # noqa: PLR0913 - one argument per array and setting, all by 
             "Pass the positions of the test rows and their labels, or neither."
         )
     train = check_rows(embedding, "embedding")
-    train_labels = check_labels(labels, train, "labels")
+    classes, labelled = classes_of(labels, train, "labels")
+    voters = train[labelled]
     if embedding_test is None or labels_test is None:
-        chosen = scored_rows(len(train), n_samples, random_state)
-        cloud, truth = single_cloud(train, chosen), train_labels[chosen]
+        chosen = scored_rows(len(voters), n_samples, random_state)
+        cloud, truth = single_cloud(voters, chosen), classes.labels[classes.codes[chosen]]
     else:
         test = check_rows(embedding_test, "embedding_test")
-        test_labels = check_labels(labels_test, test, "labels_test")
-        chosen = scored_rows(len(test), n_samples, random_state)
-        cloud, truth = single_cloud(test, chosen, train), test_labels[chosen]
+        test_classes, scored = classes_of(labels_test, test, "labels_test")
+        _check_same_kind(classes, test_classes)
+        chosen = scored_rows(len(test_classes.codes), n_samples, random_state)
+        cloud = single_cloud(test[scored], chosen, voters)
+        truth = test_classes.labels[test_classes.codes[chosen]]
     check_between(n_neighbors, "n_neighbors", 1, cloud.n_candidates, "the number of voters there")
 
-    classes, codes = np.unique(train_labels, return_inverse=True)
     winners = [
-        _vote(codes[nearest_columns(distances, n_neighbors)], len(classes))
+        _vote(classes.codes[nearest_columns(distances, n_neighbors)], len(classes.labels))
         for (distances,) in distance_tiles(cloud)
     ]
-    return float(np.mean(classes[np.concatenate(winners)] == truth))
+    return float(np.mean(classes.labels[np.concatenate(winners)] == truth))
+
+
+def _check_same_kind(train: Classes, test: Classes) -> None:
+    ours, theirs = (read_column(classes.labels).kinds() for classes in (train, test))
+    if ours != theirs:
+        raise ValueError(
+            f"labels_test must be of the same kind as labels, got {' and '.join(theirs)} with "
+            f"{' and '.join(ours)}. Convert one of them, for example with astype(str)."
+        )
 
 
 def _vote(ballots: Ints, n_classes: int) -> Ints:
@@ -124,7 +136,7 @@ def silhouette(
     embedding : array of shape (n_samples, n_components)
         Positions of the rows.
     labels : array of shape (n_samples,)
-        Their classes, at least two.
+        Their classes, at least two; rows without a label (-1, None, NaN) are left out.
     n_samples : int or None, default=2000
         How many rows are scored; None for all.
     random_state : int, default=0
@@ -150,13 +162,14 @@ def silhouette(
     >>> round(silhouette(np.array([[0.0], [1.0], [10.0], [11.0]]), [0, 0, 1, 1]), 3)
     0.9
     """
-    rows = check_rows(embedding, "embedding")
-    classes, codes = np.unique(check_labels(labels, rows, "labels"), return_inverse=True)
-    if len(classes) < 2:
+    positions = check_rows(embedding, "embedding")
+    classes, labelled = classes_of(labels, positions, "labels")
+    if len(classes.labels) < 2:
         raise ValueError(
-            f"labels must hold at least two classes, got only {classes[0]!r}. "
+            f"labels must hold at least two classes, got only {classes.labels[0]!r}. "
             "The silhouette compares a class with the nearest other one."
         )
+    rows, codes = positions[labelled], classes.codes
     # With the rows sorted by class, sums per class are one reduceat over the columns.
     order = np.argsort(codes, kind="stable")
     rows, codes = rows[order], codes[order]
@@ -198,7 +211,8 @@ def knc(X: ArrayLike, embedding: ArrayLike, labels: ArrayLike, *, n_neighbors: i
     embedding : array of shape (n_samples, n_components)
         The position of each row of `X`.
     labels : array of shape (n_samples,)
-        The class of each row; the centre of a class is the mean of its rows.
+        The class of each row; the centre of a class is the mean of its rows. Rows without a label
+        (-1, None, NaN) are left out.
     n_neighbors : int, default=4
         How many nearest centres are compared; less than the number of other classes, at which the
         score is always 1.
@@ -226,10 +240,11 @@ def knc(X: ArrayLike, embedding: ArrayLike, labels: ArrayLike, *, n_neighbors: i
     """
     data, positions = check_rows(X, "X"), check_rows(embedding, "embedding")
     check_same_length(data, positions, "X", "embedding")
-    classes, codes = np.unique(check_labels(labels, data, "labels"), return_inverse=True)
-    check_between(n_neighbors, "n_neighbors", 1, len(classes) - 2, "two less than the classes")
-    near = _nearest_centers(data, codes, n_neighbors)
-    shown = _nearest_centers(positions, codes, n_neighbors)
+    classes, labelled = classes_of(labels, data, "labels")
+    n_allowed = len(classes.labels) - 2
+    check_between(n_neighbors, "n_neighbors", 1, n_allowed, "two less than the classes")
+    near = _nearest_centers(data[labelled], classes.codes, n_neighbors)
+    shown = _nearest_centers(positions[labelled], classes.codes, n_neighbors)
     return float((near[:, :, None] == shown[:, None, :]).sum() / near.size)
 
 

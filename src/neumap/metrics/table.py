@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from neumap.metrics.checks import classes_of
 from neumap.metrics.classes import knn_accuracy, silhouette
 from neumap.metrics.large_scale import distance_correlation
 from neumap.metrics.neighborhood import neighborhood_scores
@@ -38,7 +39,8 @@ def scores(  # noqa: PLR0913 - one argument per array and setting, all by name
     embedding : array of shape (n_samples, n_components)
         Their positions.
     labels : array of shape (n_samples,), optional
-        Their classes; adds ``knn_accuracy`` and ``silhouette``.
+        Their classes; adds ``knn_accuracy`` and ``silhouette``. Rows without a label (-1, None,
+        NaN) are left out of these two.
     X_test, embedding_test : arrays, optional
         Rows that were not trained on and their positions. They add the scores with the prefix
         ``test_``, for which the neighbours of test rows are searched among the training rows.
@@ -76,10 +78,17 @@ def scores(  # noqa: PLR0913 - one argument per array and setting, all by name
     n_rows = len(np.asarray(X))
     table = _geometry(X, embedding, min(n_neighbors, (n_rows - 1) // 2), sampling)
     if labels is not None:
+        classes, _ = classes_of(labels, np.asarray(embedding), "labels")
+        n_labelled = len(classes.codes)
+        if n_labelled < 2:
+            raise ValueError(
+                "labels must hold the labels of at least two rows, got one. Label more rows, or "
+                "leave labels out."
+            )
         table["knn_accuracy"] = knn_accuracy(
-            embedding, labels, n_neighbors=min(5, n_rows - 1), **sampling
+            embedding, labels, n_neighbors=min(5, n_labelled - 1), **sampling
         )
-        if len(np.unique(labels)) > 1:
+        if len(classes.labels) > 1:
             table["silhouette"] = silhouette(embedding, labels, **sampling)
     if X_test is None or embedding_test is None:
         return table
@@ -94,10 +103,11 @@ def scores(  # noqa: PLR0913 - one argument per array and setting, all by name
             labels,
             embedding_test=embedding_test,
             labels_test=labels_test,
-            n_neighbors=min(5, n_rows),
+            n_neighbors=min(5, n_labelled),
             **sampling,
         )
-        if len(np.unique(labels_test)) > 1:
+        classes, _ = classes_of(labels_test, np.asarray(embedding_test), "labels_test")
+        if len(classes.labels) > 1:
             held_out["silhouette"] = silhouette(embedding_test, labels_test, **sampling)
     return table | {f"test_{name}": value for name, value in held_out.items()}
 

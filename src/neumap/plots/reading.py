@@ -11,13 +11,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
-from neumap._labels import UNLABELLED
+from neumap._labels import UNLABELLED, Column, read_column
 
 __all__ = [
     "Categories",
@@ -160,34 +160,39 @@ class Categories:
 
 
 def categories_of(labels: Any, n_samples: int) -> Categories:
-    """Turn labels into categories; None, NaN and (for numbers) -1 count as missing.
+    """Turn labels into categories; -1 and everything that stands for a missing label has none.
 
-    A pandas categorical keeps the order of its categories. Everything else is sorted: numbers by
-    size, text with its digits read as numbers ("c2" before "c10").
+    A pandas categorical keeps the order of its categories. Everything else is sorted: numbers and
+    dates by size, text with its digits read as numbers ("c2" before "c10").
     """
-    entries = np.asarray(labels)
-    _check_length("labels", entries, n_samples)
-    missing = _is_missing(entries)
-    present = entries[~missing]
-    if present.dtype.kind == "f":
-        present = _whole_numbers(present)
+    column = read_column(labels, "labels")
+    _check_length("labels", column.values, n_samples)
+    unlabelled = column.unlabelled()
+    present = _nameable(column[~unlabelled])
     names = _ordered_names(labels, present)
     position = {name: code for code, name in enumerate(names)}
     codes = np.full(n_samples, UNLABELLED, dtype=np.int64)
-    codes[~missing] = [position[entry] for entry in present.tolist()]
-    return Categories(names, codes, title_of(labels))
+    codes[~unlabelled] = [position[entry] for entry in present]
+    return Categories(_written(names), codes, title_of(labels))
 
 
 def values_of(values: Any, n_samples: int) -> NDArray[Any]:
     """Return one number per row as float64; NaN and infinite numbers count as missing."""
-    try:
-        numbers = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+    column = read_column(values, "values")
+    _check_length("values", column.values, n_samples)
+    found = column.numbers()
+    if found is None:
+        kinds = column.kinds()
         raise ValueError(
-            f"values must be numbers, got {np.asarray(values).dtype}. "
-            "Pass names of classes as `labels` instead."
-        ) from error
-    _check_length("values", numbers, n_samples)
+            f"values must be numbers, got {' and '.join(sorted(kinds))}. "
+            + (
+                "Pass the time since the first one: (values - values.min()) / "
+                'numpy.timedelta64(1, "D").'
+                if "dates" in kinds
+                else "Pass names of classes as `labels` instead."
+            )
+        )
+    numbers = np.where(column.missing, np.nan, found)
     return np.where(np.isfinite(numbers), numbers, np.nan)
 
 
@@ -230,22 +235,25 @@ def _check_length(what: str, entries: NDArray[Any], n_samples: int) -> None:
         )
 
 
-def _is_missing(entries: NDArray[Any]) -> NDArray[Any]:
-    if entries.dtype.kind == "f":
-        return np.asarray(np.isnan(entries) | (entries == UNLABELLED))
-    if entries.dtype.kind == "i":
-        return np.asarray(entries == UNLABELLED)
-    if entries.dtype.kind == "O":
-        return np.array([_is_missing_entry(entry) for entry in entries], dtype=bool)
-    return np.zeros(entries.shape, dtype=bool)
+def _nameable(present: Column) -> list[Any]:
+    """Return labels of one kind that can be told apart and put in order."""
+    values = present.values
+    if len(present.kinds()) > 1:
+        return [str(entry) for entry in values.tolist()]
+    if values.dtype.kind == "f":
+        return cast(list[Any], _whole_numbers(values).tolist())
+    # tolist would make numbers of dates: nanoseconds since 1970.
+    return list(values) if values.dtype.kind in "mM" else cast(list[Any], values.tolist())
 
 
-def _is_missing_entry(entry: Any) -> bool:
-    if entry is None or type(entry).__name__ in {"NAType", "NaTType"}:
-        return True
-    if isinstance(entry, (str, bytes, bool)):
-        return False
-    return bool(entry != entry) or entry == UNLABELLED  # NaN differs from itself
+def _written(names: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Write dates and durations as people do, dates as short as they can be told apart."""
+    if names and isinstance(names[0], np.datetime64):
+        texts = np.datetime_as_string(np.array(names), unit="auto").tolist()
+        return tuple(text.replace("T", " ") for text in texts)
+    if names and isinstance(names[0], np.timedelta64):
+        return tuple(str(name.astype("m8[us]").item()) for name in names)
+    return names
 
 
 def _whole_numbers(present: NDArray[Any]) -> NDArray[Any]:
@@ -261,18 +269,20 @@ def _whole_numbers(present: NDArray[Any]) -> NDArray[Any]:
     return present
 
 
-def _ordered_names(labels: Any, present: NDArray[Any]) -> tuple[Any, ...]:
-    found = set(present.tolist())
+def _ordered_names(labels: Any, present: list[Any]) -> tuple[Any, ...]:
+    found = set(present)
     categorical = getattr(labels, "cat", labels)  # a pandas Series, or a Categorical itself
     declared = getattr(categorical, "categories", None)
     if declared is not None and not isinstance(labels, Mapping):
-        return tuple(name for name in np.asarray(declared).tolist() if name in found)
+        ordered = np.asarray(declared)
+        all_names = list(ordered) if ordered.dtype.kind in "mM" else ordered.tolist()
+        return tuple(name for name in all_names if name in found)
     return tuple(sorted(found, key=_natural_order))
 
 
 def _natural_order(name: Any) -> tuple[Any, ...]:
     """Sort numbers by size before text, and text with its digits as numbers: "c2" before "c10"."""
-    if isinstance(name, (bool, int, float)):
+    if isinstance(name, (bool, int, float, np.datetime64, np.timedelta64)):
         return (0, name)
     pieces = re.split(r"(\d+)", str(name))
     return (1, [(int(piece), "") if piece.isdecimal() else (-1, piece) for piece in pieces])

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from neumap._device import resolve_device
 from neumap._modes import own_torch_state
-from neumap.data import Validated, as_rows, row_count, same
+from neumap.data import Validated, as_rows, like, row_count, same
 from neumap.estimators.fitted import Fitted, device_of
 from neumap.estimators.new_rows.placement import average_neighbors, place_rows
 from neumap.estimators.recipe import Recipe
@@ -35,7 +35,7 @@ def place(new: Validated, fitted: Fitted, recipe: Recipe) -> Any:
     if fitted.encoder is not None and not recipe.stops_at_graph:
         return fitted.encode(new)
     training = fitted.training_rows("transform without an encoder")
-    if not recipe.stops_at_graph and same(new.X, training.rows):
+    if not recipe.stops_at_graph and _are_training_rows(new.X, training.rows, recipe.graph.metric):
         return fitted.positions.copy()  # equal training rows may have positions of their own
     indices, distances = training.nearest(new.X, recipe.graph, resolve_device(recipe.device))
     if recipe.stops_at_graph:
@@ -54,6 +54,11 @@ def place(new: Validated, fitted: Fitted, recipe: Recipe) -> Any:
         local_connectivity=recipe.graph.local_connectivity,
         seed=recipe.transform_seed,
     )
+
+
+def _are_training_rows(X: Any, training: Any, metric: Any) -> bool:
+    # Of distances, absent ones and zeros are different.
+    return same(X if metric == "precomputed" else like(X, training), training)
 
 
 @own_torch_state()
