@@ -17,6 +17,7 @@ from sklearn.datasets import load_digits
 
 import neumap
 from neumap.cli import main
+from neumap.cli.errors import CommandError
 
 SMALL = ["--set", "n_epochs=5", "--n-neighbors", "8", "--seed", "0", "--quiet"]
 
@@ -131,6 +132,96 @@ def test_supervision_acts_and_text_labels_equal_their_codes(folder: Path, tmp_pa
         maps[name] = np.load(tmp_path / "z.npy")
     assert not np.array_equal(maps["none"], maps["codes"])
     np.testing.assert_array_equal(maps["codes"], maps["text"])
+
+
+@pytest.mark.parametrize("ending", [".csv", ".parquet"])
+@pytest.mark.parametrize("missing", [False, True])
+def test_classes_keep_their_names(tmp_path: Path, ending: str, missing: bool) -> None:
+    X, y = load_digits(n_class=3, return_X_y=True)
+    names = np.array(["zero", "one", "two"], dtype=object)[y]
+    given = names.copy()
+    if missing:
+        given[::5] = None
+    kind = pd.Categorical(given, categories=["zero", "one", "two"])
+    frame = pd.DataFrame(X, columns=[f"p{at}" for at in range(64)]).assign(kind=kind)
+    file = tmp_path / f"rows{ending}"
+    frame.to_csv(file, index=False) if ending == ".csv" else frame.to_parquet(file)
+    words = ["fit", file, "-o", tmp_path / "m.neumap", "--label-column", "kind", "--supervised"]
+    assert run(*words, "--set", "classifier_loss_weight=1", "--set", "n_epochs=40", "--quiet") == 0
+    model = neumap.load_ParametricUMAP(tmp_path / "m.neumap")
+    assert model.classes_.tolist() == ["one", "two", "zero"]
+    rows = pd.DataFrame(X, columns=frame.columns[:-1])
+    assert np.mean(model.predict(rows) == names) > 0.9
+
+
+def test_codes_with_gaps_stay_numbers() -> None:
+    from neumap.cli.models import targets_of
+    from neumap.cli.table import Table
+
+    rows = np.zeros((4, 2), dtype=np.float32)
+    for given, expected in [
+        (np.array(["1", "", "2", "NA"]), [1, -1, 2, -1]),
+        (np.array([1.0, np.nan, 2.0, 1.0]), [1.0, -1.0, 2.0, 1.0]),
+        (np.array(["a", "", "b", "nan"]), ["a", -1, "b", -1]),
+        (np.array(["a", None, "b", "a"], dtype=object), ["a", -1, "b", "a"]),
+        (np.array(["a", "b", "b", "a"]), ["a", "b", "b", "a"]),
+        (np.array(["", "", "", ""]), [-1, -1, -1, -1]),
+        (np.array([True, False, True, True]), [True, False, True, True]),
+        (np.array(["2020-01-02"] * 4, dtype="M8[D]"), ["2020-01-02"] * 4),
+    ]:
+        assert targets_of(Table(rows, labels=given)).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("assignment", "value"),
+    [
+        ("parametric_reconstruction=False", False),
+        ("parametric_reconstruction=false", False),
+        ("densmap=True", True),
+        ("n_epochs=None", None),
+        ("n_epochs=null", None),
+        ("n_epochs=7", 7),
+        ("spread=1.5", 1.5),
+        ("spread=2", 2),
+        ("dims=[8, 8]", [8, 8]),
+        ("dims=(8, 8)", (8, 8)),
+        ("metric=cosine", "cosine"),
+        ('metric="cosine"', "cosine"),
+        ('metric_kwds={"p": 3}', {"p": 3}),
+        ("metric_kwds={'p': 3}", {"p": 3}),
+        ("metric_kwds=None", None),
+        ("encoder=residual", "residual"),
+        ("encoder=None", None),
+        ("optimizer=adam", "adam"),
+        ("target_metric=l2", "l2"),
+        ("random_state=5", 5),
+        ("transform_queue_size=1e1", 10.0),
+    ],
+)
+def test_values_of_set_have_the_type_of_the_parameter(assignment: str, value: object) -> None:
+    from neumap.cli.models import make_model
+
+    others = ["metric=minkowski"] if "{" in assignment else []
+    model = make_model({}, [*others, assignment])
+    got = getattr(model, assignment.split("=")[0])
+    assert got == value
+    assert type(got) is type(value)
+
+
+def test_every_switch_reads_false_as_false() -> None:
+    from neumap.cli.models import make_model
+    from neumap.estimators.constraints import SWITCH
+
+    switches = [
+        name for name, kinds in neumap.ParametricUMAP._constraints.items() if SWITCH in kinds
+    ]
+    assert len(switches) > 8
+    for name in switches:
+        for text, value in {"False": False, "false": False, "True": True, "true": True}.items():
+            assert getattr(make_model({}, [f"{name}={text}"]), name) is value
+        for text in ("No", "off", "0.0", "[]", '"False"', ""):
+            with pytest.raises(CommandError, match=rf"^{name} must be .*True or False"):
+                make_model({}, [f"{name}={text}"])
 
 
 def test_evaluate_equals_the_library(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -259,8 +350,6 @@ def test_a_fault_of_neumap_itself_keeps_its_traceback(
 
 
 def test_traceback_on_request(tmp_path: Path) -> None:
-    from neumap.cli.errors import CommandError
-
     with pytest.raises(CommandError):
         run("--traceback", "info", tmp_path / "none.neumap")
 

@@ -120,9 +120,9 @@ def test_csv_label_with_a_comma_and_an_empty_one(tmp_path: Path) -> None:
     [
         ("", "got an empty file"),
         ("a,b\n", "must have rows below the column names"),
-        ("a,b\n1,2\n3\n", "every line must have 2 cells"),
-        ("a,b\n1,2\n3,x\n", "'x'"),
-        ("a,b\n1,2\n3,\n", "could not convert string ''"),
+        ("a,b\n1,2\n3\n", "every line must have 2 cells, .* got 1 in line 3"),
+        ("a,b\n1,2\n3,x\n", "got 'x' in line 3, column 'b'"),
+        ("a,b\n1,2\n\n3,\n", "got an empty cell in line 4, column 'b'"),
         ("a,b\n1,2\n3,nan\n", r"numbers must be finite, got nan in row 1, column 'b'"),
         ("a,b\n1,2\n3,1e99\n", "got inf in row 1"),
         ("a,a\n1,2\n", "must be unique, got 'a' twice"),
@@ -135,6 +135,244 @@ def test_csv_faults(tmp_path: Path, text: str | bytes, message: str) -> None:
     with pytest.raises(CommandError, match=message) as caught:
         read_table(file, Selection())
     assert str(file) in str(caught.value)
+
+
+NUMBERS = np.round(np.random.default_rng(0).normal(size=(30, 3)) * 1000, 2)
+
+
+def spelled(delimiter: str, decimal: str = ".", header: str = "x y z") -> list[str]:
+    """Lines of NUMBERS below a header, as another program writes them."""
+    rows = [delimiter.join(str(v).replace(".", decimal) for v in row) for row in NUMBERS.tolist()]
+    return [header.replace(" ", delimiter), *rows] if header else rows
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("decimal", [".", ","])
+@pytest.mark.parametrize("header", ["x y z", ""])
+def test_csv_delimiter_and_decimal_mark_are_found(
+    tmp_path: Path, delimiter: str, decimal: str, header: str
+) -> None:
+    lines = spelled(delimiter, decimal, header)
+    if delimiter == decimal:  # such numbers stand in quotes
+        lines = ["x,y,z"] if header else []
+        lines += [",".join(f'"{v}"'.replace(".", ",") for v in row) for row in NUMBERS.tolist()]
+    file = write(tmp_path / "t.csv", "\n".join(lines))
+    expected = pd.read_csv(file, sep=delimiter, decimal=decimal, header=0 if header else None)
+    table = read_table(file, Selection())
+    np.testing.assert_array_equal(table.rows, expected.to_numpy(np.float32))
+    assert table.columns == (["x", "y", "z"] if header else None)
+
+
+def test_csv_german_labels_keep_their_points_and_commas(tmp_path: Path) -> None:
+    file = write(tmp_path / "t.csv", 'x;y;art\n1,5;2;"Nr. 1; klein"\n3;4,5;groß, alt\n')
+    table = read_table(file, Selection(label="art"))
+    np.testing.assert_array_equal(table.rows, [[1.5, 2], [3, 4.5]])
+    assert table.labels is not None
+    assert table.labels.tolist() == ["Nr. 1; klein", "groß, alt"]
+
+
+@pytest.mark.parametrize("names", [range(1, 31), [f"gene {i}" for i in range(30)]])
+def test_csv_row_names_of_r_become_the_ids(tmp_path: Path, names: list[object]) -> None:
+    lines = spelled(",")
+    body = [f'"{name}",{line}' for name, line in zip(names, lines[1:], strict=True)]
+    file = write(tmp_path / "t.csv", "\n".join(['"x","y","z"', *body]))
+    expected = pd.read_csv(file)  # pandas takes the cell without a name for the index
+    table = read_table(file, Selection())
+    np.testing.assert_array_equal(table.rows, expected.to_numpy(np.float32))
+    assert table.ids is not None
+    assert table.ids.tolist() == expected.index.tolist()
+
+
+@pytest.mark.parametrize("at", [1, 2, 17, 30])
+def test_csv_line_that_is_one_cell_longer_is_named(tmp_path: Path, at: int) -> None:
+    lines = spelled(",")
+    lines[at] = f"1,{lines[at]}"
+    file = write(tmp_path / "t.csv", "\n".join(lines))
+    with pytest.raises(CommandError, match=f"must have 3 cells, .* got 4 in line {at + 1}"):
+        read_table(file, Selection())
+
+
+def test_csv_fault_far_below_the_first_lines_is_named(tmp_path: Path) -> None:
+    lines = ["x;y", *["1,5;2,25"] * 999, "1.5;2", "3,5;4"]
+    file = write(tmp_path / "t.csv", "\n".join(lines))
+    with pytest.raises(CommandError, match=r"got '1\.5' in line 1001, column 'x'"):
+        read_table(file, Selection())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("\n \na,b\n\n1,2\n\n3,4\n\n", id="blank lines"),
+        pytest.param("a,b,\n1,2,\n3,4,\n", id="every line ends with a delimiter"),
+        pytest.param("a,b\n1,2,\n3,4,\n", id="every line but the header does"),
+        pytest.param("sep=;\na;b\n1;2\n3;4\n", id="Excel's hint"),
+        pytest.param('a,b\n"1","2"\n"3",4\n', id="quoted numbers"),
+        pytest.param("a, b\n1, 2\n3 ,4\n", id="spaces"),
+        pytest.param("a\tb\n1\t2\n3\t4\n", id="tabs"),
+        pytest.param("a,b\r1,2\r3,4\r", id="old line ends"),
+        pytest.param('"a","b"\n1,2\n3e0,"+4."\n', id="forms of a number"),
+    ],
+)
+def test_csv_habits_of_other_programs(tmp_path: Path, text: str) -> None:
+    table = read_table(write(tmp_path / "t.csv", text), Selection())
+    np.testing.assert_array_equal(table.rows, [[1, 2], [3, 4]])
+    assert table.columns == ["a", "b"]
+    assert table.ids is None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        pytest.param("x;y\n1,234;2\n", r"decimal mark must be clear.*'1,234'", id="comma, either"),
+        pytest.param("x;y\n1.234;2\n", r"decimal mark must be clear.*'1.234'", id="point, either"),
+        pytest.param('x,y\n"1,234",2\n', "decimal mark must be clear", id="quoted, either"),
+        pytest.param("x;y\n1,5;2.5\n", "one decimal mark, got '2.5' and '1,5'", id="both marks"),
+        pytest.param('x,y\n1.5,2\n"1,234.5",2\n', "'1,234.5' in line 3, column 'x'", id="English"),
+        pytest.param("x;y\n1,5;2\n1.234,5;2\n", "'1.234,5' in line 3, column 'x'", id="German"),
+        pytest.param("x;y\n1,5;2\n1,5;1.234\n", "got '1.234' and '1,5'", id="German, whole"),
+        pytest.param("x,y\n1.5,2\n1,234.5,2\n", "got 3 in line 3", id="one line without quotes"),
+        pytest.param("x,y\n1,234.5,2\n2,345,3\n", "beginning with '1'", id="all without quotes"),
+        pytest.param("x,y\n0.5,1,2\n0.7,1,2\n", "beginning with '0.5'", id="no row names"),
+        pytest.param("x,y\na,1,2\na,1,2\n", "all different.*got 'a' twice", id="names repeat"),
+        pytest.param("x\n1,5\n2,5\n", "delimiter must be clear.*commas", id="one column?"),
+        pytest.param("a;b,c\n1;2,x\n", "semicolons", id="two delimiters"),
+        pytest.param('x,y\n1,2\n"3,4\n5,6\n', "quotes must be closed.*line 3", id="open quote"),
+        pytest.param('x,y\n1,2\n"3"1,4\n', "quotes.*line 3", id="text behind a quote"),
+        pytest.param(
+            "x,y\n1,2\n1_0,4\n", "got '1_0' in line 3, column 'x'", id="Python's spelling"
+        ),
+        pytest.param('x,y\n1,2\n"1\n0",4\n', "in line 3, column 'x'", id="two lines in a cell"),
+        pytest.param("x,,y\n1,2,3\n", "must have a name, got none for column 2", id="no name"),
+        pytest.param("x,y\n5%,2\n", "got text in 'x'", id="per cent"),
+        pytest.param("1.5,2\n3,x\n", "got 'x' in line 2, column 1", id="no header"),
+    ],
+)
+def test_csv_that_could_be_misread_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(CommandError, match=message):
+        read_table(write(tmp_path / "t.csv", text), Selection())
+
+
+@pytest.mark.parametrize(
+    ("text", "chosen", "rows"),
+    [
+        ("x;y\n1,234;2\n", {"decimal": ","}, [[1.234, 2]]),
+        ("x;y\n1.234;2\n", {"decimal": "."}, [[1.234, 2]]),
+        ('x,y\n"1,234",2\n', {"decimal": ","}, [[1.234, 2]]),
+        ("x\n1,5\n2,5\n", {"decimal": ","}, [[1.5], [2.5]]),
+        ("x\n1,5\n2,5\n", {"delimiter": ","}, [[5], [5]]),
+        ("x y\n1 2\n", {"delimiter": " "}, [[1, 2]]),
+        ("a:b\n1:2,5\n", {"delimiter": ":", "decimal": ","}, [[1, 2.5]]),
+    ],
+)
+def test_csv_options_decide(
+    tmp_path: Path, text: str, chosen: dict[str, str], rows: list[list[float]]
+) -> None:
+    table = read_table(write(tmp_path / "t.csv", text), Selection(**chosen))
+    np.testing.assert_array_equal(table.rows, np.array(rows, dtype=np.float32))
+
+
+def test_csv_random_tables_are_read_as_pandas_reads_them(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    words = np.array(["a", "b;c", 'say "x"', "1,5", "ü\nv", ""])
+    for trial in range(40):
+        n_rows, n_columns = rng.integers(1, 40), rng.integers(1, 6)
+        frame = pd.DataFrame(rng.normal(size=(n_rows, n_columns)).round(int(rng.integers(4, 8))))
+        frame.columns = [f"c {at}" for at in range(n_columns)]
+        frame["label"] = "w" + pd.Series(rng.choice(words, n_rows))
+        sep, decimal = (",", ".") if trial % 2 else (";", ",")
+        file = tmp_path / "t.csv"
+        frame.to_csv(file, index=False, sep=sep, decimal=decimal, quoting=trial % 3)
+        table = read_table(file, Selection(label="label", delimiter=sep if trial % 5 else None))
+        np.testing.assert_array_equal(table.rows, frame.iloc[:, :-1].to_numpy(np.float32))
+        assert table.labels is not None
+        assert table.labels.tolist() == frame["label"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("cells", "ids", "labels"),
+    [
+        (["1", "2", "-3"], [1, 2, -3], [1, 2, -3]),
+        (["007", "010", "011"], ["007", "010", "011"], [7, 10, 11]),
+        (["1_0", "2_0", "3_0"], ["1_0", "2_0", "3_0"], ["1_0", "2_0", "3_0"]),
+        (["9" * 20, "1", "2"], ["9" * 20, "1", "2"], [1e20, 1.0, 2.0]),
+        (["1.10", "1.1", "2"], ["1.10", "1.1", "2"], [1.1, 1.1, 2.0]),
+    ],
+)
+def test_csv_ids_stay_what_is_written(
+    tmp_path: Path, cells: list[str], ids: list[object], labels: list[object]
+) -> None:
+    text = "x,c\n" + "".join(f"{at},{cell}\n" for at, cell in enumerate(cells))
+    file = write(tmp_path / "t.csv", text)
+    by_id, by_label = read_table(file, Selection(id="c")), read_table(file, Selection(label="c"))
+    assert by_id.ids is not None
+    assert by_label.labels is not None
+    assert by_id.ids.tolist() == ids
+    assert by_label.labels.tolist() == labels
+
+
+# ------------------------------------------------------------------------- stored row numbers
+
+
+def stored(folder: Path, how: str) -> Path:
+    """ROWS with row numbers that a program stored beside them."""
+    frame = pd.DataFrame(ROWS, columns=NAMES, index=pd.Index([30, 10, 20]))
+    file = folder / ("t.parquet" if "parquet" in how else "t.csv")
+    if how == "parquet":
+        frame.to_parquet(file)
+    elif how == "parquet, named":
+        frame.rename_axis("sample_id").to_parquet(file)
+    elif how == "parquet, two levels":
+        frame.assign(visit=[1, 1, 2]).set_index("visit", append=True).to_parquet(file)
+    elif how == "csv":
+        frame.to_csv(file)
+    else:  # written, read and written again
+        frame.to_csv(file)
+        pd.read_csv(file).to_csv(file, index=how == "csv, three times")
+    return file
+
+
+@pytest.mark.parametrize(
+    "how",
+    ["parquet", "parquet, named", "parquet, two levels", "csv", "csv, twice", "csv, three times"],
+)
+def test_stored_row_numbers_are_no_feature(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], how: str
+) -> None:
+    file = stored(tmp_path, how)
+    table = read_table(file, Selection())
+    assert table.columns == NAMES
+    np.testing.assert_array_equal(table.rows, ROWS)
+    assert table.ids is not None
+    assert table.ids.tolist() == ([0, 1, 2] if how == "csv, three times" else [30, 10, 20])
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "was read as row names, not as a feature" in said
+
+
+def test_stored_row_numbers_that_are_asked_for_by_name(tmp_path: Path) -> None:
+    file = stored(tmp_path, "parquet, named")
+    wanted = (*NAMES, "sample_id")  # a model that was fitted on them
+    table = read_table(file, Selection(wanted=wanted))
+    np.testing.assert_array_equal(table.rows, np.column_stack([ROWS, [30, 10, 20]]))
+    labelled = read_table(file, Selection(label="sample_id"))
+    assert labelled.labels is not None
+    assert labelled.labels.tolist() == [30, 10, 20]
+    assert labelled.columns == NAMES
+
+
+@pytest.mark.parametrize("how", ["parquet, named", "csv, twice"])
+def test_the_advice_on_stored_row_numbers_works(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], how: str
+) -> None:
+    file = stored(tmp_path, how)
+    read_table(file, Selection())
+    if "reset_index()" in capsys.readouterr().err:
+        pd.read_parquet(file).reset_index().to_parquet(file)
+    else:
+        frame = pd.read_csv(file)
+        frame.rename(columns={"Unnamed: 0": "sample"}).to_csv(file, index=False)
+    assert len(read_table(file, Selection()).columns or ()) == 4
+    assert capsys.readouterr().err == ""
 
 
 # --------------------------------------------------------------------------------- parquet
@@ -253,7 +491,7 @@ def test_missing_folder_and_unknown_ending(tmp_path: Path) -> None:
     (tmp_path / "folder.csv").mkdir()
     for name, message in [
         ("none.csv", "no such file"),
-        ("folder.csv", "is a folder"),
+        ("folder.csv", "must be a file, got a folder"),
         ("t.xlsx", r"must end in .npy, .npz, .csv, .parquet, got '.xlsx'"),
         ("t", "got 'no ending'"),
     ]:
@@ -281,6 +519,32 @@ def test_what_is_written_reads_back_exactly(tmp_path: Path, ending: str) -> None
         assert table.ids is not None
         assert (table.labels.tolist(), table.ids.tolist()) == (LABELS.tolist(), IDS.tolist())
     assert [path.name for path in tmp_path.iterdir()] == [file.name]
+
+
+AWKWARD = [
+    *("=1+1", "+1+1", "-1+1", "@SUM(A1)", "\tx", "\rx", "=cmd|' /C calc'!A0", "a\r\nb", "a\nb"),
+    *('say "x"', "a,b", "a;b", " x ", "", "007", "-", "ü"),
+]
+
+
+@pytest.mark.parametrize("text", [AWKWARD, [text for text in AWKWARD if "\r" not in text]])
+@pytest.mark.parametrize("ending", [".csv", ".parquet", ".npz"])
+def test_formulas_and_other_awkward_texts_come_back(
+    tmp_path: Path, ending: str, text: list[str]
+) -> None:
+    """A table is data: what a spreadsheet would compute is written as it is."""
+    file = tmp_path / f"map{ending}"
+    columns = {"name": np.array(text), "=colour": np.array(text[::-1])}
+    write_coordinates(file, Coordinates(np.zeros((len(text), 2)), ["umap0", "umap1"], columns))
+    table = read_table(file, Selection(label="=colour", id="name"))
+    assert table.ids is not None
+    assert table.labels is not None
+    assert (table.ids.tolist(), table.labels.tolist()) == (text, text[::-1])
+    if ending == ".csv":
+        read = pd.read_csv(file, dtype={"name": str, "=colour": str}, keep_default_na=False)
+        assert read["name"].tolist() == text
+        assert read["=colour"].tolist() == text[::-1]
+        assert read["umap0"].tolist() == [0.0] * len(text)
 
 
 def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:

@@ -49,6 +49,22 @@ def test_devices_the_machine_lacks(
         resolve_device(device)
 
 
+@pytest.mark.parametrize("device", ["meta", torch.device("meta"), "vulkan"])
+def test_devices_that_hold_no_numbers(device: str | torch.device) -> None:
+    with pytest.raises(
+        ValueError, match=r"device must be one that .* got '\w+'.*Use device='auto'"
+    ):
+        resolve_device(device)
+
+
+def test_gpu_that_the_machine_has_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert resolve_device("cuda:1") == torch.device("cuda", 1)
+    with pytest.raises(ValueError, match=r"below 'cuda:2'.*got 'cuda:2'\. Use device='cuda'"):
+        resolve_device("cuda:2")
+
+
 @pytest.mark.parametrize(
     ("capabilities", "expected"),
     [

@@ -7,6 +7,7 @@ lines to a test here, and the last tests check that page and map agree.
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -460,6 +461,50 @@ def test_scanpy_function(cells: Any, whole: Any, tmp_path: Path) -> None:
         neumap(whole)
     with pytest.raises(TypeError, match="n_neighbours"):
         neumap(cells, n_neighbours=5)
+
+
+def test_scanpy_function_keeps_the_names_of_classes(whole: Any, tmp_path: Path) -> None:
+    anndata = pytest.importorskip("anndata")
+    from neumap.scanpy import neumap
+
+    kinds = np.array(["T cell", "B cell"])[(whole[:, 0] > np.median(whole[:, 0])).astype(int)]
+    ordered = pd.Categorical(kinds, categories=["T cell", "unused", "B cell"])  # not the alphabet
+    ordered[::7] = None
+    obs = pd.DataFrame({"kind": ordered}, index=[f"c{at}" for at in range(len(whole))])
+    cells = anndata.AnnData(whole, obs=obs)
+    settings: dict[str, Any] = {"preset": "fast", "n_epochs": 30, "random_state": 0}
+    model = neumap(cells, use_rep="X", labels="kind", classifier_loss_weight=1.0, **settings)
+    assert model.classes_.tolist() == ["B cell", "T cell"]
+    predicted = model.predict(whole)
+    assert np.mean(predicted == kinds) > 0.7  # of two classes, the missing ones included
+    model.save(tmp_path / "cells.neumap")
+    loaded = load_ParametricUMAP(tmp_path / "cells.neumap")
+    np.testing.assert_array_equal(loaded.predict(whole), predicted)
+
+
+@pytest.mark.parametrize("call", ["fit", "transform", "scanpy"])
+def test_repeated_var_names_are_refused_and_the_advice_works(whole: Any, call: str) -> None:
+    anndata = pytest.importorskip("anndata")
+    from neumap.scanpy import neumap
+
+    cells = anndata.AnnData(whole)
+    model = quick(ParametricUMAP).fit(cells)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # anndata's own
+        cells.var_names = ["CD3", "CD3", *map(str, range(2, whole.shape[1]))]
+    calls: dict[str, Callable[[], Any]] = {
+        "fit": lambda: quick(ParametricUMAP).fit(cells),
+        "transform": lambda: model.transform(cells),
+        "scanpy": lambda: neumap(cells, use_rep="X", n_epochs=1, preset="fast"),
+    }
+    with pytest.raises(ValueError, match=r"unique, got \['CD3'\].*var_names_make_unique\(\) first"):
+        calls[call]()
+    cells.var_names_make_unique()
+    if call == "transform":  # the names are others than those of the fit now
+        with pytest.raises(ValueError, match="feature names should match"):
+            calls[call]()
+    else:
+        calls[call]()
 
 
 # ------------------------------------------------------------------ what is refused, and oddities

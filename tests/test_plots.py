@@ -11,6 +11,7 @@ import sys
 import types
 import warnings
 from collections.abc import Iterator
+from html.parser import HTMLParser
 from pathlib import Path
 
 import matplotlib as mpl
@@ -826,6 +827,77 @@ def test_interactive_file_needs_no_network_and_escapes_text(
     assert document is not None
     assert "CDSView" in json.dumps(json.loads(document.group(1)))
     assert list(tmp_path.iterdir()) == [target]
+
+
+HOSTILE = [
+    "label}{safe}<img src=x onerror=alert(1)>",
+    "@label{safe}<img src=x onerror=alert(1)>",
+    "{safe}",
+    "$color[hex]:label",
+    "$swatch:label",
+    "</script><script>alert(1)</script>",
+    '<b>bold</b> & "quoted"',
+    "a{b}",
+    "",
+    " x ",
+    "$$x^2$$",
+    r"\(x^2\)",
+    r"\[x^2\]",
+    "#0",
+    "label",
+    "label (data)",
+]
+
+
+class Elements(HTMLParser):
+    """Names of all elements of a page, as a browser would create them before scripts run."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.names.add(tag)
+
+
+def test_interactive_shows_hostile_names_as_text(tmp_path: Path, square: np.ndarray) -> None:
+    target = tmp_path / "<img src=x onerror=alert(1)>.html"
+    hover = {name: [f"{name} {row}" for row in range(4)] for name in HOSTILE}
+    labels = pd.Series([*HOSTILE[:3], HOSTILE[5]], name=HOSTILE[11])
+    layout = plots.interactive(
+        square, labels=labels, hover_data=hover, path=target, interactive_text_search=True
+    )
+    plot = layout.children[1]
+    data = plot.renderers[0].data_source.data
+    title_of = {"label": "label (data)"}
+    titles = [title_of.get(name, name) for name in HOSTILE]
+    tooltips = plot.hover[0].tooltips
+    assert [title for title, _ in tooltips] == ["row", "label", *titles]  # written as text
+    for name, (_, shown) in zip(HOSTILE, tooltips[2:], strict=True):
+        # bokeh reads this one as HTML: it holds a column and nothing else
+        placeholder = re.fullmatch(r"@\{([\w #.,()/%+-]+)\}", shown)
+        assert placeholder is not None, shown
+        assert list(data[placeholder[1]]) == hover[name]
+    searched = layout.children[0].js_property_callbacks["change:value_input"][0].args["columns"]
+    assert set(searched) <= set(data)
+    texts = [item.label.value for item in plot.legend[0].items] + [plot.legend[0].title]
+    assert not any(re.search(r"\$\$|\\[\[(]", text) for text in texts)
+    page = target.read_text(encoding="utf-8")
+    assert Elements(page).names == {
+        *("html", "head", "meta", "title", "style", "script", "body", "div")
+    }
+    assert "onerror" not in re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL).replace(
+        "&lt;img src=x onerror=alert(1)&gt;", ""
+    )
+
+
+def test_interactive_keeps_columns_apart_whose_names_collide(square: np.ndarray) -> None:
+    hover = {1: list("abcd"), "1": list("efgh"), "x": list("ijkl"), "x (data)": list("mnop")}
+    plot = plots.interactive(square, hover_data=hover)
+    data = plot.renderers[0].data_source.data
+    shown = [list(data[shown[2:-1]]) for _, shown in plot.hover[0].tooltips[1:]]
+    assert shown == list(hover.values())
 
 
 def test_interactive_search_looks_where_told(square: np.ndarray) -> None:

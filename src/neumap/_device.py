@@ -62,7 +62,26 @@ def resolve_device(device: str | torch.device) -> torch.device:
             f"device must be one that torch finds, got {str(device)!r}, but torch finds no MPS "
             "device. Use device='auto' or 'cpu'."
         )
+    n_cuda = torch.cuda.device_count() if resolved.type == "cuda" else 0
+    if n_cuda and (resolved.index or 0) >= n_cuda:
+        raise ValueError(
+            f"device must be below 'cuda:{n_cuda}' on this machine, got {str(device)!r}. Use "
+            "device='cuda'."
+        )
+    if resolved.type not in ("cpu", "cuda", "mps"):
+        _check_holds_numbers(resolved)
     return resolved
+
+
+def _check_holds_numbers(device: torch.device) -> None:
+    """Raise for a device without numbers ("meta"), without a backend, or of a wrong index."""
+    try:
+        torch.ones(1, device=device).cpu()
+    except (RuntimeError, AssertionError, ModuleNotFoundError) as error:  # what backends raise
+        raise ValueError(
+            f"device must be one that this build of torch can compute on, got {str(device)!r} "
+            f"({str(error).splitlines()[0]}). Use device='auto' or 'cpu'."
+        ) from error
 
 
 def fast_dtype(device: torch.device) -> torch.dtype:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,15 +42,32 @@ def read_npy(file: Path, selection: Selection) -> Table:
 
 
 def _load_npy(file: Path, *, memory_map: bool = False) -> NDArray[Any]:
-    try:
+    with _readable(file, ".npy array"):
         loaded = np.load(file, mmap_mode="r" if memory_map else None, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise CommandError(f"{file}: not a readable .npy array ({error})") from error
     if not isinstance(loaded, np.ndarray):
         raise CommandError(
             f"{file}: the file must hold one array, got an archive. Rename it to .npz."
         )
     return loaded
+
+
+@contextmanager
+def _readable(place: object, kind: str) -> Iterator[None]:
+    """Name the file in whatever numpy raises for its content."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise CommandError(f"{place}: the file must exist, got none. Check the path.") from error
+    except MemoryError as error:
+        raise CommandError(f"{place}: out of memory ({error}). Read a part of it.") from error
+    except Exception as error:
+        # numpy evaluates the header as Python and unzips: a damaged file raises SyntaxError,
+        # struct.error, zlib.error, OverflowError, NotImplementedError and others.
+        # numpy takes a file of unknown content for a pickle, and advises to load it.
+        reason = "damaged, or Python objects" if "pickle" in str(error) else error
+        raise CommandError(
+            f"{place}: not a readable {kind} ({reason}). Write it again with numpy."
+        ) from error
 
 
 def read_npz(file: Path, selection: Selection) -> Table:
@@ -72,10 +90,8 @@ def read_npz(file: Path, selection: Selection) -> Table:
 
 
 def _open_npz(file: Path) -> Any:
-    try:
+    with _readable(file, ".npz archive"):
         arrays = np.load(file, allow_pickle=False)
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
-        raise CommandError(f"{file}: not a readable .npz archive ({error})") from error
     if isinstance(arrays, np.ndarray):
         raise CommandError(
             f"{file}: the file must be an archive, got one array. Rename it to .npy."
@@ -89,10 +105,8 @@ def _member(arrays: Any, key: str, file: Path) -> NDArray[Any]:
             f"{file}: the key must be one of {listed(arrays.files)}, got {key!r}. "
             "Choose one of these."
         )
-    try:
+    with _readable(f"{file}:{key}", "array"):
         member: NDArray[Any] = arrays[key]
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
-        raise CommandError(f"{file}:{key}: not readable ({error})") from error
     return member
 
 

@@ -32,7 +32,12 @@ PICTURES = (".png", ".pdf", ".svg", ".html")
     show_default=True,
     help="Folder for picture, model and coordinates; created if missing.",
 )
-@click.option("--seed", type=int, default=0, help="Random seed of the split and of the fit.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),  # scikit-learn's range for the split
+    default=0,
+    help="Random seed of the split and of the fit.",
+)
 @click.option("--quick", is_flag=True, help="Compute a rough map in a few seconds.")
 @progress_option
 def demo(output: Path, seed: int, quick: bool, verbose: bool) -> None:
@@ -88,12 +93,13 @@ def fit(
     models.check_model_output(model_path, input)
     if coordinates is not None:
         writing.check_output(coordinates, tuple(writing.TABLES), input, model_path)
+    model = models.make_model(settings | {"random_state": seed, "verbose": verbose}, assignments)
     table = reading.read_table(input, selection)
     targets = models.targets_of(table) if supervised else None
     say(f"{input}: {_shape(table.rows)}", verbose)
-    model = models.make_model(settings | {"random_state": seed, "verbose": verbose}, assignments)
     started = time.perf_counter()
-    positions = model.fit_transform(models.fit_input(table), targets)
+    with models.values_at_fault(assignments):
+        positions = models.fit(model, table, targets)
     seconds = time.perf_counter() - started
     model.save(model_path)
     click.echo(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
-import inspect
 import json
+import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from neumap._labels import UNLABELLED
 from neumap.cli.errors import CommandError
 from neumap.cli.reading import READABLE, read_table
 from neumap.cli.table import Selection, Table
@@ -25,56 +28,105 @@ if TYPE_CHECKING:
 __all__ = [
     "check_model_output",
     "coordinates_of",
-    "fit_input",
+    "fit",
     "is_table",
     "load_model",
     "make_model",
     "place",
     "read_rows_for",
     "targets_of",
+    "values_at_fault",
 ]
+
+# How tables write a label that is missing; numbers have NaN.
+MISSING = ("", "nan", "NaN", "None", "NA", "<NA>", "NaT")
+WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
 
 
 def make_model(settings: Mapping[str, Any], assignments: Sequence[str]) -> ParametricUMAP:
-    """Create an unfitted model from options and from ``name=value`` pairs.
+    """Create an unfitted model from options and from ``name=value`` pairs, and check it.
 
     Parameters
     ----------
     settings : mapping of str to value
         Parameters of :class:`neumap.ParametricUMAP`; those that are None keep their defaults.
     assignments : sequence of str
-        Further parameters, such as ``"spread=1.5"``. Values are parsed as JSON, else taken as
-        text.
+        Further parameters, such as ``"spread=1.5"``, ``"densmap=True"`` or ``"n_epochs=None"``.
+
+    Raises
+    ------
+    CommandError
+        If a parameter does not exist or cannot have this value.
     """
+    from neumap._device import resolve_device
     from neumap.estimators import ParametricUMAP
 
     chosen = {name: value for name, value in settings.items() if value is not None}
-    chosen |= dict(_assignment(text) for text in assignments)
-    known = list(inspect.signature(ParametricUMAP).parameters)
-    unknown = [name for name in chosen if name not in known]
-    if unknown:
-        near = difflib.get_close_matches(unknown[0], known, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else " See help(neumap.ParametricUMAP)."
-        raise CommandError(
-            f"--set must name a parameter of ParametricUMAP, got {unknown[0]!r}.{hint}"
-        )
-    return ParametricUMAP(**chosen)
-
-
-def _assignment(text: str) -> tuple[str, Any]:
-    name, equals, value = text.partition("=")
-    if not equals or not name.isidentifier():
-        raise CommandError(f"--set must be NAME=VALUE, got {text!r}. Write --set spread=1.5.")
+    for assignment in assignments:
+        name, text = _name_and_text(assignment)
+        chosen[name] = _value_of(text, ParametricUMAP._constraints[name])
+    model = ParametricUMAP(**chosen)
     try:
-        return name, json.loads(value)
-    except json.JSONDecodeError:
-        return name, value
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the fit checks and warns again
+            model._checked_recipe().check()
+        resolve_device(model.device)
+        if model.transform_mode != "embedding":
+            raise ValueError(
+                "transform_mode must be 'embedding' on the command line, which writes positions, "
+                f"got {model.transform_mode!r}. Use neumap.ParametricUMAP in Python for the graph."
+            )
+    except (TypeError, ValueError) as error:
+        raise CommandError(str(error)) from error
+    return model
+
+
+def _name_and_text(assignment: str) -> tuple[str, str]:
+    from neumap.estimators import ParametricUMAP
+
+    name, equals, text = assignment.partition("=")
+    if not equals or not name.isidentifier():
+        raise CommandError(f"--set must be NAME=VALUE, got {assignment!r}. Write --set spread=1.5.")
+    known = list(ParametricUMAP._constraints)
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else " See help(neumap.ParametricUMAP)."
+        raise CommandError(f"--set must name a parameter of ParametricUMAP, got {name!r}.{hint}")
+    return name, text
+
+
+def _value_of(text: str, allowed: Sequence[Any]) -> Any:
+    """Return what a text means for a parameter of these kinds.
+
+    A value that is wrong comes back as well, so that the model's own message says what it must be.
+    """
+    from neumap.estimators.constraints import ANYTHING
+
+    value = _literal(text)
+    if ANYTHING in allowed:  # takes objects, of which a command line can give names only
+        return value if value is None or isinstance(value, str) else text
+    fits_as_text = not any(value in kind for kind in allowed) and any(
+        text in kind for kind in allowed
+    )
+    return text if fits_as_text else value
+
+
+def _literal(text: str) -> Any:
+    """Return the value of a JSON or Python literal; any other text is itself."""
+    for parse in (json.loads, ast.literal_eval):
+        try:
+            return parse(text)
+        except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+            continue
+    return text
 
 
 def load_model(path: Path) -> ParametricUMAP:
     """Load a saved model."""
     if not path.exists():
-        raise CommandError(f"{path}: no such model file")
+        raise CommandError(
+            f"{path}: the model must be a file, got no such model file. Check the path."
+        )
     if is_table(path):
         raise CommandError(
             f"{path}: the model must be a file of 'neumap fit', got a table. "
@@ -82,7 +134,13 @@ def load_model(path: Path) -> ParametricUMAP:
         )
     from neumap.estimators import load_ParametricUMAP
 
-    return load_ParametricUMAP(path)
+    model = load_ParametricUMAP(path)
+    if not hasattr(model, "n_features_in_"):
+        raise CommandError(
+            f"{path}: the model must be fitted, got one that was saved before its fit. "
+            "Write it with 'neumap fit', or save it after fit."
+        )
+    return model
 
 
 def is_table(path: Path) -> bool:
@@ -127,7 +185,34 @@ def place(model: ParametricUMAP, table: Table) -> NDArray[Any]:
         return np.asarray(model.transform(table.rows))
 
 
-def fit_input(table: Table) -> Any:
+def fit(model: ParametricUMAP, table: Table, targets: NDArray[Any] | None) -> NDArray[Any]:
+    """Fit the model to a table and return the positions of its rows."""
+    from neumap.training import TrainingDivergedError
+
+    try:
+        return np.asarray(model.fit(_fit_input(table), targets).embedding_)
+    except TrainingDivergedError as error:
+        raise CommandError(str(error)) from error
+
+
+@contextmanager
+def values_at_fault(assignments: Sequence[str]) -> Iterator[None]:
+    """Take an error of type for one of the values that the user set, if there are any.
+
+    The parameters that take objects and arguments of functions can be checked by their use only.
+    """
+    try:
+        yield
+    except TypeError as error:
+        if not assignments:
+            raise
+        raise CommandError(
+            f"--set must give values that fit the parameters, got {', '.join(assignments)} "
+            f"({error}). Correct or leave out the wrong one."
+        ) from error
+
+
+def _fit_input(table: Table) -> Any:
     """Return the rows for ``fit``, with column names if there are names and pandas."""
     if table.columns is None:
         return table.rows
@@ -139,19 +224,28 @@ def fit_input(table: Table) -> Any:
 
 
 def targets_of(table: Table) -> NDArray[Any]:
-    """Return labels as numbers for a supervised fit: text becomes codes, a missing label -1."""
-    if table.labels is None:
+    """Return the labels for a supervised fit, with -1 for a missing one.
+
+    Names stay names, so that ``classes_`` and ``predict`` speak of them.
+    """
+    labels = table.labels
+    if labels is None:
         raise CommandError(
             "--supervised needs labels, got none. Name their column with --label-column."
         )
-    labels = table.labels
-    if labels.dtype.kind in "fiu":
-        return np.where(np.isnan(labels), -1, labels) if labels.dtype.kind == "f" else labels
-    text = np.array(["" if label is None else str(label) for label in labels.tolist()])
-    names, codes = np.unique(text, return_inverse=True)
-    missing = np.isin(names, ("", "nan", "None", "NA"))
-    order = np.where(missing, -1, np.cumsum(~missing) - 1)
-    return np.asarray(order[codes], dtype=np.int64)
+    if labels.dtype.kind in "iub":
+        return labels
+    if labels.dtype.kind == "f":
+        return np.where(np.isnan(labels), UNLABELLED, labels)
+    text = labels.astype(str) if labels.dtype.kind != "O" else np.array(list(map(str, labels)))
+    known = ~np.isin(text, MISSING)
+    if not known.all() and all(map(WHOLE.fullmatch, text[known])):
+        return np.where(known, text, str(UNLABELLED)).astype(np.int64)
+    if known.all():
+        return text
+    targets = text.astype(object)
+    targets[~known] = UNLABELLED
+    return targets
 
 
 def coordinates_of(model: ParametricUMAP, positions: NDArray[Any], table: Table) -> Coordinates:

@@ -19,6 +19,19 @@ FILE = click.Path(path_type=Path)
 Function = Callable[..., Any]
 
 
+def _delimiter(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
+    """Return one character; a tab is hard to type in a shell, hence its name."""
+    if value is None:
+        return None
+    character = {"tab": "\t", "\\t": "\t"}.get(value, value)
+    if len(character) != 1 or character.isalnum() or character in "\"'.+-_\r\n":
+        raise click.BadParameter(
+            f"it must be one character that is part of no number, or tab, got {value!r}. "
+            "Write for example --delimiter ';'."
+        )
+    return character
+
+
 def input_options(function: Function) -> Function:
     """Add the options that select parts of the input; pass them on as ``selection``."""
 
@@ -29,9 +42,13 @@ def input_options(function: Function) -> Function:
         label_column: str | None,
         id_column: str | None,
         ignore_column: tuple[str, ...],
+        delimiter: str | None,
+        decimal: str | None,
         **kwargs: Any,
     ) -> Any:
-        selection = Selection(key, label_column, id_column, ignore_column)
+        selection = Selection(
+            key, label_column, id_column, ignore_column, delimiter=delimiter, decimal=decimal
+        )
         return function(*args, selection=selection, **kwargs)
 
     options = (
@@ -51,6 +68,17 @@ def input_options(function: Function) -> Function:
             metavar="NAME",
             multiple=True,
             help="Column to leave out; can be repeated.",
+        ),
+        click.option(
+            "--delimiter",
+            callback=_delimiter,
+            metavar="CHARACTER",
+            help="Between the cells of a .csv: , ; | tab or another; found by itself if clear.",
+        ),
+        click.option(
+            "--decimal",
+            type=click.Choice([".", ","]),
+            help="Decimal mark of a .csv; found by itself if clear.",
         ),
     )
     for option in reversed(options):

@@ -13,9 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from neumap.cli.arrays import read_npy, read_npz, split_key
-from neumap.cli.columns import read_csv, read_parquet
+from neumap.cli.columns import read_parquet
+from neumap.cli.delimited import read_csv
 from neumap.cli.errors import CommandError
-from neumap.cli.table import Selection, Table
+from neumap.cli.options import say
+from neumap.cli.table import Selection, Table, is_of_pandas, listed
 
 __all__ = ["READABLE", "read_table"]
 
@@ -57,10 +59,20 @@ def read_table(path: Path, selection: Selection) -> Table:
             f"got {file.suffix or 'no ending'!r}. Convert the file to one of these."
         )
     if not file.is_file():
-        raise CommandError(f"{file}: {'is a folder' if file.is_dir() else 'no such file'}")
+        found = "a folder" if file.is_dir() else "no such file"
+        raise CommandError(f"{file}: the table must be a file, got {found}. Check the path.")
     table = reader(file, selection if key is None else replace(selection, key=key))
     _check_finite(table, file)
+    if table.stored_index:
+        _say_what_numbers_the_rows(table, file)
     return table
+
+
+def _say_what_numbers_the_rows(table: Table, file: Path) -> None:
+    first = table.stored_index[0]
+    names = "a column without a name" if not first else listed(table.stored_index)
+    remedy = "Call reset_index() before storing" if is_of_pandas(first) else "Give it another name"
+    say(f"neumap: {file}: {names} was read as row names, not as a feature. {remedy} if it is one.")
 
 
 def _check_finite(table: Table, file: Path) -> None:
@@ -74,11 +86,17 @@ def _check_finite(table: Table, file: Path) -> None:
     if rows.dtype.kind != "f":
         return
     for start in range(0, rows.shape[0], ROWS_PER_CHECK):
-        finite = np.isfinite(rows[start : start + ROWS_PER_CHECK])
+        # In the precision of the fit: 1e39 is infinite there.
+        with np.errstate(over="ignore", invalid="ignore"):
+            finite = np.isfinite(
+                rows[start : start + ROWS_PER_CHECK].astype(np.float32, copy=False)
+            )
         if not finite.all():
             row, column = np.argwhere(~finite)[0]
             name = repr(table.columns[column]) if table.columns else str(column)
+            number = rows[start + row, column]
+            limit = " as float32 (below 3.4e38)" if np.isfinite(number) else ""
             raise CommandError(
-                f"{file}: the numbers must be finite, got {rows[start + row, column]} in row "
-                f"{start + row}, column {name} (the first row is 0). Fill or drop such rows first."
+                f"{file}: the numbers must be finite{limit}, got {number} in row {start + row}, "
+                f"column {name} (the first row is 0). Rescale, fill or drop such rows first."
             )

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from neumap.cli.errors import CommandError
 
 if TYPE_CHECKING:  # --help imports this file and must not import numpy
     from numpy.typing import NDArray
 
-__all__ = ["Selection", "Table", "listed"]
+__all__ = ["Columns", "Selection", "Table", "is_of_pandas", "listed"]
+
+# Names of a stored index, which numbers the rows and is no feature: in a .csv none, as pandas and R
+# write it, and what pandas calls this column when it reads it; in a .parquet what pandas writes.
+UNNAMED = re.compile(r"|Unnamed: 0(\.\d+)?")
+INDEX_LEVEL = re.compile(r"__index_level_\d+__")
 
 
 @dataclass(frozen=True)
@@ -30,6 +38,8 @@ class Selection:
         are neither label, id nor ignored. Ignored for a file without column names.
     preferred : str or None
         Regular expression; if column names match, only those columns are read.
+    delimiter, decimal : str or None
+        Of a ``.csv``; None finds them.
     """
 
     key: str | None = None
@@ -38,6 +48,12 @@ class Selection:
     ignored: tuple[str, ...] = ()
     wanted: tuple[str, ...] | None = None
     preferred: str | None = None
+    delimiter: str | None = None
+    decimal: str | None = None
+
+    def by_position(self) -> Selection:
+        """Return the same selection for a file without column names."""
+        return replace(self, wanted=None)
 
     def numbers_among(self, names: Sequence[str], excluded: Collection[str | None]) -> list[str]:
         """Return the columns of numbers, without the ``excluded`` ones."""
@@ -64,6 +80,8 @@ class Table:
         Label and name of each row.
     label_name, id_name : str
         Their names in an output file.
+    stored_index : tuple of str
+        Columns left out because they number the rows.
     """
 
     rows: NDArray[Any]
@@ -72,6 +90,74 @@ class Table:
     ids: NDArray[Any] | None = None
     label_name: str = "label"
     id_name: str = "id"
+    stored_index: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The names of the columns with numbers, labels and ids, and those of a stored index."""
+
+    numbers: list[str]
+    label: str | None
+    id: str | None
+    stored_index: tuple[str, ...] = ()
+
+    @classmethod
+    def chosen(
+        cls,
+        names: Sequence[str],
+        selection: Selection,
+        file: Path,
+        index: Collection[str] = (),
+    ) -> Columns:
+        """Choose among the columns of a file.
+
+        Parameters
+        ----------
+        names : sequence of str
+            All columns.
+        selection : Selection
+            What the user or the model asks for.
+        file : Path
+            For messages.
+        index : collection of str
+            Columns that the file itself calls the index of the rows.
+
+        Raises
+        ------
+        CommandError
+            If a named column is missing, or no column holds numbers.
+        """
+        asked = [selection.label, selection.id, *selection.ignored, *(selection.wanted or ())]
+        named, known = set(asked), set(names)
+        missing = [name for name in asked if name is not None and name not in known]
+        if missing:
+            raise CommandError(
+                f"{file}: columns must be among {listed(names)}, got {listed(missing)}. "
+                "Choose from these."
+            )
+        stored = tuple(
+            name for name in names if (name in index or is_index_name(name)) and name not in named
+        )
+        identity = selection.id or next(iter(stored), None)
+        left_out = {*selection.ignored, *stored, selection.label, identity}
+        numbers = selection.numbers_among(names, left_out)
+        if not numbers:
+            raise CommandError(
+                f"{file}: at least one column must hold numbers, got {listed(names)} without one. "
+                "Add a column, or name fewer as label, id or ignored."
+            )
+        return cls(numbers, selection.label, identity, stored)
+
+
+def is_index_name(name: str) -> bool:
+    """Return whether a column of this name numbers the rows."""
+    return bool(UNNAMED.fullmatch(name) or INDEX_LEVEL.fullmatch(name))
+
+
+def is_of_pandas(name: str) -> bool:
+    """Return whether a stored index can only be told by pandas' notes in the file."""
+    return not UNNAMED.fullmatch(name)
 
 
 def listed(names: Sequence[str], n_shown: int = 8) -> str:

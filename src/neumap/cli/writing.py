@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -76,7 +76,10 @@ def check_output(path: Path, endings: Sequence[str], *inputs: Path) -> None:
         raise CommandError(f"{path}: the output must be a file, got a folder. Choose another name.")
     folder = path.parent
     if not folder.is_dir():
-        raise CommandError(f"{path}: no folder {str(folder)!r}. Create it first.")
+        raise CommandError(
+            f"{path}: the folder of the output must exist, got no folder {str(folder)!r}. Create "
+            "it first."
+        )
     if not os.access(folder, os.W_OK):
         raise CommandError(
             f"{path}: no permission to write to {str(folder)!r}. Choose another folder."
@@ -92,7 +95,8 @@ def write_coordinates(path: Path, coordinates: Coordinates) -> None:
     """Write a map in the format that the ending of ``path`` names, atomically.
 
     ``.csv`` and ``.parquet`` hold the id, the label and one column per component. ``.npz`` holds
-    the array ``embedding`` and those of id and label. ``.npy`` holds only the coordinates.
+    the array ``embedding`` and those of id and label. ``.npy`` holds only the coordinates. Ids and
+    labels are written as they are, also those that a spreadsheet would take for a formula.
     """
     with replacing(path) as draft:
         TABLES[path.suffix.lower()](draft, coordinates)
@@ -111,11 +115,20 @@ def _write_npz(file: Path, coordinates: Coordinates) -> None:
 
 def _write_csv(file: Path, coordinates: Coordinates) -> None:
     columns = coordinates.by_name()
+    # csv leaves a lone carriage return without quotes, which readers take for the end of a line.
+    has_return = any("\r" in text for text in [*columns, *_texts(coordinates.columns.values())])
+    quoting = csv.QUOTE_ALL if has_return else csv.QUOTE_MINIMAL
     with file.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
+        writer = csv.writer(stream, lineterminator="\n", quoting=quoting)
         writer.writerow(columns)
         # str() of a float32 is the shortest text that parses to the same number.
         writer.writerows(zip(*columns.values(), strict=True))
+
+
+def _texts(columns: Iterable[NDArray[Any]]) -> Iterator[str]:
+    for values in columns:
+        if values.dtype.kind in "UO":
+            yield from (value for value in values.tolist() if isinstance(value, str))
 
 
 def _write_parquet(file: Path, coordinates: Coordinates) -> None:

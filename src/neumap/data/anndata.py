@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from neumap._labels import UNLABELLED
 from neumap._optional import require
 from neumap.data.containers import open_container
 from neumap.data.kinds import is_a
@@ -42,7 +43,8 @@ def embed_anndata(
     key_added : str, default="neumap"
         The embedding goes to ``obsm["X_" + key_added]``, the parameters to ``uns[key_added]``.
     labels : str, optional
-        Column of ``obs`` that supervises the embedding; missing labels count as unknown.
+        Column of ``obs`` that supervises the embedding: numbers, or names of classes. Missing
+        names count as unknown.
 
     Raises
     ------
@@ -75,17 +77,23 @@ def embed_anndata(
 
 
 def _label_column(adata: Any, labels: str) -> Any:
-    """Return numbers as they are, categories as codes with -1 for an unknown label."""
+    """Return numbers as they are, everything else as names with -1 for an unknown label."""
     if labels not in adata.obs:
         raise KeyError(
             f"labels must be a column of adata.obs, one of {list(adata.obs.columns)}, got "
             f"{labels!r}. Pass one of these."
         )
     column = adata.obs[labels]
-    pandas = require("pandas", extra="tables")
-    if pandas.api.types.is_numeric_dtype(column) and not pandas.api.types.is_bool_dtype(column):
+    types = require("pandas", extra="tables").api.types
+    if types.is_numeric_dtype(column) and not types.is_bool_dtype(column):
         return column.to_numpy()
-    return pandas.Categorical(column).codes.astype(np.int64)
+    known = column.notna().to_numpy()
+    # Names, so that classes_ and predict speak of cell types and not of codes.
+    names = column.astype(object).to_numpy(dtype=object, copy=True)
+    if known.all():
+        return np.array(names.tolist())
+    names[~known] = UNLABELLED
+    return names
 
 
 def _embedding(result: Any, n_rows: int) -> NDArray[Any]:

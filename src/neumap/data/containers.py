@@ -61,6 +61,8 @@ def open_container(X: Any, use_rep: str | None = None) -> Contents:
         If `X` is the name of a file, a lazy table, a mapping, a DataLoader or a generator.
     KeyError
         If the AnnData has no such representation.
+    ValueError
+        If names of its variables are repeated.
     """
     if is_a(X, "anndata", "AnnData"):
         return _open_anndata(X, use_rep)
@@ -143,6 +145,7 @@ def _open_anndata(adata: Any, use_rep: str | None) -> Contents:
             )
         # An AnnData opened in backed mode holds its sparse matrix in the file.
         values = adata.X.to_memory() if hasattr(adata.X, "to_memory") else adata.X
+        _check_unique(adata.var_names)
         columns = require("pandas", extra="tables").DataFrame(columns=adata.var_names)
         return Contents(values=values, named=columns)
     if use_rep not in adata.obsm:
@@ -152,6 +155,15 @@ def _open_anndata(adata: Any, use_rep: str | None) -> Contents:
         )
     values = adata.obsm[use_rep]
     return Contents(values, named=values if is_table(values) else None)
+
+
+def _check_unique(var_names: Any) -> None:
+    if not var_names.is_unique:
+        repeated = var_names[var_names.duplicated()].unique()
+        raise ValueError(
+            f"The var_names of an AnnData must be unique, got {list(repeated[:5])} more than once. "
+            "Call adata.var_names_make_unique() first."
+        )
 
 
 def _plain_tensor(X: Tensor) -> Any:

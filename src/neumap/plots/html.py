@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +30,12 @@ if TYPE_CHECKING:
 __all__ = ["interactive"]
 
 MOST_SWITCHES = 30  # classes with a clickable entry in the legend
+OWN_COLUMNS = frozenset({"x", "y", "alpha", "color", "label", "value"})
+# Bokeh reads a tooltip as HTML with placeholders such as @{name}{safe}, so only a name without any
+# meaning there may become part of it.
+PLAIN_NAME = re.compile(r"\w([\w .,()/%+-]*[\w.,()/%+-])?")
+# Starts of TeX for bokeh, which would load MathJax from the network.
+TEX = re.compile(r"\$(?=\$)|\\(?=[\[(])")
 SEARCH_SCRIPT = Path(__file__).with_name("search.js")
 
 
@@ -113,7 +121,7 @@ def interactive(  # noqa: PLR0913  the arguments of umap.plot
         "x": every[rows, 0].astype(np.float32),
         "y": every[rows, 1].astype(np.float32),
         "alpha": np.full(len(rows), 0.8 if alpha is None else alpha, dtype=np.float32),
-        **{name: column[rows] for name, column in columns.items()},
+        **{column.key: column.values[rows] for column in columns},
     }
     plot = _empty_figure(look, width, height, tools)
     if labels is not None:
@@ -127,33 +135,58 @@ def interactive(  # noqa: PLR0913  the arguments of umap.plot
         color = _hex(colormap(look.density_cmap or look.cmap)(0.5))
         source = _source(table)
         plot.scatter("x", "y", source=source, color=color, line_color=None, **marks)
-    shown = [name for name in ("label", "value") if name in source.data] + list(columns)
+    own = {name: name for name in ("label", "value") if name in source.data}
+    shown = [*own.items(), *((column.title, column.key) for column in columns)]
     _add_tooltip(plot, shown, tools)
     picture = plot
     if interactive_text_search:
-        searched = interactive_text_search_columns or [name for name in shown if name != "value"]
-        picture = _with_search(plot, source, searched, interactive_text_search_alpha_contrast)
+        known = own | {column.title: column.key for column in columns}
+        searched = interactive_text_search_columns or [name for name in known if name != "value"]
+        keys = _keys_of(searched, known)
+        picture = _with_search(plot, source, keys, interactive_text_search_alpha_contrast)
     if path is not None:
         save(picture, path)
     return picture
 
 
-def _hover_columns(hover_data: Any, n_samples: int) -> dict[str, NDArray[Any]]:
+@dataclass(frozen=True)
+class _Column:
+    """A column of the tooltip: its title, and the plain name under which bokeh finds it."""
+
+    title: str
+    key: str
+    values: NDArray[Any]
+
+
+def _hover_columns(hover_data: Any, n_samples: int) -> list[_Column]:
     if hover_data is None:
-        return {}
+        return []
     names = hover_data.keys() if isinstance(hover_data, Mapping) else _table_columns(hover_data)
-    columns = {}
-    for name in names:
-        column = np.asarray(hover_data[name])
-        if column.shape[:1] != (n_samples,):
+    columns: list[_Column] = []
+    taken = set(OWN_COLUMNS)
+    for at, name in enumerate(names):
+        values = np.asarray(hover_data[name])
+        if values.shape[:1] != (n_samples,):
             raise ValueError(
                 f"hover_data column {name!r} must have {n_samples} entries, one per point, got "
-                f"shape {column.shape}. Give one entry per point of the whole embedding."
+                f"shape {values.shape}. Give one entry per point of the whole embedding."
             )
-        # the plot's own columns use these names
-        own = str(name) in {"x", "y", "alpha", "color", "label", "value"}
-        columns[f"{name} (data)" if own else str(name)] = column
+        title = f"{name} (data)" if str(name) in OWN_COLUMNS else str(name)
+        is_free = title not in taken and PLAIN_NAME.fullmatch(title)
+        columns.append(_Column(title, title if is_free else f"#{at}", values))
+        taken.add(columns[-1].key)
     return columns
+
+
+def _keys_of(titles: Sequence[str], known: Mapping[str, str]) -> list[str]:
+    """Return the columns to search under the names that bokeh knows."""
+    unknown = [title for title in titles if title not in known]
+    if unknown or not titles:
+        raise ValueError(
+            f"The columns to search must be among {', '.join(known) or 'none'}, got "
+            f"{', '.join(unknown) or 'none'}. Pass labels or hover_data, or name their columns."
+        )
+    return [known[title] for title in titles]
 
 
 def _table_columns(table: Any) -> Any:
@@ -267,22 +300,16 @@ def _draw_values(
     return source
 
 
-def _add_tooltip(plot: Any, names: list[str], tools: Any) -> None:
+def _add_tooltip(plot: Any, shown: Sequence[tuple[str, str]], tools: Any) -> None:
     models = require("bokeh.models", extra="interactive")
     given = tools if isinstance(tools, (list, tuple)) else ()
     if any(isinstance(tool, models.HoverTool) for tool in given):
         return
-    rows = [("row", "$index"), *((name, f"@{{{name}}}") for name in names)]
+    rows = [("row", "$index"), *((title, f"@{{{key}}}") for title, key in shown)]
     plot.add_tools(models.HoverTool(tooltips=rows))
 
 
 def _with_search(plot: Any, source: Any, columns: Sequence[str], contrast: float) -> Any:
-    unknown = [name for name in columns if name not in source.data]
-    if unknown or not columns:
-        raise ValueError(
-            f"The columns to search must be among {', '.join(source.data)}, got "
-            f"{', '.join(unknown) or 'none'}. Pass labels or hover_data, or name their columns."
-        )
     models = require("bokeh.models", extra="interactive")
     field = models.TextInput(title="Search:", width=plot.width)
     callback = models.CustomJS(
@@ -294,8 +321,8 @@ def _with_search(plot: Any, source: Any, columns: Sequence[str], contrast: float
 
 
 def _without_tex(text: str) -> str:
-    """Keep bokeh from reading dollars as TeX, for which it would load MathJax from the network."""
-    return text.replace("$$", "$\u200b$")
+    """Keep bokeh from reading a text as TeX, for which it would load MathJax from the network."""
+    return TEX.sub(lambda start: start[0] + "\u200b", text)
 
 
 def _hex(color: Any) -> str:

@@ -127,9 +127,10 @@ def chosen_rows(subset_points: ArrayLike | None, n_samples: int) -> NDArray[Any]
             "subset_points must be a boolean mask or a list of row indices, got shape "
             f"{chosen.shape} and dtype {chosen.dtype}. Use mask = labels == 3, for example."
         )
-    if chosen.size and (chosen.min() < -n_samples or chosen.max() >= n_samples):
+    outside = chosen[(chosen < -n_samples) | (chosen >= n_samples)]
+    if outside.size:
         raise ValueError(
-            f"subset_points must hold row indices below {n_samples}, got {chosen.max()}. "
+            f"subset_points must hold row indices below {n_samples}, got {outside[0]}. "
             "Use indices into the whole embedding."
         )
     rows: NDArray[Any] = np.arange(n_samples)[chosen]

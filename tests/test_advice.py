@@ -1,0 +1,816 @@
+"""Advice in messages of the command, the plots and scanpy: a case fails, follows it, and works."""
+
+from __future__ import annotations
+
+import ast
+import shlex
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+from click import ClickException
+from matplotlib import pyplot as plt
+from scipy import sparse
+from sklearn.decomposition import PCA
+from sklearn.neighbors import kneighbors_graph
+
+import neumap
+from neumap import ParametricUMAP, plots
+from neumap.cli import main
+from neumap.cli.errors import CommandError
+from neumap.scanpy import neumap as embed_cells
+
+ROOT = Path(__file__).parents[1]
+X = np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32)
+Z = X[:, :2].astype(np.float64)
+KINDS = np.array(["u", "v"])[np.arange(40) % 2]
+QUICK = "--preset fast --n-epochs 1 --quiet"
+
+
+@dataclass(frozen=True)
+class Case:
+    """Something that fails, the advice in its message, and what follows the advice."""
+
+    fails: Callable[[], Any]
+    advice: str
+    works: Callable[[], Any]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("advice")
+    frame = pd.DataFrame(X, columns=list("abcd")).assign(kind=KINDS)
+    frame.to_csv(folder / "rows.csv", index=False)
+    np.save(folder / "rows.npy", X)
+    np.save(folder / "kinds.npy", KINDS)
+    np.savez(folder / "two.npz", first=X, second=2 * X, kinds=KINDS)
+    assert main(shlex.split(f"fit {folder}/rows.csv -o {folder}/m.neumap {LABELLED} {QUICK}")) == 0
+    return folder
+
+
+LABELLED = "--label-column kind"
+FIT = f"fit rows.csv -o out.neumap {QUICK}"
+OUT = f"-o out.neumap {QUICK}"
+
+
+def command(line: str) -> Callable[[], None]:
+    """Run a command line; its error is raised here."""
+
+    def run() -> None:
+        assert main(["--traceback", *shlex.split(line)]) == 0
+
+    return run
+
+
+def csv(text: str, options: str = "") -> Callable[[], None]:
+    """Fit to a table of this text, whose lines are repeated until there are enough rows."""
+
+    def run() -> None:
+        head, *rows = text.splitlines()
+        Path("t.csv").write_text("\n".join([head, *rows]) + "\n")
+        command(f"fit t.csv {OUT} --n-neighbors 2 {options}")()
+
+    return run
+
+
+def saved(name: str, array: Any, line: str) -> Callable[[], None]:
+    def run() -> None:
+        np.save(name, array)
+        command(line)()
+
+    return run
+
+
+def renamed(old: str, new: str, line: str) -> Callable[[], None]:
+    def run() -> None:
+        Path(old).rename(new)
+        command(line)()
+
+    return run
+
+
+def archive_as_npy() -> None:
+    Path("archive.npy").write_bytes(Path("two.npz").read_bytes())
+    command(f"fit archive.npy {OUT}")()
+
+
+def array_as_npz() -> None:
+    Path("array.npz").write_bytes(Path("rows.npy").read_bytes())
+    command(f"fit array.npz {OUT}")()
+
+
+def unfitted() -> None:
+    ParametricUMAP().save("unfitted.neumap")
+    command("info unfitted.neumap")()
+
+
+def in_folder() -> None:
+    Path("new").mkdir()
+    command(f"fit rows.npy -o new/m.neumap {QUICK}")()
+
+
+WIDE = "1,2\n3,4\n5,6\n7,9\n"
+
+COMMAND = [
+    Case(
+        archive_as_npy,
+        "Rename it to .npz",
+        renamed("archive.npy", "archive.npz", f"fit archive.npz {OUT} --key first"),
+    ),
+    Case(
+        array_as_npz, "Rename it to .npy", renamed("array.npz", "array.npy", f"fit array.npy {OUT}")
+    ),
+    Case(
+        command(f"fit two.npz {OUT}"),
+        "Choose one with --key NAME",
+        command(f"fit two.npz {OUT} --key first"),
+    ),
+    Case(
+        command(f"fit rows.npy {OUT} {LABELLED}"),
+        "Give 'labels.npy' or 'file.npz:key'",
+        command(f"fit rows.npy {OUT} --label-column kinds.npy"),
+    ),
+    Case(
+        command(f"fit rows.npy {OUT} {LABELLED}"),
+        "Give 'labels.npy' or 'file.npz:key'",
+        command(f"fit rows.npy {OUT} --label-column two.npz:kinds"),
+    ),
+    Case(
+        saved("words.npy", X.astype(str), f"fit words.npy {OUT}"),
+        "Convert it first",
+        saved("words.npy", X.astype(str).astype(float), f"fit words.npy {OUT}"),
+    ),
+    Case(
+        saved("flat.npy", X.ravel(), f"fit flat.npy {OUT}"),
+        "Reshape it to (n_rows, n_columns)",
+        saved("flat.npy", X.ravel().reshape(40, 4), f"fit flat.npy {OUT}"),
+    ),
+    Case(
+        saved("gaps.npy", np.where(X > 2, np.nan, X), f"fit gaps.npy {OUT}"),
+        "fill or drop such rows",
+        saved("gaps.npy", np.nan_to_num(np.where(X > 2, np.nan, X)), f"fit gaps.npy {OUT}"),
+    ),
+    Case(
+        saved("huge.npy", X * np.float64(1e300), f"fit huge.npy {OUT}"),
+        "Rescale",
+        saved("huge.npy", X * np.float64(1e300) / 1e300, f"fit huge.npy {OUT}"),
+    ),
+    *(
+        Case(
+            command(FIT),
+            "--label-column, --id-column or --ignore-column",
+            command(f"{FIT} {option} kind"),
+        )
+        for option in ("--label-column", "--id-column", "--ignore-column")
+    ),
+    Case(
+        command(
+            f"{FIT} {LABELLED} --ignore-column a --ignore-column b --ignore-column c "
+            "--ignore-column d"
+        ),
+        "name fewer as label, id or ignored",
+        command(f"{FIT} --ignore-column a --ignore-column b --ignore-column c {LABELLED}"),
+    ),
+    Case(
+        csv("x,y\na,1,2\na,3,4\nb,5,6\n"),
+        "Name every column in the header",
+        csv("n,x,y\na,1,2\na,3,4\nb,5,6\n", "--ignore-column n"),
+    ),
+    Case(
+        csv("x,y\n1,234.5,2\n2,345.5,4\n3,456,7"),
+        "remove thousands separators",
+        csv("x,y\n1234.5,2\n2345.5,4\n3456,7"),
+    ),
+    Case(
+        csv("x,y,t\n1,2,a\n3,4,b,c\n5,6,d", "--label-column t"),
+        "put quotes around cells with ',' in them",
+        csv('x,y,t\n1,2,a\n3,4,"b,c"\n5,6,d', "--label-column t"),
+    ),
+    Case(
+        csv('x,y\n1.5,2\n"1,234.5",4\n5,6'),
+        "write no thousands separators",
+        csv('x,y\n1.5,2\n"1234.5",4\n5,6'),
+    ),
+    Case(
+        csv("x;y\n1.5;2\n3;4\n5,5;6", "--decimal ."),
+        "name another mark with --decimal",
+        csv("x;y\n1,5;2\n3;4\n5,5;6", "--decimal ,"),
+    ),
+    Case(
+        csv("x,y\n1,2\n3,4\n5,a"),
+        "leave the column out with --ignore-column",
+        csv("x,y\n1,2\n3,4\n5,a", "--ignore-column y"),
+    ),
+    Case(
+        csv("x;y\n1,234;2\n3,456;4\n5,678;6"),
+        "say so with --decimal ','",
+        csv("x;y\n1,234;2\n3,456;4\n5,678;6", "--decimal ,"),
+    ),
+    Case(
+        csv("x;y\n1.234;2\n3.456;4\n5.678;6"),
+        "say so with --decimal '.'",
+        csv("x;y\n1.234;2\n3.456;4\n5.678;6", "--decimal ."),
+    ),
+    Case(
+        csv("x;y\n1.234;2\n3.456;4\n5.678;6"), "else remove it", csv("x;y\n1234;2\n3456;4\n5678;6")
+    ),
+    Case(
+        csv("x;y\n1,5;2.5\n3;4\n5;6"),
+        "Remove thousands separators, or write all numbers alike",
+        csv("x;y\n1,5;2,5\n3;4\n5;6"),
+    ),
+    Case(
+        csv("x\n1,5\n2,5\n7,5"),
+        "Name it, for example with --delimiter ','",
+        csv("x\n1,5\n2,5\n7,5", "--delimiter ','"),
+    ),
+    Case(
+        csv("x\n1,5\n2,5\n7,5"),
+        "or the decimal mark with --decimal",
+        csv("x\n1,5\n2,5\n7,5", "--decimal ,"),
+    ),
+    Case(csv("x,x\n1,2\n3,4\n5,6"), "Rename them", csv("x,y\n1,2\n3,4\n5,6")),
+    Case(
+        csv("x,,y\n1,2,3\n3,4,5\n5,6,9"),
+        "Write one in the first line",
+        csv("x,z,y\n1,2,3\n3,4,5\n5,6,9"),
+    ),
+    Case(csv("x,y\n"), "Add rows", csv("x,y\n1,2\n3,4\n5,6")),
+    Case(csv('x,y\n1,2\n"3,4\n5,6'), "Correct this line", csv('x,y\n1,2\n"3",4\n5,6')),
+    Case(
+        command(f"{FIT} {LABELLED} --delimiter ab"),
+        "Write for example --delimiter ';'",
+        csv("x;y\n1;2\n3;4\n5;6", "--delimiter ';'"),
+    ),
+    Case(
+        command(f"{FIT} {LABELLED} --set spread"),
+        "Write --set spread=1.5",
+        command(f"{FIT} {LABELLED} --set spread=1.5"),
+    ),
+    Case(
+        command(f"{FIT} {LABELLED} --set sprad=1.5"),
+        "Did you mean 'spread'",
+        command(f"{FIT} {LABELLED} --set spread=1.5"),
+    ),
+    Case(
+        command(f"{FIT} {LABELLED} --set zzz=1.5"),
+        "See help(neumap.ParametricUMAP)",
+        lambda: help_of(ParametricUMAP),
+    ),
+    Case(
+        command(f"{FIT} --supervised --ignore-column kind"),
+        "Name their column with --label-column",
+        command(f"{FIT} --supervised {LABELLED}"),
+    ),
+    Case(
+        command(f"{FIT} {LABELLED} --set transform_mode=graph"),
+        "Use neumap.ParametricUMAP in Python",
+        lambda: ParametricUMAP(transform_mode="graph", n_epochs=1).fit_transform(X),
+    ),
+    Case(
+        command(f"{FIT} {LABELLED} --device meta"),
+        "Use device='auto' or 'cpu'",
+        command(f"{FIT} {LABELLED} --device cpu"),
+    ),
+    Case(
+        command("transform rows.csv rows.csv -o o.csv"),
+        "Run 'neumap fit' first",
+        command("transform m.neumap rows.csv -o o.csv"),
+    ),
+    Case(unfitted, "Write it with 'neumap fit'", command("info m.neumap")),
+    Case(unfitted, "save it after fit", lambda: fitted_and_saved("unfitted.neumap")),
+    Case(
+        saved("wide.npy", np.hstack([X, X]), "transform m.neumap wide.npy -o o.csv"),
+        "Name the label and id columns",
+        command("transform m.neumap rows.csv -o o.csv --id-column kind"),
+    ),
+    Case(
+        saved("narrow.npy", X[:, :3], "transform m.neumap narrow.npy -o o.csv"),
+        "Use the same columns",
+        saved("narrow.npy", X, "transform m.neumap narrow.npy -o o.csv"),
+    ),
+    Case(
+        command("plot rows.csv rows.csv -o p.png"),
+        "Leave it out",
+        command(f"plot coordinates.csv -o p.png {LABELLED}"),
+    ),
+    Case(
+        command(f"plot m.neumap -o p.png {LABELLED}"),
+        "Give the table with this column",
+        command(f"plot m.neumap rows.csv -o p.png {LABELLED}"),
+    ),
+    Case(
+        command(f"plot rows.csv -o p.png {LABELLED}"),
+        "name the columns that are no coordinates",
+        command(f"plot rows.csv -o p.png {LABELLED} --ignore-column a --ignore-column b"),
+    ),
+    Case(
+        command("plot five.neumap rows.npy -o p.png"),
+        "Fit with --n-components 2",
+        command(f"fit rows.csv {OUT} {LABELLED} --n-components 2"),
+    ),
+    Case(
+        command(f"fit m.neumap {OUT}"),
+        "Convert the file to one of these",
+        command(f"fit rows.npy {OUT}"),
+    ),
+    Case(
+        command("transform m.neumap rows.csv -o o.txt"),
+        "Change the ending",
+        command("transform m.neumap rows.csv -o o.csv"),
+    ),
+    Case(command(f"fit rows.npy -o new/m.neumap {QUICK}"), "Create it first", in_folder),
+    Case(
+        command("plot m.neumap rows.csv -o p.png --theme x"),
+        "Use one of these names",
+        command("plot m.neumap rows.csv -o p.png --theme dark"),
+    ),
+]
+
+
+def fitted_and_saved(name: str) -> None:
+    ParametricUMAP(preset="fast", n_epochs=1).fit(X).save(name)
+    command(f"info {name}")()
+
+
+def help_of(thing: type) -> None:
+    assert "spread" in (thing.__doc__ or "")
+
+
+@pytest.mark.parametrize("case", COMMAND, ids=lambda case: case.advice)
+def test_advice_of_the_command(
+    files: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, case: Case
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for file in files.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    command(f"transform m.neumap rows.csv -o coordinates.csv {LABELLED}")()
+    command(f"fit rows.npy -o five.neumap {QUICK} --n-components 5")()
+    with pytest.raises((CommandError, ClickException, ValueError)) as caught:
+        case.fails()
+    message = caught.value.message if isinstance(caught.value, ClickException) else caught.value
+    assert case.advice in str(message)
+    case.works()
+
+
+# ------------------------------------------------------------------------------------- plots
+
+GRAPH = kneighbors_graph(Z, 5)
+ONE = np.where(np.arange(40)[:, None] == 0, np.nan, Z)
+FRACTIONS = np.linspace(0, 1, 400) + 0.001
+MANY = np.random.default_rng(1).normal(size=(400, 2))
+MODEL = PCA(2).fit(X)
+
+
+class Embedded:
+    def __init__(self, embedding: np.ndarray) -> None:
+        self.embedding_ = embedding
+
+
+PICTURES = [
+    Case(
+        lambda: plots.loss([1.0]),
+        "Pass the fitted object's history_",
+        lambda: plots.loss(ParametricUMAP(preset="fast", n_epochs=1).fit(X).history_),
+    ),
+    Case(
+        lambda: plots.loss({"loss": [1.0]}, components=["x"]),
+        "Leave components out",
+        lambda: plots.loss({"loss": [1.0]}),
+    ),
+    Case(
+        lambda: plots.loss({"loss": [0.0, 1.0]}, log=True),
+        "Pass log=False",
+        lambda: plots.loss({"loss": [0.0, 1.0]}, log=False),
+    ),
+    Case(
+        lambda: plots.loss({"a_loss": [0.0, 1.0], "loss": [1.0, 2.0]}, log=True),
+        "leave these names out of components",
+        lambda: plots.loss(
+            {"a_loss": [0.0, 1.0], "loss": [1.0, 2.0]}, log=True, components=["loss"]
+        ),
+    ),
+    Case(
+        lambda: plots.connectivity((Z, GRAPH), edge_bundling="x"),
+        "Use None for straight edges",
+        lambda: plots.connectivity((Z, GRAPH), edge_bundling=None),
+    ),
+    Case(
+        lambda: plots.nearest_neighbour_distribution(3),
+        "Pass one of these",
+        lambda: plots.nearest_neighbour_distribution(GRAPH),
+    ),
+    Case(
+        lambda: plots.save(plots.points(Z), "p.html"),
+        "Change the ending",
+        lambda: plots.save(plots.points(Z), "p.png"),
+    ),
+    Case(
+        lambda: plots.save(plots.interactive(Z), "p.png"),
+        "Change the ending",
+        lambda: plots.save(plots.interactive(Z), "p.html"),
+    ),
+    Case(
+        lambda: plots.save(plots.interactive(Z), "p.png"),
+        "or pass matplotlib axes",
+        lambda: plots.save(plots.points(Z), "p.png"),
+    ),
+    Case(
+        lambda: plots.points(X[:, :3], ax=plt.figure().add_subplot()),
+        "Create them with figure.add_subplot(projection='3d') for three components",
+        lambda: plots.points(X[:, :3], ax=plt.figure().add_subplot(projection="3d")),
+    ),
+    Case(
+        lambda: plots.points(Z, ax=plt.figure().add_subplot(projection="3d")),
+        "without projection for two",
+        lambda: plots.points(Z, ax=plt.figure().add_subplot()),
+    ),
+    *(
+        Case(
+            lambda draw=draw: draw(Z, labels=KINDS, values=Z[:, 0]),
+            "pass the classes as `labels`",
+            lambda draw=draw: (draw(Z, labels=KINDS), draw(Z, values=Z[:, 0])),
+        )
+        for draw in (plots.points, plots.interactive)
+    ),
+    *(
+        Case(
+            lambda draw=draw: draw(Z, alpha=2),
+            "Use 1 for opaque points",
+            lambda draw=draw: draw(Z, alpha=1),
+        )
+        for draw in (plots.points, plots.interactive)
+    ),
+    Case(
+        lambda: plots.interactive(Z, labels=KINDS, values=Z[:, 0]),
+        "and the other in hover_data",
+        lambda: plots.interactive(Z, labels=KINDS, hover_data={"v": Z[:, 0]}),
+    ),
+    Case(
+        lambda: plots.interactive(Z, interactive_text_search=True),
+        "Pass labels or hover_data",
+        lambda: plots.interactive(Z, labels=KINDS, interactive_text_search=True),
+    ),
+    Case(
+        lambda: plots.interactive(
+            Z, labels=KINDS, interactive_text_search=True, interactive_text_search_columns=["x"]
+        ),
+        "or name their columns",
+        lambda: plots.interactive(
+            Z, labels=KINDS, interactive_text_search=True, interactive_text_search_columns=["label"]
+        ),
+    ),
+    Case(
+        lambda: plots.interactive(Z, hover_data=[1, 2]),
+        "Use {'name': sequence}",
+        lambda: plots.interactive(Z, hover_data={"name": KINDS}),
+    ),
+    Case(
+        lambda: plots.interactive(Z, hover_data={"n": KINDS[:3]}, subset_points=[0, 1, 2]),
+        "Give one entry per point of the whole embedding",
+        lambda: plots.interactive(Z, hover_data={"n": KINDS}, subset_points=[0, 1, 2]),
+    ),
+    Case(
+        lambda: plots.reconstruction(X, X[:3], dims=(2, 2)),
+        "Reconstruct exactly the rows that you pass",
+        lambda: plots.reconstruction(X[:3], X[:3], dims=(2, 2)),
+    ),
+    Case(
+        lambda: plots.reconstruction(X, X, dims=(3, 2)),
+        "Pass dims that fit the data",
+        lambda: plots.reconstruction(X, X, dims=(2, 2)),
+    ),
+    Case(
+        lambda: plots.inverse_grid(Z, dims=(2, 2)),
+        "Pass inverse_transform",
+        lambda: plots.inverse_grid(Z, MODEL.inverse_transform, dims=(2, 2)),
+    ),
+    Case(
+        lambda: plots.inverse_grid(Z, MODEL.inverse_transform, dims=(2, 2), n=0),
+        "Try n=20",
+        lambda: plots.inverse_grid(Z, MODEL.inverse_transform, dims=(2, 2), n=20),
+    ),
+    Case(
+        lambda: plots.inverse_grid(Z, lambda z: z[:1], dims=(1, 2)),
+        "Check inverse_transform",
+        lambda: plots.inverse_grid(Z, lambda z: z, dims=(1, 2)),
+    ),
+    Case(
+        lambda: plots.diagnostic(Z, X, kind="neighborhood", nhood_size=99),
+        "Choose a number in this range",
+        lambda: plots.diagnostic(Z, X, kind="neighborhood", nhood_size=40),
+    ),
+    Case(
+        lambda: plots.diagnostic(Z, X, kind="x"),
+        "Choose one of these",
+        lambda: plots.diagnostic(Z, X, kind="pca"),
+    ),
+    Case(
+        lambda: plots.diagnostic(Z, X, kind="all", ax=plt.figure().add_subplot()),
+        "Leave ax out",
+        lambda: plots.diagnostic(Z, X, kind="all"),
+    ),
+    Case(
+        lambda: plots.diagnostic(ONE, X, kind="pca"),
+        "Leave these rows out of the embedding and of X",
+        lambda: plots.diagnostic(ONE[1:], X[1:], kind="pca"),
+    ),
+    Case(
+        lambda: plots.diagnostic(Z, X, kind="neighborhood", neighbors=np.zeros((3, 5), dtype=int)),
+        "Pass the indices of the graph",
+        lambda: plots.diagnostic(Z, X, kind="neighborhood", neighbors=neighbors_of_all(15)),
+    ),
+    Case(
+        lambda: plots.diagnostic(Z, X, kind="neighborhood", neighbors=neighbors_of_all(3)),
+        "Lower nhood_size",
+        lambda: plots.diagnostic(
+            Z, X, kind="neighborhood", neighbors=neighbors_of_all(3), nhood_size=3
+        ),
+    ),
+    Case(
+        lambda: plots.diagnostic(Z, X, kind="neighborhood", neighbors=neighbors_of_all(3)),
+        "or search for more neighbours",
+        lambda: plots.diagnostic(Z, X, kind="neighborhood", neighbors=neighbors_of_all(15)),
+    ),
+    Case(
+        lambda: plots.diagnostic(Z, kind="pca"),
+        "Pass X, the array given to fit",
+        lambda: plots.diagnostic(Z, X, kind="pca"),
+    ),
+    Case(
+        lambda: plots.diagnostic(Z, X[:3], kind="pca"),
+        "Pass the rows that this embedding was computed from",
+        lambda: plots.diagnostic(Z, X, kind="pca"),
+    ),
+    Case(
+        lambda: plots.points(ParametricUMAP()),
+        "Fit the object first",
+        lambda: plots.points(ParametricUMAP(preset="fast", n_epochs=1).fit(X)),
+    ),
+    Case(
+        lambda: plots.points(ParametricUMAP()),
+        "or pass the array of positions",
+        lambda: plots.points(Z),
+    ),
+    Case(
+        lambda: plots.points(X),
+        "Select columns, such as embedding[:, :2]",
+        lambda: plots.points(X[:, :2]),
+    ),
+    Case(
+        lambda: plots.points(X),
+        "or fit with n_components=2",
+        lambda: plots.points(ParametricUMAP(n_components=2, preset="fast", n_epochs=1).fit(X)),
+    ),
+    Case(lambda: plots.points(Z * np.nan), "Check that the fit converged", lambda: plots.points(Z)),
+    Case(
+        lambda: plots.connectivity((Z, None)),
+        "Pass a fitted object with `graph_`",
+        lambda: plots.connectivity(ParametricUMAP(preset="fast", n_epochs=1).fit(X)),
+    ),
+    Case(
+        lambda: plots.connectivity(Embedded(Z)),
+        "or the pair (embedding, graph)",
+        lambda: plots.connectivity((Embedded(Z), GRAPH)),
+    ),
+    Case(
+        lambda: plots.connectivity((Z, sparse.eye(3))),
+        "Pass the graph that this embedding was computed from",
+        lambda: plots.connectivity((Z, GRAPH)),
+    ),
+    Case(
+        lambda: plots.points(Z, subset_points=[0.5]),
+        "Use mask = labels == 3",
+        lambda: plots.points(Z, subset_points=np.arange(40) % 4 == 3),
+    ),
+    Case(
+        lambda: plots.points(Z, subset_points=[99]),
+        "Use indices into the whole embedding",
+        lambda: plots.points(Z, subset_points=[39]),
+    ),
+    Case(
+        lambda: plots.points(Z, subset_points=[True]),
+        "Give one boolean per point",
+        lambda: plots.points(Z, subset_points=[True] * 40),
+    ),
+    Case(
+        lambda: plots.points(Z, labels=KINDS[:3]),
+        "and choose rows with subset_points",
+        lambda: plots.points(Z, labels=KINDS, subset_points=[0, 1, 2]),
+    ),
+    Case(
+        lambda: plots.points(MANY, labels=FRACTIONS),
+        "Pass them as `values`",
+        lambda: plots.points(MANY, values=FRACTIONS),
+    ),
+    Case(
+        lambda: plots.points(Z, values=KINDS),
+        "Pass names of classes as `labels`",
+        lambda: plots.points(Z, labels=KINDS),
+    ),
+    Case(
+        lambda: plots.points(Z, renderer="x"),
+        "Use 'auto'",
+        lambda: plots.points(Z, renderer="auto"),
+    ),
+    Case(
+        lambda: plots.points(Z, theme="x"),
+        "Use one of these names",
+        lambda: plots.points(Z, theme="dark"),
+    ),
+    Case(
+        lambda: plots.points(Z, theme="x"),
+        "or a neumap.plots.Theme",
+        lambda: plots.points(Z, theme=a_theme()),
+    ),
+    Case(
+        lambda: plots.points(Z, values=Z[:, 0], cmap="x"),
+        "Use a matplotlib name such as 'viridis'",
+        lambda: plots.points(Z, values=Z[:, 0], cmap="viridis"),
+    ),
+    Case(
+        lambda: plots.points(Z, labels=KINDS, color_key={"u": "red"}),
+        "Add these labels",
+        lambda: plots.points(Z, labels=KINDS, color_key={"u": "red", "v": "blue"}),
+    ),
+    Case(
+        lambda: plots.points(Z, labels=KINDS, color_key=["red"]),
+        "Give more colours",
+        lambda: plots.points(Z, labels=KINDS, color_key=["red", "blue"]),
+    ),
+    *(
+        Case(
+            lambda key=key: plots.points(Z, labels=KINDS, color_key=key),
+            "or leave color_key out",
+            lambda: plots.points(Z, labels=KINDS),
+        )
+        for key in ({"u": "red"}, ["red"])
+    ),
+]
+
+
+def neighbors_of_all(n_neighbors: int) -> np.ndarray:
+    distances = np.linalg.norm(X[:, None] - X[None], axis=2)
+    return np.argsort(distances, axis=1)[:, :n_neighbors]
+
+
+def a_theme() -> Any:
+    from neumap.plots import Theme
+    from neumap.plots.themes import THEMES
+
+    assert isinstance(THEMES["dark"], Theme)
+    return THEMES["dark"]
+
+
+@pytest.fixture(autouse=True)
+def _close_figures() -> Iterator[None]:
+    yield
+    plt.close("all")
+
+
+@pytest.mark.parametrize("case", PICTURES, ids=lambda case: case.advice)
+def test_advice_of_the_plots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: Case) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises((ValueError, TypeError)) as caught:
+        case.fails()
+    assert case.advice in str(caught.value)
+    case.works()
+
+
+def test_an_index_that_does_not_exist_is_the_one_that_is_named() -> None:
+    with pytest.raises(ValueError, match=r"got -41\."):
+        plots.points(Z, subset_points=[0, -41, 39])
+
+
+# ------------------------------------------------------------------------------------ scanpy
+
+
+def cells() -> anndata.AnnData:
+    obs = pd.DataFrame({"kind": KINDS}, index=[f"c{at}" for at in range(40)])
+    return anndata.AnnData(X, obs=obs)
+
+
+FAST: dict[str, Any] = {"preset": "fast", "n_epochs": 1, "n_neighbors": 5}
+SCANPY = [
+    Case(
+        lambda: embed_cells(X),
+        "For arrays and tables call estimator.fit_transform(X)",
+        lambda: ParametricUMAP(**FAST).fit_transform(X),
+    ),
+    Case(
+        lambda: embed_cells(cells(), **FAST),
+        "or pass one of these",
+        lambda: embed_cells(cells(), use_rep="X", **FAST),
+    ),
+    Case(
+        lambda: embed_cells(cells(), use_rep="X", labels="x", **FAST),
+        "Pass one of these",
+        lambda: embed_cells(cells(), use_rep="X", labels="kind", **FAST),
+    ),
+    Case(
+        lambda: embed_cells(cells(), use_rep="X", output_dens=True, **FAST),
+        "Turn off options that return more or other results, such as output_dens",
+        lambda: embed_cells(cells(), use_rep="X", output_dens=False, **FAST),
+    ),
+]
+
+
+@pytest.mark.parametrize("case", SCANPY, ids=lambda case: case.advice)
+def test_advice_of_scanpy(case: Case) -> None:
+    with pytest.raises((TypeError, KeyError, ValueError)) as caught:
+        case.fails()
+    assert case.advice in str(caught.value)
+    case.works()
+
+
+# -------------------------------------------------------------------------------- no one missed
+
+# Advice that only says to give the right thing, or that needs a broken machine.
+TRIVIAL = (
+    "Check the path.",
+    "Choose from these.",
+    "Choose one of these.",
+    "Choose another array.",
+    "Choose another table.",
+    "Choose another name.",
+    "Choose another folder.",
+    "Read a part of it.",
+    "Write it again",
+    "Save it as UTF-8.",
+    "Correct them.",
+    "Correct or leave out the wrong one.",
+    "is not readable",
+    "cannot create this folder",
+    "not a number",
+    "Give the INPUT to embed.",
+    # The advice is put in; both forms are tried above.
+    "--set must name a parameter",
+    "columns the model was fitted on",
+)
+RAISED = {"CommandError", "ValueError", "TypeError", "KeyError", "BadParameter"}
+
+
+def messages(file: Path) -> Iterator[str]:
+    """The constant parts of every error message of a file, with ``…`` for what is put in."""
+    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+        if not isinstance(node, ast.Call) or not node.args:
+            continue
+        name = getattr(node.func, "id", getattr(node.func, "attr", ""))
+        text = node.args[0]
+        if name in RAISED and isinstance(text, ast.Constant | ast.JoinedStr):
+            parts = text.values if isinstance(text, ast.JoinedStr) else [text]
+            yield "".join(
+                str(part.value) if isinstance(part, ast.Constant) else "…" for part in parts
+            )
+
+
+def test_every_advice_is_tried() -> None:
+    source = ROOT / "src" / "neumap"
+    rooms = [*source.glob("cli/*.py"), *source.glob("plots/*.py"), source / "data" / "anndata.py"]
+    tried = [case.advice for case in (*COMMAND, *PICTURES, *SCANPY)]
+    texts = [text for file in rooms for text in messages(file)]
+    assert len(texts) > 90
+
+    def is_tried(text: str) -> bool:
+        # Names that are put in differ from case to case.
+        return any(
+            all(piece in advice for piece in last_sentence(text).split("…")) or advice in text
+            for advice in tried
+        )
+
+    missed = [t for t in texts if not is_tried(t) and not any(e in t for e in TRIVIAL)]
+    assert not missed
+
+
+def last_sentence(text: str) -> str:
+    return text.rstrip(".").rpartition(". ")[2]
+
+
+def test_every_package_is_installed_by_the_extra_that_a_message_names() -> None:
+    import importlib.metadata
+    import re
+    import tomllib
+
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"][
+        "optional-dependencies"
+    ]
+    calls = {
+        call
+        for file in (ROOT / "src").rglob("*.py")
+        for call in re.findall(
+            r'require\(\s*"(\w+)[\w.]*", extra="([\w-]+)"', file.read_text("utf-8")
+        )
+    }
+    assert len(calls) > 8
+    for package, extra in calls - {("json", "plot")}:
+        installed = {re.match(r"[\w-]+", line)[0] for line in extras[extra]}  # type: ignore[index]
+        for name in list(installed):
+            required = importlib.metadata.requires(name) or []
+            installed |= {re.match(r"[\w-]+", line)[0] for line in required}  # type: ignore[index]
+        assert package in installed, (package, extra)
+    assert neumap.__version__
