@@ -164,7 +164,10 @@ def test_drift_of_points_in_one_place_is_finite() -> None:
 
 
 def test_drift_leaves_out_rows_that_have_no_position() -> None:
-    positions = np.concatenate([SQUARE, [[NAN, NAN]]]).astype(np.float32)
-    targets = np.concatenate([SQUARE + [0, 1], [[NAN, NAN]]]).astype(np.float32)
+    nowhere = [[NAN, NAN], [NAN, NAN]]
+    positions = np.concatenate([SQUARE, nowhere]).astype(np.float32)
+    targets = np.concatenate([SQUARE + [0, 1], [[NAN, NAN], [7, 7]]]).astype(np.float32)
     found = drift(positions, targets)
+    assert found["n_landmarks"] == 4
+    assert found["mean"] == pytest.approx(1.0)
     assert found["mean_share_of_extent"] == pytest.approx(1.0 / np.sqrt(2.0))
