@@ -48,7 +48,7 @@ def test_a_fitted_model_is_frozen() -> None:
 
 
 def test_fields_are_listed_in_order() -> None:
-    assert FIELDS == tuple(field.name for field in fields(Fitted))
+    assert tuple(field.name for field in fields(Fitted)) == FIELDS
 
 
 def test_positions_are_those_of_all_rows() -> None:
