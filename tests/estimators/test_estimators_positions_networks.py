@@ -68,7 +68,7 @@ def test_a_class_in_place_of_an_instance_is_named() -> None:
 
 @pytest.mark.parametrize("wrong", [3, lambda rows: rows, "mlp"])
 def test_what_is_no_network_is_refused(wrong: Any) -> None:
-    with pytest.raises(TypeError, match="decoder must be a torch.nn.Module, a Keras model"):
+    with pytest.raises(TypeError, match=r"^decoder must be a .*, a Keras model"):
         copy_network(wrong, (2,), "decoder")
 
 
