@@ -185,7 +185,7 @@ class Unreadable:
 
 def test_rows_that_are_not_in_memory_are_refused(tmp_path: Path) -> None:
     model = saved(replace(FREE, training=TrainingRows(Unreadable())))
-    with pytest.raises(ArchiveError, match="must be in memory to be saved.* got a Unreadable"):
+    with pytest.raises(ArchiveError, match=r"must be in memory to be saved.* got a Unreadable"):
         save_model(model, tmp_path / "model.neumap", keep_data=None)
     assert the_fitted(there_and_back(model, tmp_path, keep_data=False)).training is None
 
@@ -217,7 +217,7 @@ def test_a_search_that_a_file_cannot_hold_is_refused_with_training_rows(
 
 def test_a_network_without_a_place_is_refused(tmp_path: Path) -> None:
     path = save_model(saved(), tmp_path / "model.neumap", keep_data=None)
-    with pytest.raises(ValueError, match="encoder was passed, but the model at .* has no encoder"):
+    with pytest.raises(ValueError, match=r"encoder was passed, but the model at .* has no encoder"):
         read(path, networks={"encoder": nn.Linear(3, 2)})
     assert read(path, networks={"encoder": None, "decoder": None}).class_name == "UMAP"
 

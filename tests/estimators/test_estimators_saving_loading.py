@@ -123,7 +123,7 @@ def test_the_device_of_the_result_can_be_chosen(tmp_path: Path) -> None:
 
 def test_a_file_of_another_estimator_is_no_parametric_umap(tmp_path: Path) -> None:
     assert isinstance(load_ParametricUMAP(ParametricUMAP().save(tmp_path / "a")), ParametricUMAP)
-    with pytest.raises(ArchiveError, match="Expected a ParametricUMAP.*the file holds a UMAP"):
+    with pytest.raises(ArchiveError, match=r"Expected a ParametricUMAP.*the file holds a UMAP"):
         load_ParametricUMAP(UMAP().save(tmp_path / "b"))
 
 
