@@ -129,12 +129,19 @@ def test_the_seed_chooses_which_rows_repel() -> None:
     assert (first != other).any()
 
 
-def test_training_rows_without_a_position_neither_pull_nor_push() -> None:
-    indices, distances = new_rows(4)
-    holes = EMBEDDING.copy()
-    holes[indices[0, 1]] = np.nan
-    placed = place_rows(indices, distances, holes, KERNEL)
-    assert np.isfinite(placed).all()
+def test_training_rows_without_a_position_do_not_pull() -> None:
+    indices, distances = np.array([[0, 1]]), np.array([[1.0, 1.5]], dtype=np.float32)
+    holes = SQUARE + np.float32(5.0)
+    holes[1] = np.nan
+    placed = place_rows(indices, distances, holes, KERNEL, n_epochs=0)
+    np.testing.assert_allclose(placed[0], holes[0], rtol=1e-6)
+
+
+def test_training_rows_without_a_position_do_not_push() -> None:
+    indices, distances = np.array([[0, 1]]), np.array([[1.0, 1.5]], dtype=np.float32)
+    more = np.concatenate([SQUARE, np.full((3, 2), np.nan, np.float32)])
+    expected = place_rows(indices, distances, SQUARE, KERNEL)
+    np.testing.assert_allclose(place_rows(indices, distances, more, KERNEL), expected, atol=1e-5)
 
 
 def test_a_row_whose_neighbors_have_no_position_still_gets_one() -> None:

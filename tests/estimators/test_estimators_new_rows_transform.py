@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+import neumap.estimators.new_rows.placement as placement
 from neumap import UMAP, ParametricUMAP
 from neumap.data import Validated, check_input
 from neumap.estimators.fitted import Fitted
@@ -82,6 +83,19 @@ def test_memberships_are_given_where_the_model_stops_at_the_graph(encoder: Any) 
     nearest = query_neighbors(X, NEW, 5)
     expected = membership_to_train(*nearest, 30, local_connectivity=2.0, disconnection_distance=2.5)
     np.testing.assert_allclose(found.toarray(), expected.toarray(), atol=1e-5)
+
+
+def test_memberships_of_the_training_rows_are_memberships_too() -> None:
+    found = place(new(X.copy()), FREE, recipe(transform_mode="graph"))
+    assert found.shape == (30, 30)
+    np.testing.assert_array_equal(found.diagonal(), np.ones(30))  # each is at distance zero
+
+
+def test_the_seed_of_transform_chooses_which_rows_repel(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(placement, "N_REPELLERS", 5)
+    one, again, other = (place(new(), FREE, recipe(transform_seed=seed)) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one, again)
+    assert (one != other).any()
 
 
 def test_placing_needs_the_training_rows() -> None:

@@ -22,6 +22,7 @@ from neumap.estimators.objective import (
     Similarity,
 )
 from neumap.estimators.positions.forces import Forces
+from neumap.estimators.positions.presets import PRESETS
 from neumap.estimators.task import Task, prepare
 from neumap.fuzzy import fuzzy_simplicial_set
 from neumap.losses.reconstruction import reconstruction_loss
@@ -213,6 +214,13 @@ def test_a_decoder_maps_positions_to_rows() -> None:
     assert networks.decoder(torch.zeros(5, 4)).shape == (5, 3)
     assert networks.reconstruction_loss is not None
     assert networks.reconstruction_loss.name == "bce"  # the rows are in [0, 1]
+
+
+def test_a_built_in_decoder_has_the_hidden_widths_of_the_preset() -> None:
+    reconstruction = replace(DECODER, preset="best")
+    networks = Objective(SIMILARITY, reconstruction=reconstruction).networks(task(), None, 2)
+    assert networks.decoder is not None
+    assert networks.decoder.hidden == PRESETS["best"].hidden
 
 
 def test_the_decoder_trains_the_encoder_only_where_asked() -> None:

@@ -249,6 +249,13 @@ def test_a_device_of_the_file_that_is_not_here_becomes_auto(
     assert "cuda:77" in caplog.text
 
 
+def test_the_networks_go_to_the_device(tmp_path: Path) -> None:
+    path = save_model(saved(WITH_NETWORK, device="cpu"), tmp_path / "model.neumap", keep_data=None)
+    encoder = the_fitted(read(path, device="meta")).encoder
+    assert encoder is not None
+    assert {p.device.type for p in encoder.parameters()} == {"meta"}
+
+
 def test_a_wanted_device_that_is_not_here_is_refused(tmp_path: Path) -> None:
     path = save_model(saved(), tmp_path / "model.neumap", keep_data=None)
     with pytest.raises(ValueError, match="device"):

@@ -225,6 +225,12 @@ def test_an_optimizer_comes_back_as_class_or_with_its_settings() -> None:
     assert (found.defaults["lr"], found.defaults["momentum"]) == (0.3, 0.5)
 
 
+def test_settings_that_this_torch_does_not_know_are_left_out() -> None:
+    node = {"optimizer": "SGD", "settings": {"value": {"lr": 0.3, "unheard": 1}}}
+    found = Unpacker(Archive({}, {}, {}, {})).unpack(node, "optimizer")
+    assert found.defaults["lr"] == 0.3
+
+
 def test_an_optimizer_that_this_torch_lacks_is_told() -> None:
     for name in ("Unheard", "Optional", "lr_scheduler"):
         with pytest.raises(ArchiveError, match=f"it has no '{name}'"):
