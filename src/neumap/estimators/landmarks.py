@@ -157,11 +157,12 @@ def drift(positions: NDArray[np.float32], targets: NDArray[np.float32]) -> dict[
     """Return how far landmarks are from their given positions.
 
     Distances are also given relative to the extent of the embedding, the root mean square
-    distance of its points from their centre.
+    distance of its points from their centre. Rows without a position (NaN) are left out.
     """
-    given = ~np.isnan(targets).any(axis=1)
+    placed = np.isfinite(positions).all(axis=1)
+    given = placed & ~np.isnan(targets).any(axis=1)
     moved = np.linalg.norm(positions[given] - targets[given], axis=1)
-    centred = positions - positions.mean(axis=0)
+    centred = positions[placed] - positions[placed].mean(axis=0)
     extent = float(np.sqrt((centred**2).sum(axis=1).mean())) or 1.0
     return {
         "n_landmarks": int(given.sum()),

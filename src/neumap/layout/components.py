@@ -55,7 +55,7 @@ def spectral_positions(
     weights = graph.to_csr().astype(np.float64)
     layouts = []
     for rows in members:
-        part = weights if len(members) == 1 else weights[rows][:, rows]
+        part = weights if len(rows) == graph.n_vertices else weights[rows][:, rows]
         begin = None if start is None else start[rows]
         layouts.append(_lay_out(part, n_components, generator, begin))
     if len(members) == 1:

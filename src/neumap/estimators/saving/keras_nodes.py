@@ -126,14 +126,16 @@ def _filled(packed: PackedNetwork, given: Any, role: str) -> KerasModule:
 
 
 def config_of(value: Any) -> dict[str, Any] | None:
-    """Return the config of a Keras object, or None where Keras cannot rebuild it from one."""
+    """Return the config of a Keras object, or None where Keras cannot rebuild an equal one."""
     keras = keras_on_torch()
     try:
         config = keras.saving.serialize_keras_object(value)
-        keras.saving.deserialize_keras_object(config, safe_mode=True)
+        rebuilt = keras.saving.deserialize_keras_object(config, safe_mode=True)
+        # Some losses lack a setting in their config, such as Huber its delta.
+        is_equal = getattr(rebuilt, "_fn_kwargs", None) == getattr(value, "_fn_kwargs", None)
     except Exception:  # Keras raises many kinds
         return None
-    return config if isinstance(config, dict) and fits_json(config) else None
+    return config if is_equal and isinstance(config, dict) and fits_json(config) else None
 
 
 def from_config(config: dict[str, Any], named: Mapping[str, Any]) -> Any:

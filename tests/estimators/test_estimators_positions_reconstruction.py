@@ -1,0 +1,73 @@
+"""Reconstruction: the range of the data, and the loss that fits it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.sparse
+import torch
+
+from neumap.data import as_rows
+from neumap.estimators.positions.reconstruction import choose_loss, data_range
+
+UNIT = as_rows(np.array([[0.0, 1.0], [0.5, 0.25]], dtype=np.float32))
+WIDE = as_rows(np.array([[0.0, 1.0], [-3.0, 255.0]], dtype=np.float32))
+KERAS_WARNINGS = pytest.mark.filterwarnings("ignore::DeprecationWarning:keras.*")
+
+
+@pytest.mark.parametrize("batch_rows", [1, 3, 4096])
+@pytest.mark.parametrize("container", [np.asarray, scipy.sparse.csr_matrix])
+def test_the_range_is_the_smallest_and_largest_number(container: Any, batch_rows: int) -> None:
+    values = np.random.default_rng(0).normal(size=(10, 4)).astype(np.float32)
+    found = data_range(as_rows(container(values)), batch_rows)
+    assert found == (values.min(), values.max())
+
+
+def test_numbers_that_a_sparse_matrix_does_not_store_count() -> None:
+    rows = scipy.sparse.csr_matrix(np.array([[0.0, 2.0], [3.0, 4.0]], dtype=np.float32))
+    assert data_range(as_rows(rows)) == (0.0, 4.0)
+
+
+@pytest.mark.parametrize(("rows", "name"), [(UNIT, "bce"), (WIDE, "mse")])
+def test_the_loss_follows_the_range_where_none_is_named(rows: Any, name: str) -> None:
+    assert choose_loss(None, rows).name == name
+
+
+def test_a_named_loss_is_used() -> None:
+    assert choose_loss("mae", WIDE).name == "mae"
+
+
+def test_cross_entropy_by_name_needs_data_in_its_range() -> None:
+    with pytest.raises(ValueError, match=r"within \[0, 1\].*from -3 to 255"):
+        choose_loss("bce", WIDE)
+
+
+def test_a_function_gets_the_rows_first() -> None:
+    loss = choose_loss(lambda y_true, y_pred: y_true - 2 * y_pred, WIDE)
+    assert float(loss(torch.full((2, 2), 10.0), torch.ones(2, 2))) == 8.0
+
+
+@KERAS_WARNINGS
+def test_a_keras_loss_is_computed_by_keras() -> None:
+    keras = pytest.importorskip("keras")
+    loss = choose_loss(keras.losses.MeanAbsoluteError(), WIDE)
+    assert loss.name == "custom"
+    assert float(loss(torch.zeros(2, 2), torch.full((2, 2), 3.0))) == pytest.approx(3.0)
+
+
+@KERAS_WARNINGS
+def test_keras_cross_entropy_of_data_outside_its_range_warns_and_is_used() -> None:
+    keras = pytest.importorskip("keras")
+    given = keras.losses.BinaryCrossentropy()
+    with pytest.warns(UserWarning, match=r"needs data in \[0, 1\], but X spans \[-3, 255\]"):
+        assert choose_loss(given, WIDE).name == "custom"
+    assert choose_loss(given, UNIT).name == "custom"  # no warning
+
+
+@KERAS_WARNINGS
+def test_keras_losses_of_logits_get_the_sigmoid() -> None:
+    keras = pytest.importorskip("keras")
+    logits = keras.losses.BinaryCrossentropy(from_logits=True)
+    assert choose_loss(logits, UNIT).activation is torch.sigmoid
