@@ -24,6 +24,8 @@ from neumap.estimators.graph import Graph, build_graph, check_supervision
 from neumap.estimators.landmarks import WarmStart, drift
 from neumap.estimators.new_rows.training_rows import TrainingRows
 from neumap.estimators.objective import Networks
+from neumap.estimators.positions import NetworkPositions
+from neumap.estimators.positions.networks import tie_parameters
 from neumap.estimators.recipe import Recipe
 from neumap.estimators.task import Task, prepare
 from neumap.fuzzy import FuzzyGraph, edge_distances, fuzzy_simplicial_set, local_radii
@@ -120,7 +122,29 @@ def fit_map(
 def _networks(task: Task, recipe: Recipe) -> Networks:
     """Build or copy the networks, which fails for those that do not fit the rows."""
     encoder = recipe.positions.network(task)
-    return recipe.objective.networks(task, encoder, recipe.n_components)
+    networks = recipe.objective.networks(
+        task, encoder, recipe.n_components, learns=recipe.n_epochs != 0
+    )
+    positions, reconstruction = recipe.positions, recipe.objective.reconstruction
+    if isinstance(positions, NetworkPositions):
+        if reconstruction is not None:
+            tie_parameters(
+                (positions.encoder, reconstruction.decoder), networks.encoder, networks.decoder
+            )
+        _check_trainable(networks, recipe.n_epochs)
+    return networks
+
+
+def _check_trainable(networks: Networks, n_epochs: int | None) -> None:
+    """Raise ValueError if networks should be trained, but hold no parameters to train."""
+    modules = (networks.encoder, networks.decoder, networks.classifier)
+    parameters = [p for m in modules if m is not None for p in m.parameters()]
+    if n_epochs == 0 or any(p.requires_grad for p in parameters):
+        return
+    raise ValueError(
+        "encoder must have parameters to train, got none with requires_grad=True. Unfreeze some "
+        "with encoder.requires_grad_(True), or set n_epochs=0 to use the network as it is."
+    )
 
 
 def _validation(task: Task, recipe: Recipe, networks: Networks) -> Validation | None:

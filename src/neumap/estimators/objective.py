@@ -144,8 +144,12 @@ class Objective:
     correlation_weight: float = 0.0
     classifier_weight: float = 0.0
 
-    def networks(self, task: Task, encoder: nn.Module | None, n_components: int) -> Networks:
+    def networks(
+        self, task: Task, encoder: nn.Module | None, n_components: int, *, learns: bool = True
+    ) -> Networks:
         """Return the networks to train, next to the encoder.
+
+        With ``learns=False`` the fit trains nothing.
 
         Raises
         ------
@@ -156,7 +160,9 @@ class Objective:
         if self.reconstruction is not None:
             given = self.reconstruction
             hidden = resolve_preset(given.preset).hidden
-            decoder = prepare_decoder(given.decoder, task.rows, n_components, hidden, task.seed)
+            decoder = prepare_decoder(
+                given.decoder, task.rows, n_components, hidden, task.seed, learns=learns
+            )
             loss = choose_loss(given.loss, task.rows)
         if self.classifier_weight:
             classes = _classes(task)

@@ -17,11 +17,18 @@ from torch.nn import functional
 
 from neumap._device import fast_dtype
 from neumap.data import RowStore
-from neumap.networks import MLP, ConvEncoder, Standardize
+from neumap.networks import MLP, ConvDecoder, ConvEncoder, Standardize
 from neumap.training.noise import InputNoise
 from neumap.training.spare import SpareDimensions
 
-__all__ = ["Embedder", "EncoderEmbedder", "TableEmbedder", "encode_rows", "evaluating"]
+__all__ = [
+    "Embedder",
+    "EncoderEmbedder",
+    "TableEmbedder",
+    "encode_rows",
+    "evaluating",
+    "rows_to_write_on",
+]
 
 # Rows encoded at once outside training: a multiple of every GEMM tile, small enough that the
 # activations of a 1,000-wide layer stay in a few MB. Of wide rows fewer: those of a sparse matrix
@@ -29,6 +36,9 @@ __all__ = ["Embedder", "EncoderEmbedder", "TableEmbedder", "encode_rows", "evalu
 ENCODE_ROWS = 4096
 ENCODE_BYTES = 2**26
 SMALLEST_SLICE = 64
+
+# These read their rows only. A user's network may begin with an operation in place.
+READERS = (MLP, ConvEncoder, ConvDecoder)
 
 
 class Embedder(Protocol):
@@ -61,13 +71,24 @@ def evaluating(module: nn.Module, *, to_be_trained: bool = False) -> Iterator[No
     in torch's inference mode cannot.
     """
     modes = [(part, part.training) for part in module.modules()]
+    # Compiled by TorchScript for training, a module keeps tensors for backward whatever the mode.
+    is_scripted = any(isinstance(part, torch.jit.ScriptModule) for part, _ in modes)
     module.eval()
     try:
-        with torch.no_grad() if to_be_trained else torch.inference_mode():
+        with torch.no_grad() if to_be_trained or is_scripted else torch.inference_mode():
             yield
     finally:
         for part, was_training in modes:
             part.training = was_training
+
+
+def rows_to_write_on(module: nn.Module, rows: Tensor) -> Tensor:
+    """Return rows that a network may change: a copy, unless it is known not to change any.
+
+    Rows of a store may be views of the caller's array, which is not always writable, and the rows
+    of a batch are needed after the network has read them.
+    """
+    return rows if type(module) in READERS else rows.clone()
 
 
 def encode_rows(module: nn.Module, rows: RowStore, batch_rows: int | None = None) -> np.ndarray:
@@ -85,13 +106,23 @@ def encode_rows(module: nn.Module, rows: RowStore, batch_rows: int | None = None
     start = 0
     with evaluating(module):
         for part in rows.slices(size):
-            placed = module(part).float().cpu().numpy()
+            placed = module(rows_to_write_on(module, part)).float().cpu().numpy()
+            check_row_count(len(placed), len(part))
             if outputs is None:
                 outputs = np.empty((rows.n_rows, *placed.shape[1:]), dtype=np.float32)
             outputs[start : start + len(placed)] = placed
             start += len(placed)
     assert outputs is not None, "a row store has at least one row"
     return outputs
+
+
+def check_row_count(n_outputs: int, n_rows: int) -> None:
+    """Raise ValueError unless a network returned one output for each row."""
+    if n_outputs != n_rows:
+        raise ValueError(
+            f"A network must return one output for each row, got {n_outputs} for {n_rows} rows. "
+            "Do not add, drop or reshape rows in its forward."
+        )
 
 
 def _slice_rows(rows: RowStore) -> int:
@@ -144,7 +175,12 @@ class EncoderEmbedder(nn.Module):
         coordinates are gathered instead.
         """
         inputs = self.rows.gather(indices)
-        return inputs, self._each_once(self.encoder, inputs, indices)
+        return inputs, self._each_once(self._place, inputs, indices)
+
+    def _place(self, seen: Tensor) -> Tensor:
+        placed: Tensor = self.encoder(rows_to_write_on(self.encoder, seen))
+        check_row_count(len(placed), len(seen))
+        return placed.float()
 
     def spare_share(self, progress: float) -> float | None:
         """Return the factor on the spare coordinates; None where there are none, or none left."""
