@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import torch
+
+KINDS = ("cpu", "cuda", "mps")
 
 __all__ = ["fast_dtype", "resolve_device", "torch_threads"]
 
@@ -21,23 +23,37 @@ def resolve_device(device: str | torch.device) -> torch.device:
     ValueError
         If the name is unknown or the machine has no such device.
     """
-    if device == "auto":
+    if isinstance(device, str) and device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        resolved = torch.device(device)
-    except (RuntimeError, TypeError) as error:
-        raise ValueError(
-            f"device must be 'auto', 'cpu', 'cuda', 'cuda:N' or 'mps', got {device!r}."
-        ) from error
+    resolved = _named(device)
     if resolved.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(
-            f"device={str(device)!r} was asked for, but torch sees no CUDA device. "
-            "Use device='auto' or 'cpu', or install a CUDA build of torch."
+            f"device must be one that torch sees, got {str(device)!r}, but torch sees no CUDA "
+            "device. Use device='auto' or 'cpu', or install a CUDA build of torch."
         )
     if resolved.type == "mps" and not torch.backends.mps.is_available():
         raise ValueError(
-            f"device={str(device)!r} was asked for, but torch sees no MPS device. "
-            "Use device='auto' or 'cpu'."
+            f"device must be one that torch sees, got {str(device)!r}, but torch sees no MPS "
+            "device. Use device='auto' or 'cpu'."
+        )
+    if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():
+        raise ValueError(
+            f"device must be one that torch sees, got {str(device)!r} of "
+            f"{torch.cuda.device_count()} CUDA devices, counted from 0. Use device='auto'."
+        )
+    return resolved
+
+
+def _named(device: object) -> torch.device:
+    """Return the device of that name, of one of the kinds that neumap computes on."""
+    resolved = device if isinstance(device, torch.device) else None
+    if isinstance(device, str):
+        with suppress(RuntimeError):
+            resolved = torch.device(device)
+    if resolved is None or resolved.type not in KINDS:
+        raise ValueError(
+            f"device must be 'auto', 'cpu', 'cuda', 'cuda:N' or 'mps', got {device!r:.60}. Use "
+            "device='auto'."
         )
     return resolved
 

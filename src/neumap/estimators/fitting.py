@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import scipy.sparse
 import torch
 from numpy.typing import NDArray
 
@@ -20,7 +21,13 @@ from neumap._random import numpy_generator
 from neumap.callbacks import Callback, TrainingRun
 from neumap.data import RowStore, Validated, as_rows, check_input
 from neumap.estimators.fitted import Fitted
-from neumap.estimators.graph import Graph, build_graph, check_supervision
+from neumap.estimators.graph import (
+    TRIAL_ROWS,
+    Graph,
+    build_graph,
+    check_metric,
+    check_supervision,
+)
 from neumap.estimators.landmarks import WarmStart, drift
 from neumap.estimators.new_rows.training_rows import TrainingRows
 from neumap.estimators.objective import Networks
@@ -86,6 +93,8 @@ def fit_map(
     )
     if task.targets is not None:
         check_supervision(task.targets, recipe.targets)
+    if graph is None:
+        _try_metric(task, recipe)
     networks, validate = Networks(), None
     if not recipe.stops_at_graph:
         networks = _networks(task, recipe)
@@ -117,6 +126,17 @@ def fit_map(
         rad_orig=task.expand(found.radii()) if recipe.keeps_radii else None,
         rad_emb=_embedded_radii(task, recipe, positions),
     )
+
+
+def _try_metric(task: Task, recipe: Recipe) -> None:
+    """Compute a few distances, where the metric is not one of distances that are given."""
+    metric = recipe.graph.metric
+    is_given = isinstance(metric, str) and metric == "precomputed"
+    # A function of sparse rows has other arguments, where pynndescent calls it.
+    if is_given or (callable(metric) and scipy.sparse.issparse(task.X)):
+        return
+    first = torch.arange(min(TRIAL_ROWS, task.rows.n_rows))
+    check_metric(recipe.graph, task.rows.gather(first).flatten(1).cpu().numpy())
 
 
 def _networks(task: Task, recipe: Recipe) -> Networks:
@@ -152,9 +172,12 @@ def _validation(task: Task, recipe: Recipe, networks: Networks) -> Validation | 
     if held_out is None:
         return None
     data = task.data
-    checked = check_input(
-        held_out, n_features=data.n_features, feature_names=data.feature_names, min_rows=1
-    )
+    try:
+        checked = check_input(
+            held_out, n_features=data.n_features, feature_names=data.feature_names, min_rows=1
+        )
+    except (ValueError, TypeError) as error:
+        raise type(error)(f"reconstruction_validation must hold rows like X: {error}") from error
     rows = as_rows(checked.X, dims=task.rows.row_shape, device=task.device)
     return recipe.objective.validation(networks, rows)
 

@@ -18,6 +18,7 @@ from neumap._random import torch_seeded
 from neumap.data import RowStore
 from neumap.estimators.graph import Graph
 from neumap.estimators.positions.forces import Forces
+from neumap.estimators.positions.losses import try_landmark_loss, try_reconstruction_loss
 from neumap.estimators.positions.networks import prepare_decoder
 from neumap.estimators.positions.presets import Preset, resolve_preset
 from neumap.estimators.positions.reconstruction import choose_loss
@@ -164,6 +165,9 @@ class Objective:
                 given.decoder, task.rows, n_components, hidden, task.seed, learns=learns
             )
             loss = choose_loss(given.loss, task.rows)
+            try_reconstruction_loss(loss, task.rows)
+        if task.warm_start is not None and self.landmarks.loss_fn is not None:
+            try_landmark_loss(self.landmarks.loss_fn, n_components)
         if self.classifier_weight:
             classes = _classes(task)
             with torch_seeded(task.seed, "classifier"):
