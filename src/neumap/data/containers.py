@@ -7,7 +7,8 @@ tensor, an array on disk or a torch Dataset.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,16 @@ from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.utils.validation import check_array
 from torch import Tensor
-from torch.utils.data import TensorDataset
+from torch.utils.data import DataLoader, TensorDataset
 
 from neumap._optional import require
+from neumap.data.cells import refuse_cells
 from neumap.data.kinds import is_a, is_dataset, is_on_disk, is_table
 
 __all__ = ["Contents", "numeric", "open_container"]
 
+NESTED = "Pad them with torch.nested.to_padded_tensor(X, 0.0)."
+READ_FIRST = "Pass an array, a table, a tensor or a Dataset with one row per sample."
 KEPT_DTYPES = [np.float32, np.uint8, np.bool_]  # the first is what others are converted to
 
 
@@ -70,6 +74,7 @@ def open_container(X: Any, use_rep: str | None = None) -> Contents:
         )
     if is_a(X, "polars", "LazyFrame"):
         raise TypeError("X must hold data, got a polars LazyFrame. Call X.collect() first.")
+    _refuse_collections(X)
     if isinstance(X, TensorDataset):
         return Contents(values=_plain_tensor(X.tensors[0]), named=None)
     if isinstance(X, Tensor):
@@ -94,8 +99,10 @@ def numeric(contents: Contents, estimator_name: str) -> Any:
         return values
     if not sparse.issparse(values) and not is_table(values):
         values = _as_array(values)
+    if getattr(getattr(values, "dtype", None), "kind", "") == "c":
+        _refuse_dtype(values.dtype)
     if not sparse.issparse(values):
-        _refuse_text(values)
+        refuse_cells(values)
     # Values beyond float32 become infinite here and are reported as such by the finite check.
     with np.errstate(over="ignore"):
         return check_array(
@@ -109,6 +116,22 @@ def numeric(contents: Contents, estimator_name: str) -> Any:
             ensure_min_features=0,
             estimator=estimator_name,
             input_name="X",
+        )
+
+
+def _refuse_collections(X: Any) -> None:
+    """Raise TypeError for what holds data sets, but is none."""
+    if isinstance(X, DataLoader):
+        raise TypeError(
+            "X must hold data, got a DataLoader, which gives batches in an order of its own. Pass "
+            "its Dataset, X.dataset."
+        )
+    is_group = isinstance(X, Mapping) or is_a(X, "zarr", "Group")
+    if is_group and not is_a(X, "xarray", "Dataset"):
+        names = [str(name) for name in itertools.islice(X.keys(), 5)]
+        raise TypeError(
+            f"X must be one array, got a {type(X).__name__} with the names {names}. Pass one of "
+            f"its arrays, such as X[{names[0] if names else 'name'!r}], or a table of all columns."
         )
 
 
@@ -134,17 +157,37 @@ def _open_anndata(adata: Any, use_rep: str | None) -> Contents:
 
 def _plain_tensor(X: Tensor) -> Any:
     """Detach; bring a sparse tensor of any layout to scipy's CSR."""
+    if X.is_meta or X.is_nested:
+        what, remedy = "on the device 'meta', which holds none", "Load the numbers first."
+        if X.is_nested:
+            what, remedy = "nested, with rows of several lengths", NESTED
+        raise TypeError(f"X must hold numbers in rows of one length, got a tensor {what}. {remedy}")
     tensor = X.detach()
+    if tensor.is_quantized:
+        return tensor.dequantize()
     if tensor.layout == torch.strided:
         return tensor
+    if tensor.is_mkldnn:
+        return tensor.to_dense()
     if X.ndim != 2:
         raise ValueError(
             f"A sparse tensor must have two axes (rows, features), got shape {tuple(X.shape)}. "
             "Pass a dense tensor, or flatten the rows."
         )
-    coo = tensor.to_sparse_coo().coalesce().cpu()  # type: ignore[no-untyped-call]
+    coo = _sparse_part(tensor)
     rows, columns = coo.indices().numpy()
-    return sparse.csr_matrix((coo.values().numpy(), (rows, columns)), shape=tuple(coo.shape))
+    values = coo.values()
+    numbers = (values.float() if values.dtype == torch.bfloat16 else values).numpy()
+    shape = (int(coo.shape[0]), int(coo.shape[1]))
+    return sparse.csr_matrix((numbers, (rows, columns)), shape=shape)
+
+
+def _sparse_part(tensor: Tensor) -> Tensor:
+    """Return a sparse tensor with one number per entry; others are made dense."""
+    if tensor.layout == torch.sparse_coo and tensor.dense_dim() > 0:
+        tensor = tensor.to_dense()
+    coo: Tensor = tensor.to_sparse_coo()  # type: ignore[no-untyped-call]
+    return coo.coalesce().cpu()
 
 
 def _as_array(values: Any) -> NDArray[Any]:
@@ -155,12 +198,47 @@ def _as_array(values: Any) -> NDArray[Any]:
     if isinstance(values, np.matrix):
         return values  # check_array explains why np.matrix is refused
     try:
-        return np.asarray(values)
+        array = np.asarray(values)
     except ValueError as error:
         raise ValueError(
             "X must be a rectangular array with rows of one length, got a "
-            f"{type(values).__name__} with rows of unequal length ({error}). Pad or cut the rows."
+            f"{type(values).__name__} with {_unequal(values)} ({error}). Pad or cut the rows."
         ) from error
+    except RuntimeError as error:  # of tensors that require gradients
+        raise TypeError(
+            f"X must hold numbers, got a {type(values).__name__} that numpy cannot read ({error}). "
+            "Join tensors with torch.stack and pass the result."
+        ) from error
+    return _plain_array(array, values)
+
+
+def _plain_array(array: NDArray[Any], values: Any) -> NDArray[Any]:
+    """Refuse what is no array of rows; bring numbers that numpy does not know to float32."""
+    if array.ndim == 0 and array.dtype.kind == "O":
+        is_stream = isinstance(values, Iterator)
+        remedy = "Collect the rows in a list, and pass that." if is_stream else READ_FIRST
+        raise TypeError(f"X must hold rows of numbers, got {type(values).__name__}. {remedy}")
+    if array.dtype.names is not None:
+        raise TypeError(
+            f"X must hold numbers, got records with the fields {array.dtype.names}. Make an array "
+            "of them with numpy.lib.recfunctions.structured_to_unstructured, or a table with "
+            "pandas.DataFrame."
+        )
+    # bfloat16 and the like, which ml_dtypes brings to numpy; plain bytes have no such type.
+    is_number = array.dtype.kind == "V" and array.dtype.type is not np.void
+    return array.astype(np.float32) if is_number else array
+
+
+def _unequal(values: Any) -> str:
+    """Name the first row of another length."""
+    if isinstance(values, list | tuple):
+        lengths = [len(row) if hasattr(row, "__len__") else 1 for row in values]
+        for row, length in enumerate(lengths):
+            if length != lengths[0]:
+                return (
+                    f"rows of unequal length: {lengths[0]} numbers in row 0, {length} in row {row}"
+                )
+    return "rows of unequal length"
 
 
 def _refuse_dtype(dtype: Any) -> None:
@@ -173,42 +251,3 @@ def _refuse_dtype(dtype: Any) -> None:
         )
     if getattr(dtype, "kind", "i") not in "fiub":
         raise ValueError(f"X must hold numbers, got dtype {dtype}. Convert it to float32.")
-
-
-def _refuse_text(values: Any) -> None:
-    for name, column in _columns(values):
-        unfit = _describe_unfit(column)
-        if unfit:
-            raise ValueError(
-                f"X must hold numbers, got {unfit} in column {name!r}. Encode it (for example with "
-                "sklearn.preprocessing.OneHotEncoder, or pandas.to_numeric for numbers written as "
-                "text), or leave it out of X."
-            )
-
-
-def _columns(values: Any) -> Iterator[tuple[Any, NDArray[Any]]]:
-    """Columns that may hold something else than numbers, with their names or positions."""
-    if is_a(values, "pandas", "DataFrame"):
-        for position, name in enumerate(values.columns):
-            yield name, np.asarray(values.iloc[:, position])
-    elif is_a(values, "polars", "DataFrame"):
-        for series in values.get_columns():
-            yield series.name, np.asarray(series)
-    elif is_a(values, "pyarrow", "Table"):
-        for name, column in zip(values.column_names, values.columns, strict=True):
-            yield name, np.asarray(column)
-    elif values.dtype.kind not in "fiubc" and values.ndim == 2:
-        for position in range(values.shape[1]):
-            yield position, values[:, position]
-
-
-def _describe_unfit(column: NDArray[Any]) -> str | None:
-    if column.dtype.kind in "mM":
-        return f"dates or times ({column.dtype})"
-    if column.dtype.kind in "USV":
-        return f"text, such as {column[0]!s:.40} in its first row" if len(column) else "text"
-    if column.dtype.kind == "O":
-        for row, value in enumerate(column):
-            if isinstance(value, str | bytes):
-                return f"text, such as {value!r:.40} in row {row}"
-    return None
