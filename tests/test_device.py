@@ -28,15 +28,25 @@ def test_auto_leaves_mps_alone(monkeypatch: pytest.MonkeyPatch, no_accelerator: 
 
 def test_devices_by_name_and_object(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert resolve_device("cpu") == torch.device("cpu")
     assert resolve_device(torch.device("cpu")) == torch.device("cpu")
     assert resolve_device("cuda:1") == torch.device("cuda", 1)
 
 
-@pytest.mark.parametrize("name", ["graphics", "", "cuda:x", 3.5, None])
+@pytest.mark.parametrize(
+    "name", ["graphics", "", "cuda:x", 3.5, 3, None, [], "meta", torch.device("meta"), "xpu"]
+)
 def test_unknown_names(name: object, no_accelerator: None) -> None:
     with pytest.raises(ValueError, match=r"device must be 'auto', 'cpu'.*got"):
         resolve_device(name)  # type: ignore[arg-type]
+
+
+def test_a_card_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(ValueError, match=r"'cuda:2' of 2 CUDA devices, counted from 0"):
+        resolve_device("cuda:2")
 
 
 @pytest.mark.parametrize(

@@ -617,9 +617,9 @@ def test_callbacks_see_the_training_and_can_stop_it(kind: type[UMAP], X: Any) ->
 
 
 def test_network_of_another_width_is_refused(X: Any) -> None:
-    with pytest.raises(ValueError, match=r"n_components outputs.*'n', 2.*'n', 3.*n_components=3"):
+    with pytest.raises(ValueError, match=r"n_components=2 numb.*'n', 2.*'n', 3.*n_components=3"):
         quick(ParametricUMAP, encoder=torch.nn.Linear(6, 3)).fit(X)
-    with pytest.raises(ValueError, match="cannot take rows of shape"):
+    with pytest.raises(ValueError, match="must take float32 rows of shape"):
         quick(ParametricUMAP, encoder=torch.nn.Linear(5, 2)).fit(X)
     with pytest.raises(TypeError, match="Pass an instance"):
         quick(ParametricUMAP, encoder=torch.nn.Linear).fit(X)

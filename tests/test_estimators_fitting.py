@@ -61,7 +61,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "init": ({"init": "spectral"}, "init must be 'auto' for an encoder"),
     "encoder": ({"encoder": "transformer"}, "encoder must be one of"),
     "width": ({"encoder": torch.nn.Linear(6, 3)}, "n_components=3"),
-    "rows": ({"encoder": torch.nn.Linear(5, 2)}, "cannot take rows of shape"),
+    "rows": ({"encoder": torch.nn.Linear(5, 2)}, "must take float32 rows of shape"),
     "decoder": (
         {"parametric_reconstruction": True, "decoder": torch.nn.Linear(2, 5)},
         "decoder must give one row",

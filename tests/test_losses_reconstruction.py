@@ -125,7 +125,7 @@ def test_shaped_rows_and_flat_outputs_meet() -> None:
     images = ROWS.reshape(6, 2, 2, 1)
     loss = reconstruction_loss("mse", UNIT)
     assert loss(images, OUTPUTS).item() == pytest.approx(numpy_losses()["mse"], rel=1e-5)
-    with pytest.raises(ValueError, match=r"row of shape \(2, 2, 1\).*got \(3,\)"):
+    with pytest.raises(ValueError, match=r"one row per position, \(6, 2, 2, 1\).*got \(6, 3\)"):
         loss(images, OUTPUTS[:, :3])
 
 

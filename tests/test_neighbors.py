@@ -522,7 +522,7 @@ def test_unfit_precomputed_knn_is_ignored(n_rows, n_neighbors, message):
         ((np.zeros((2, 2), int), np.zeros((2, 3))), r"\(2, 2\) and \(2, 3\)"),
         ((np.full((2, 2), 7), np.zeros((2, 2))), "from 0 to 1"),
         ((np.zeros((2, 2)), np.zeros((2, 2))), "integer indices.*got float64"),
-        ((np.zeros((2, 2), int), np.full((2, 2), np.nan)), "without NaN"),
+        ((np.zeros((2, 2), int), np.full((2, 2), np.nan)), "and no NaN, got nan"),
     ],
 )
 def test_bad_precomputed_knn(knn, message):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import torch
 
@@ -43,15 +43,9 @@ def resolve_device(device: str | torch.device) -> torch.device:
     ValueError
         If the name is unknown or the machine does not have the device.
     """
-    if device == "auto":
+    if isinstance(device, str) and device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        resolved = torch.device(device)
-    except (RuntimeError, TypeError) as error:
-        raise ValueError(
-            f"device must be 'auto', 'cpu', 'cuda', 'cuda:N' or 'mps', got {device!r}. Use 'auto' "
-            "to let neumap choose."
-        ) from error
+    resolved = _named(device)
     if resolved.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(
             f"device must be one that torch finds, got {str(device)!r}, but torch finds no CUDA "
@@ -70,6 +64,19 @@ def resolve_device(device: str | torch.device) -> torch.device:
         )
     if resolved.type not in ("cpu", "cuda", "mps"):
         _check_holds_numbers(resolved)
+    return resolved
+
+
+def _named(device: object) -> torch.device:
+    resolved = device if isinstance(device, torch.device) else None
+    if isinstance(device, str):
+        with suppress(RuntimeError):
+            resolved = torch.device(device)
+    if resolved is None:
+        raise ValueError(
+            f"device must be 'auto', 'cpu', 'cuda', 'cuda:N' or 'mps', got {device!r:.60}. Use "
+            "device='auto'."
+        )
     return resolved
 
 

@@ -46,7 +46,10 @@ def evaluating(module: nn.Module, *, to_be_trained: bool = False) -> Iterator[No
     With `to_be_trained`, parameters that lazy layers create in the block can be trained later.
     Tensors created in torch's inference mode cannot.
     """
-    gradients_off = torch.no_grad() if to_be_trained else torch.inference_mode()
+    # Compiled by TorchScript for training, a module keeps tensors for backward whatever the mode.
+    is_scripted = any(isinstance(part, torch.jit.ScriptModule) for part in module.modules())
+    keeps_gradients = to_be_trained or is_scripted
+    gradients_off = torch.no_grad() if keeps_gradients else torch.inference_mode()
     with evaluation_mode(module), gradients_off:
         yield
 

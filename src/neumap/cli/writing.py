@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,7 +117,7 @@ def _write_csv(file: Path, coordinates: Coordinates) -> None:
     columns = coordinates.by_name()
     # csv leaves a lone carriage return without quotes, which readers take for the end of a line.
     has_return = any("\r" in text for text in [*columns, *_texts(coordinates.columns.values())])
-    quoting = csv.QUOTE_ALL if has_return else csv.QUOTE_MINIMAL
+    quoting: Literal[0, 1] = csv.QUOTE_ALL if has_return else csv.QUOTE_MINIMAL
     with file.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n", quoting=quoting)
         writer.writerow(columns)

@@ -7,9 +7,9 @@ tensor, an array on disk or a torch Dataset.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date, time, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 from neumap._optional import require
+from neumap.data.cells import refuse_cells
 from neumap.data.kinds import is_a, is_dataset, is_on_disk, is_table
 
 __all__ = ["Contents", "numeric", "open_container"]
 
+NESTED = "Pad them with torch.nested.to_padded_tensor(X, 0.0)."
+READ_FIRST = "Pass an array, a table, a tensor or a Dataset with one row per sample."
 KEPT_DTYPES = [np.float32, np.uint8, np.bool_]  # the first is what others are converted to
 
 
@@ -86,8 +89,9 @@ def _refuse_collections(X: Any) -> None:
     if sparse.issparse(X):  # a dok_array is a dict as well
         return
     advice = None
-    if isinstance(X, Mapping):  # of scipy.io.loadmat, an open .npz or HDF5 file
-        names = ", ".join(repr(name) for name in list(X)[:8])
+    is_group = isinstance(X, Mapping) or is_a(X, "zarr", "Group")
+    if is_group and not is_a(X, "xarray", "Dataset"):  # an open .npz or HDF5 file, loadmat's dict
+        names = ", ".join(repr(name) for name in itertools.islice(X.keys(), 8))
         advice = f"Pass one of its entries ({names}), or pandas.DataFrame(X) for one column each"
     elif isinstance(X, DataLoader):
         advice = "Pass its dataset, X.dataset: batches are sampled from the graph"
@@ -118,8 +122,10 @@ def numeric(contents: Contents, estimator_name: str) -> Any:
         return values
     if not sparse.issparse(values) and not is_table(values):
         values = _as_array(values)
+    if getattr(getattr(values, "dtype", None), "kind", "") == "c":
+        _refuse_dtype(values.dtype)
     if not sparse.issparse(values):
-        _refuse_text(values)
+        refuse_cells(values)
     # Values beyond float32 become infinite here and are reported as such by the finite check.
     with np.errstate(over="ignore"):
         return check_array(
@@ -168,17 +174,37 @@ def _check_unique(var_names: Any) -> None:
 
 def _plain_tensor(X: Tensor) -> Any:
     """Detach; bring a sparse tensor of any layout to scipy's CSR."""
+    if X.is_meta or X.is_nested:
+        what, remedy = "on the device 'meta', which holds none", "Load the numbers first."
+        if X.is_nested:
+            what, remedy = "nested, with rows of several lengths", NESTED
+        raise TypeError(f"X must hold numbers in rows of one length, got a tensor {what}. {remedy}")
     tensor = X.detach()
+    if tensor.is_quantized:
+        return tensor.dequantize()
     if tensor.layout == torch.strided:
         return tensor
+    if tensor.is_mkldnn:
+        return tensor.to_dense()
     if X.ndim != 2:
         raise ValueError(
             f"A sparse tensor must have two axes (rows, features), got shape {tuple(X.shape)}. "
             "Pass a dense tensor, or flatten the rows."
         )
-    coo = tensor.to_sparse_coo().coalesce().cpu()  # type: ignore[no-untyped-call]
+    coo = _sparse_part(tensor)
     rows, columns = coo.indices().numpy()
-    return sparse.csr_matrix((coo.values().numpy(), (rows, columns)), shape=tuple(coo.shape))
+    values = coo.values()
+    numbers = (values.float() if values.dtype == torch.bfloat16 else values).numpy()
+    shape = (int(coo.shape[0]), int(coo.shape[1]))
+    return sparse.csr_matrix((numbers, (rows, columns)), shape=shape)
+
+
+def _sparse_part(tensor: Tensor) -> Tensor:
+    """Return a sparse tensor with one number per entry; others are made dense."""
+    if tensor.layout == torch.sparse_coo and tensor.dense_dim() > 0:
+        tensor = tensor.to_dense()
+    coo: Tensor = tensor.to_sparse_coo()  # type: ignore[no-untyped-call]
+    return coo.coalesce().cpu()
 
 
 def _as_array(values: Any) -> NDArray[Any]:
@@ -193,19 +219,45 @@ def _as_array(values: Any) -> NDArray[Any]:
     except ValueError as error:
         raise ValueError(
             "X must be a rectangular array with rows of one length, got a "
-            f"{type(values).__name__} with rows of unequal length ({error}). Pad or cut the rows."
+            f"{type(values).__name__} with {_unequal(values)} ({error}). Pad or cut the rows."
         ) from error
+    except RuntimeError as error:  # of tensors that require gradients
+        raise TypeError(
+            f"X must hold numbers, got a {type(values).__name__} that numpy cannot read ({error}). "
+            "Join tensors with torch.stack and pass the result."
+        ) from error
+    return _plain_array(array, values)
+
+
+def _plain_array(array: NDArray[Any], values: Any) -> NDArray[Any]:
+    """Refuse what is no array of rows; bring numbers that numpy does not know to float32."""
+    if array.ndim == 0 and array.dtype.kind == "O":
+        is_stream = isinstance(values, Iterator)
+        remedy = "Collect the rows in a list, and pass that." if is_stream else READ_FIRST
+        raise TypeError(f"X must hold rows of numbers, got {type(values).__name__}. {remedy}")
     if array.dtype.names:
         raise ValueError(
             "X must be an array with one column per feature, got an array with the fields "
             f"{array.dtype.names}. Convert it with "
             "numpy.lib.recfunctions.structured_to_unstructured(X), or pandas.DataFrame(X)."
         )
-    if array.dtype.kind == "V" and array.dtype.type.__module__.startswith("ml_dtypes"):
-        return array.astype(np.float32)  # bfloat16 and narrower, which numpy does not know
     if array.dtype.kind == "O" and array.ndim == 1 and len(array):
         _refuse_row_objects(array)
-    return array
+    # bfloat16 and the like, which ml_dtypes brings to numpy; plain bytes have no such type.
+    is_number = array.dtype.kind == "V" and array.dtype.type is not np.void
+    return array.astype(np.float32) if is_number else array
+
+
+def _unequal(values: Any) -> str:
+    """Name the first row of another length."""
+    if isinstance(values, list | tuple):
+        lengths = [len(row) if hasattr(row, "__len__") else 1 for row in values]
+        for row, length in enumerate(lengths):
+            if length != lengths[0]:
+                return (
+                    f"rows of unequal length: {lengths[0]} numbers in row 0, {length} in row {row}"
+                )
+    return "rows of unequal length"
 
 
 def _refuse_row_objects(rows: NDArray[Any]) -> None:
@@ -232,93 +284,3 @@ def _refuse_dtype(dtype: Any) -> None:
         )
     if getattr(dtype, "kind", "i") not in "fiub":
         raise ValueError(f"X must hold numbers, got dtype {dtype}. Convert it to float32.")
-
-
-def _refuse_text(values: Any) -> None:
-    for name, column in _columns(values):
-        unfit = _describe_unfit(column)
-        if unfit:
-            what, advice = unfit
-            message = (
-                f"X must hold numbers, got {what} in column {name!r}. {advice}, or leave it out of "
-                "X."
-            )
-            if advice == TAKE_NUMBERS:  # Python's words, which scikit-learn's checks look for
-                raise TypeError(f"float() argument must be a string or a real number. {message}")
-            raise ValueError(message)
-
-
-def _columns(values: Any) -> Iterator[tuple[Any, Any]]:
-    """Columns that may hold something else than numbers, with their names or positions."""
-    if is_a(values, "pandas", "DataFrame"):
-        for position, name in enumerate(values.columns):
-            yield name, values.iloc[:, position]
-    elif is_a(values, "polars", "DataFrame"):
-        for series in values.get_columns():
-            yield series.name, series
-    elif is_a(values, "pyarrow", "Table"):
-        yield from zip(values.column_names, values.columns, strict=True)
-    elif values.dtype.kind not in "fiubc" and values.ndim == 2:
-        for position in range(values.shape[1]):
-            yield position, values[:, position]
-
-
-ENCODE = (
-    "Encode it (for example with sklearn.preprocessing.OneHotEncoder, or pandas.to_numeric for "
-    "numbers written as text)"
-)
-AS_NUMBERS = "Turn it into numbers, such as the year, the hour or seconds since the first"
-AS_COLUMNS = "Make columns of it, for example with numpy.stack"
-AS_NULLABLE = "Give it a numeric type, with X.convert_dtypes() or X.astype(float)"
-TAKE_NUMBERS = "Take the numbers out of these objects"
-TEMPORAL = (date, time, timedelta, np.datetime64, np.timedelta64)
-# pandas' own kinds of values, by name: the package need not be imported.
-TEMPORAL_NAMES = ("Period", "NaTType")
-
-
-def _describe_unfit(column: Any) -> tuple[str, str] | None:
-    """Return what a column holds that is no number, and what to do about it."""
-    if _is_temporal(column):
-        return f"dates or times ({getattr(column, 'dtype', None) or column.type})", AS_NUMBERS
-    values = np.asarray(column)
-    if values.dtype.kind in "mM":  # of a categorical column
-        return f"dates or times ({values.dtype})", AS_NUMBERS
-    if values.dtype.kind in "USV":
-        example = f"text, such as {values[0]!s:.40} in its first row" if len(values) else "text"
-        return example, ENCODE
-    if values.dtype.kind != "O":
-        return None
-    unfit = {kind for kind in set(map(type, values)) if _advice_on(kind)}
-    for row, value in enumerate(values) if unfit else ():
-        if type(value) in unfit:
-            what, advice = _advice_on(type(value)) or ("", "")
-            return f"{what}, such as {value!r:.40} in row {row}", advice
-    return None
-
-
-def _is_temporal(column: Any) -> bool:
-    """Whether the type of a column is one of dates, times or durations.
-
-    Asked before the values are read: polars gives a Time column to numpy as nanoseconds.
-    """
-    if is_a(column, "polars", "Series"):
-        return bool(column.dtype.is_temporal())
-    if is_a(column, "pyarrow", "ChunkedArray"):
-        return bool(require("pyarrow.types", extra="tables").is_temporal(column.type))
-    return getattr(column.dtype, "kind", "O") in "mM"
-
-
-def _advice_on(kind: type) -> tuple[str, str] | None:
-    """Return what values of this type are and what to do about them; None for numbers."""
-    if issubclass(kind, str | bytes):
-        return "text", ENCODE
-    if issubclass(kind, TEMPORAL) or kind.__name__ in TEMPORAL_NAMES:
-        return "dates or times", AS_NUMBERS
-    if kind.__name__ == "NAType":
-        return "missing values among objects", AS_NULLABLE
-    if issubclass(kind, np.ndarray | list | tuple | Tensor):
-        return f"one {kind.__name__} per row", AS_COLUMNS
-    # None is read as NaN; Decimal and Fraction have a __float__.
-    if kind is type(None) or hasattr(kind, "__float__"):
-        return None
-    return f"{kind.__name__} objects", TAKE_NUMBERS

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -139,6 +140,7 @@ def _checked_names(
     # messages, the name of the class.
     fitted = type(estimator_name, (), {})()
     named = np.empty((0, 0)) if contents.named is None else contents.named
+    _refuse_repeated_names(contents.named)
     if n_features is None:
         _check_feature_names(fitted, named, reset=True)
         return getattr(fitted, "feature_names_in_", None)
@@ -146,6 +148,18 @@ def _checked_names(
         fitted.feature_names_in_ = np.asarray(feature_names, dtype=object)
     _check_feature_names(fitted, named, reset=False)
     return feature_names
+
+
+def _refuse_repeated_names(named: Any) -> None:
+    names = getattr(named, "column_names", getattr(named, "columns", ()))
+    names = names if all(isinstance(name, str) for name in names) else ()
+    name, n_columns = next(iter(Counter(names).most_common(1)), ("", 0))
+    if n_columns > 1:
+        raise ValueError(
+            f"X must have a different name for each column, got {name!r} for {n_columns} columns. "
+            "Rename them, or leave out those that you do not need; for an AnnData call "
+            "var_names_make_unique()."
+        )
 
 
 def _check_shape(shape: tuple[int, ...], min_rows: int, estimator_name: str) -> None:

@@ -69,9 +69,13 @@ class Number:
         return f"a number {'above' if self.above else 'at least'} {self.low}"
 
     def __contains__(self, value: Any) -> bool:
-        if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
+        is_real = isinstance(value, int | float | np.integer | np.floating)
+        if isinstance(value, bool) or not is_real:
             return False
-        number = float(value)
+        try:
+            number = float(value)
+        except OverflowError:  # an int beyond the range of floats
+            return False
         if not math.isfinite(number) or number < self.low:
             return False
         return not (self.above and number == self.low) and (
@@ -128,7 +132,8 @@ def _is_arguments(value: Any) -> bool:
 
 
 def _is_shape(value: Any) -> bool:
-    return isinstance(value, Sequence) and all(size in Whole(1) for size in value)
+    is_sequence = isinstance(value, Sequence) and not isinstance(value, str | bytes)
+    return is_sequence and len(value) > 0 and all(size in Whole(1) for size in value)
 
 
 def _is_array(value: Any) -> bool:
@@ -141,7 +146,8 @@ def _is_generator(value: Any) -> bool:
 
 NONE = Kind("None", lambda value: value is None)
 NAME = Kind("a name", lambda value: isinstance(value, str))
-FUNCTION = Kind("a function", callable)
+# A class makes an object of its arguments, which is no number: mostly its parentheses are missing.
+FUNCTION = Kind("a function", lambda value: callable(value) and not isinstance(value, type))
 # numpy's bool comes out of comparisons and parameter grids.
 SWITCH = Kind("True or False", lambda value: isinstance(value, bool | np.bool_))
 ARGUMENTS = Kind("a dict of arguments", _is_arguments)

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import scipy.sparse
 import torch
 from numpy.typing import NDArray
 
@@ -21,10 +22,18 @@ from neumap._random import numpy_generator
 from neumap.callbacks import Callback, TrainingRun
 from neumap.data import RowStore, Validated, as_rows, check_input
 from neumap.estimators.fitted import Fitted
-from neumap.estimators.graph import Graph, build_graph, check_supervision
+from neumap.estimators.graph import (
+    TRIAL_ROWS,
+    Graph,
+    build_graph,
+    check_metric,
+    check_supervision,
+)
 from neumap.estimators.landmarks import WarmStart, drift
 from neumap.estimators.new_rows.training_rows import TrainingRows
 from neumap.estimators.objective import Networks
+from neumap.estimators.positions import NetworkPositions
+from neumap.estimators.positions.networks import tie_parameters
 from neumap.estimators.recipe import Recipe
 from neumap.estimators.task import Task, prepare
 from neumap.fuzzy import FuzzyGraph, edge_distances, fuzzy_simplicial_set, local_radii
@@ -86,6 +95,8 @@ def fit_map(
     )
     if task.targets is not None:
         check_supervision(task.targets, recipe.targets)
+    if graph is None:
+        _try_metric(task, recipe)
     networks, validate = Networks(), None
     if not recipe.stops_at_graph:
         networks = _networks(task, recipe)
@@ -119,10 +130,43 @@ def fit_map(
     )
 
 
+def _try_metric(task: Task, recipe: Recipe) -> None:
+    """Compute a few distances, where the metric is not one of distances that are given."""
+    metric = recipe.graph.metric
+    is_given = isinstance(metric, str) and metric == "precomputed"
+    # A function of sparse rows has other arguments, where pynndescent calls it.
+    if is_given or (callable(metric) and scipy.sparse.issparse(task.X)):
+        return
+    first = torch.arange(min(TRIAL_ROWS, task.rows.n_rows))
+    check_metric(recipe.graph, task.rows.gather(first).flatten(1).cpu().numpy())
+
+
 def _networks(task: Task, recipe: Recipe) -> Networks:
     """Build or copy the networks, which fails for those that do not fit the rows."""
     encoder = recipe.positions.network(task)
-    return recipe.objective.networks(task, encoder, recipe.n_components)
+    networks = recipe.objective.networks(
+        task, encoder, recipe.n_components, learns=recipe.n_epochs != 0
+    )
+    positions, reconstruction = recipe.positions, recipe.objective.reconstruction
+    if isinstance(positions, NetworkPositions):
+        if reconstruction is not None:
+            tie_parameters(
+                (positions.encoder, reconstruction.decoder), networks.encoder, networks.decoder
+            )
+        _check_trainable(networks, recipe.n_epochs)
+    return networks
+
+
+def _check_trainable(networks: Networks, n_epochs: int | None) -> None:
+    """Raise ValueError if networks should be trained, but hold no parameters to train."""
+    modules = (networks.encoder, networks.decoder, networks.classifier)
+    parameters = [p for m in modules if m is not None for p in m.parameters()]
+    if n_epochs == 0 or any(p.requires_grad for p in parameters):
+        return
+    raise ValueError(
+        "encoder must have parameters to train, got none with requires_grad=True. Unfreeze some "
+        "with encoder.requires_grad_(True), or set n_epochs=0 to use the network as it is."
+    )
 
 
 def _validation(task: Task, recipe: Recipe, networks: Networks) -> Validation | None:
@@ -130,9 +174,12 @@ def _validation(task: Task, recipe: Recipe, networks: Networks) -> Validation | 
     if held_out is None:
         return None
     data = task.data
-    checked = check_input(
-        held_out, n_features=data.n_features, feature_names=data.feature_names, min_rows=1
-    )
+    try:
+        checked = check_input(
+            held_out, n_features=data.n_features, feature_names=data.feature_names, min_rows=1
+        )
+    except (ValueError, TypeError) as error:
+        raise type(error)(f"reconstruction_validation must hold rows like X: {error}") from error
     rows = as_rows(checked.X, dims=task.rows.row_shape, device=task.device)
     return recipe.objective.validation(networks, rows)
 

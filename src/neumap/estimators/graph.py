@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +21,7 @@ from neumap.label_distances import DISCRETE_METRICS
 from neumap.neighbors import (
     BackendName,
     DescentBackend,
+    ExactBackend,
     HnswBackend,
     NeighborBackend,
     NeighborGraph,
@@ -25,7 +29,12 @@ from neumap.neighbors import (
     disconnection_distance_of,
     neighbors_from_knn,
 )
-from neumap.neighbors.metrics import EuclideanMetric, resolve_metric
+from neumap.neighbors.metrics import (
+    EuclideanMetric,
+    Metric,
+    PynndescentMetric,
+    resolve_metric,
+)
 from neumap.supervision import check_values, supervise
 
 __all__ = [
@@ -33,9 +42,13 @@ __all__ = [
     "GraphSettings",
     "TargetSettings",
     "build_graph",
+    "check_metric",
     "check_supervision",
+    "check_target_metric",
     "training_neighbors",
 ]
+
+TRIAL_ROWS = 2
 
 
 @dataclass(frozen=True)
@@ -185,8 +198,11 @@ def check_supervision(targets: Column, settings: TargetSettings) -> None:
     """Raise ValueError if the targets cannot act with these settings, without a graph."""
     metric = settings.metric
     if not isinstance(metric, str) or metric not in ("categorical", *DISCRETE_METRICS):
-        resolve_metric(metric, settings.metric_kwds)
+        check_target_metric(settings)
         check_values(targets, metric)
+        numbers = _target_numbers(targets.values)
+        with _renamed("metric", "target_metric"):
+            _try(resolve_metric(metric, settings.metric_kwds), numbers, settings.metric_kwds)
         return
     nothing = np.empty(0, dtype=np.int64)
     supervise(
@@ -198,11 +214,80 @@ def check_supervision(targets: Column, settings: TargetSettings) -> None:
     )
 
 
+def check_target_metric(settings: TargetSettings) -> None:
+    """Raise ValueError if there is no such target metric, whatever the targets are."""
+    metric = settings.metric
+    if isinstance(metric, str) and metric in ("categorical", *DISCRETE_METRICS):
+        return
+    with _renamed("metric", "target_metric"):
+        resolve_metric(metric, settings.metric_kwds)
+
+
+@contextmanager
+def _renamed(name: str, wanted: str) -> Iterator[None]:
+    """Name another parameter in the messages of errors."""
+    try:
+        yield
+    except ValueError as error:
+        message = re.sub(rf"\b{name}(?=_kwds|\b)", wanted, str(error), count=1)
+        if wanted not in message:
+            message = f"{wanted}: {message}"
+        raise ValueError(message) from error
+
+
+def _target_numbers(targets: NDArray[Any]) -> NDArray[np.float32]:
+    """Return the first targets as rows of numbers."""
+    first = targets[:TRIAL_ROWS].reshape(min(len(targets), TRIAL_ROWS), -1)
+    try:
+        return np.asarray(first, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"target_metric must be 'categorical' or one of {list(DISCRETE_METRICS)} for targets "
+            f"that are no numbers, got y of dtype {targets.dtype}. Change target_metric, or pass "
+            "numbers."
+        ) from error
+
+
+def check_metric(settings: GraphSettings, rows: NDArray[np.float32]) -> None:
+    """Compute distances between a few rows, so that a metric that cannot fails before the search.
+
+    Raises
+    ------
+    ValueError
+        If the arguments of the metric do not fit the rows, or a function gives no number.
+    """
+    _try(resolve_metric(settings.metric, settings.metric_kwds), rows, settings.metric_kwds)
+
+
+def _try(metric: Metric, rows: NDArray[np.float32], kwds: dict[str, Any] | None) -> None:
+    function = getattr(metric, "function", None)
+    # pynndescent compiles its metrics first, which takes seconds.
+    if isinstance(metric, PynndescentMetric) or (function is None and not kwds):
+        return
+    exact = ExactBackend(n_jobs=1)
+    try:
+        found = exact.query(exact.prepare(rows, metric), exact.prepare(rows, metric), 1, metric)[1]
+    except Exception as error:
+        what, wanted = "metric_kwds", f"arguments of metric {metric.name!r} that fit the rows"
+        if function is not None:
+            what, wanted = "metric", "a function of two rows that returns their distance"
+        raise ValueError(
+            f"{what} must be {wanted}, got {type(error).__name__} for rows of {rows.shape[1]} "
+            f"numbers: {error}. Correct {what}."
+        ) from error
+    if np.isnan(found).any():
+        raise ValueError(
+            f"metric must give a number for each pair of rows, got NaN from {metric.name!r} for "
+            "one of the first rows. Correct the function or its metric_kwds."
+        )
+
+
 def training_neighbors(matrix: Any, settings: GraphSettings, device: torch.device) -> NeighborGraph:
     """Take the user's neighbours where they fit, search otherwise."""
     given = settings.precomputed_knn
     # umap-learn's default is (None, None, None).
-    nothing = given is None or (isinstance(given, tuple | list) and given[0] is None)
+    is_sequence = isinstance(given, tuple | list) and len(given) > 0
+    nothing = given is None or (is_sequence and all(part is None for part in given))
     if not nothing:
         checked = neighbors_from_knn(given, matrix.shape[0], settings.n_neighbors)
         if checked is not None:

@@ -19,6 +19,7 @@ from neumap._random import layers_seeded
 from neumap.data import RowStore
 from neumap.estimators.graph import Graph
 from neumap.estimators.positions.forces import Forces
+from neumap.estimators.positions.losses import try_landmark_loss, try_reconstruction_loss
 from neumap.estimators.positions.networks import prepare_decoder
 from neumap.estimators.positions.presets import Preset, resolve_preset
 from neumap.estimators.positions.reconstruction import choose_loss
@@ -146,8 +147,12 @@ class Objective:
     correlation_weight: float = 0.0
     classifier_weight: float = 0.0
 
-    def networks(self, task: Task, encoder: nn.Module | None, n_components: int) -> Networks:
+    def networks(
+        self, task: Task, encoder: nn.Module | None, n_components: int, *, learns: bool = True
+    ) -> Networks:
         """Return the networks to train, next to the encoder.
+
+        With ``learns=False`` the fit trains nothing.
 
         Raises
         ------
@@ -158,8 +163,13 @@ class Objective:
         if self.reconstruction is not None:
             given = self.reconstruction
             hidden = resolve_preset(given.preset).hidden
-            decoder = prepare_decoder(given.decoder, task.rows, n_components, hidden, task.seed)
+            decoder = prepare_decoder(
+                given.decoder, task.rows, n_components, hidden, task.seed, learns=learns
+            )
             loss = choose_loss(given.loss, task.rows)
+            try_reconstruction_loss(loss, task.rows)
+        if task.warm_start is not None and self.landmarks.loss_fn is not None:
+            try_landmark_loss(self.landmarks.loss_fn, n_components)
         if self.classifier_weight:
             classes = _classes(task)
             with layers_seeded(task.seed, "classifier"):

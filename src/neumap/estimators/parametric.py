@@ -23,13 +23,14 @@ from neumap.estimators.constraints import (
     ANYTHING,
     ARGUMENTS,
     FUNCTION,
-    NAME,
     NONE,
     SHAPE,
     SWITCH,
     Constraints,
+    Kind,
     Number,
     Whole,
+    Word,
     check_parameter,
 )
 from neumap.estimators.fitted import Learned, check_rows, device_of
@@ -43,13 +44,13 @@ from neumap.estimators.landmarks import (
 )
 from neumap.estimators.new_rows.confidence import Confidence, confidence_of
 from neumap.estimators.new_rows.transform import place
-from neumap.estimators.positions.presets import Preset
+from neumap.estimators.positions.presets import PRESETS, Preset
 from neumap.estimators.recipe import parametric_recipe
 from neumap.estimators.saving.onnx import export_part
 from neumap.estimators.targets import accuracy, check_targets
 from neumap.estimators.umap import UMAP
 from neumap.fuzzy import FuzzyGraph
-from neumap.losses.reconstruction import ReconstructionLoss
+from neumap.losses.reconstruction import NAMES, ReconstructionLoss
 from neumap.supervision import LABEL_METRICS
 from neumap.training.embedders import encode_rows
 
@@ -71,6 +72,12 @@ def _has_classifier(model: ParametricUMAP) -> bool:
         "There is no classifier. Fit with classifier_loss_weight=1.0 and labels y to train one "
         "with the embedding."
     )
+
+
+PRESET = Kind("a neumap.estimators.Preset", lambda value: isinstance(value, Preset))
+LOSS_NAME = Kind(
+    f"one of {list(NAMES)}", lambda value: isinstance(value, str) and value.lower() in NAMES
+)
 
 
 class ParametricUMAP(UMAP):
@@ -252,7 +259,7 @@ class ParametricUMAP(UMAP):
         "decoder": (ANYTHING,),
         "parametric_embedding": (SWITCH,),
         "parametric_reconstruction": (SWITCH,),
-        "parametric_reconstruction_loss_fcn": (NAME, FUNCTION, NONE),
+        "parametric_reconstruction_loss_fcn": (LOSS_NAME, FUNCTION, NONE),
         "parametric_reconstruction_loss_weight": (Number(),),
         "autoencoder_loss": (SWITCH,),
         "reconstruction_validation": (ANYTHING,),
@@ -261,7 +268,7 @@ class ParametricUMAP(UMAP):
         "landmark_loss_weight": (Number(),),
         "classifier_loss_weight": (Number(),),
         "keras_fit_kwargs": (ARGUMENTS, NONE),
-        "preset": (ANYTHING,),
+        "preset": (Word(tuple(PRESETS)), PRESET),
     }
 
     _recipe_of = staticmethod(parametric_recipe)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,7 +13,8 @@ import torch
 from neumap._random import RandomState
 from neumap._warnings import warn_user
 from neumap.callbacks import Callback, ProgressBar
-from neumap.estimators.graph import GraphSettings, TargetSettings
+from neumap.estimators.constraints import short_text
+from neumap.estimators.graph import GraphSettings, TargetSettings, check_target_metric
 from neumap.estimators.objective import (
     Density,
     Landmarking,
@@ -52,6 +54,12 @@ class Observers:
     keras_fit_kwargs: dict[str, Any] | None = None
     reconstruction_validation: Any = None
 
+    def check(self) -> None:
+        """Raise for callbacks or arguments of the progress bar that cannot act."""
+        for callback in self.all_callbacks():
+            if isinstance(callback, ProgressBar):
+                _check_bar(callback.tqdm_kwds)
+
     def all_callbacks(self) -> list[Callback]:
         """Return the user's callbacks, and a progress bar where one is wanted.
 
@@ -65,6 +73,19 @@ class Observers:
         if self.verbose if options.verbose is None else options.verbose:
             chosen.append(ProgressBar(tqdm_kwds=self.tqdm_kwds))
         return [*chosen, *options.callbacks]
+
+
+def _check_bar(tqdm_kwds: Mapping[str, Any]) -> None:
+    """Open a bar that writes nowhere: tqdm checks its arguments when it begins."""
+    from tqdm.std import tqdm
+
+    try:
+        tqdm(**{**tqdm_kwds, "total": 1, "file": io.StringIO()}).close()
+    except Exception as error:
+        raise ValueError(
+            f"tqdm_kwds must hold arguments of tqdm.tqdm, got {short_text(dict(tqdm_kwds))} "
+            f"({error}). Correct or remove them."
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -148,7 +169,8 @@ class Recipe:
         self.objective.similarity.check()
         self.positions.check()
         self.positions.optimizer_factory()
-        self.observers.all_callbacks()
+        self.observers.check()
+        check_target_metric(self.targets)
         metric = self.graph.metric
         if not (isinstance(metric, str) and metric == "precomputed"):
             resolve_metric(metric, self.graph.metric_kwds)

@@ -41,7 +41,7 @@ from neumap.estimators.constraints import (
     Word,
     check_parameters,
 )
-from neumap.estimators.fitted import Fitted, Learned, check_rows
+from neumap.estimators.fitted import EnsureFinite, Fitted, Learned, check_rows
 from neumap.estimators.fitting import fit_map
 from neumap.estimators.landmarks import WarmStart
 from neumap.estimators.new_rows.transform import invert, place
@@ -460,7 +460,7 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
             If the loss is no longer finite.
         """
         recipe = self._checked_recipe()
-        data = check_rows(X, ensure_all_finite, type(self).__name__)
+        data = check_rows(X, self._may_hold(ensure_all_finite), type(self).__name__)
         self._fitted = fit_map(data, recipe, y=y)
         return self
 
@@ -512,8 +512,13 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
             If X has another width than the training rows.
         """
         fitted = self._model()
-        new = fitted.check_new(X, ensure_all_finite, type(self).__name__)
+        new = fitted.check_new(X, self._may_hold(ensure_all_finite), type(self).__name__)
         return place(new, fitted, self._recipe())
+
+    def _may_hold(self, wanted: EnsureFinite) -> EnsureFinite:
+        """Leave distances to the search, which takes infinite ones and refuses NaN."""
+        is_given = isinstance(self.metric, str) and self.metric == "precomputed"
+        return False if is_given else wanted
 
     def inverse_transform(self, X: ArrayLike) -> NDArray[np.float32]:
         """Return rows of data for positions.

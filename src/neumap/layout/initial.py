@@ -12,6 +12,7 @@ import warnings
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
@@ -108,7 +109,14 @@ def check_initial(init: Any, shape: tuple[int, int]) -> NDArray[Any]:
     ValueError
         If they have another shape or are not finite.
     """
-    positions = np.asarray(init, dtype=np.float64)
+    given = init.detach().cpu() if isinstance(init, torch.Tensor) else init
+    try:
+        positions = np.asarray(given, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"init must be an array of numbers of shape {shape}, got {type(init).__name__} "
+            f"({error}). Pass one row of coordinates per row of X."
+        ) from error
     if positions.shape != shape:
         raise ValueError(
             f"init must have one row per row of X and one column per component, shape {shape}, "

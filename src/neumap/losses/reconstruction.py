@@ -53,10 +53,10 @@ class ReconstructionLoss:
         """Return the mean loss of decoder outputs against rows, a scalar."""
         if outputs.numel() != rows.numel() or len(outputs) != len(rows):
             raise ValueError(
-                f"The decoder must return one row of shape {tuple(rows.shape[1:])} per position, "
-                f"got {tuple(outputs.shape[1:])}. Change the decoder's last layer, or dims."
+                f"The decoder must return one row per position, {tuple(rows.shape)} in all, got "
+                f"{tuple(outputs.shape)}. Change the decoder's last layer, or dims."
             )
-        return self.function(rows, outputs.reshape(rows.shape)).mean()
+        return self.function(rows, outputs.reshape(rows.shape).to(rows.dtype)).mean()
 
 
 def reconstruction_loss(loss: Any, data_range: tuple[float, float]) -> ReconstructionLoss:
@@ -220,6 +220,8 @@ def validation_loss(
     total, n_rows = 0.0, 0
     with evaluating(encoder), evaluating(decoder):
         for part in rows.slices(batch_rows):
-            total += float(loss(part, decoder(encoder(part)))) * len(part)
+            # Copies: networks and losses of the user may write on what they are given.
+            outputs = decoder(encoder(part.clone()).float())
+            total += float(loss(part.clone(), outputs)) * len(part)
             n_rows += len(part)
     return total / max(n_rows, 1)

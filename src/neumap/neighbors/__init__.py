@@ -13,7 +13,11 @@ from neumap.neighbors.exact import ExactBackend
 from neumap.neighbors.graph import NeighborBackend, NeighborGraph
 from neumap.neighbors.hnsw import HnswBackend
 from neumap.neighbors.metrics import METRICS, disconnection_distance_of, resolve_metric
-from neumap.neighbors.precomputed import neighbors_from_distances, neighbors_from_knn
+from neumap.neighbors.precomputed import (
+    neighbors_from_distances,
+    neighbors_from_knn,
+    symmetric_distances,
+)
 from neumap.neighbors.search import (
     BackendName,
     NeighborIndex,
@@ -40,4 +44,5 @@ __all__ = [
     "neighbors_from_knn",
     "query_neighbors",
     "resolve_metric",
+    "symmetric_distances",
 ]

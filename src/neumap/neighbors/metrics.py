@@ -72,13 +72,23 @@ Metric = EuclideanMetric | TiledMetric | PynndescentMetric
 
 
 def _minkowski(name: str, *, p: float = 2.0) -> Metric:
-    if p == 2:
+    if _power(p) == 2:
         return EuclideanMetric("minkowski", kwds={"p": p})
     return TiledMetric(name, partial(tiles.minkowski, p=p), kwds={"p": p})
 
 
+def _power(p: Any) -> float:
+    is_number = isinstance(p, int | float | np.integer | np.floating) and not isinstance(p, bool)
+    if not is_number or not p > 0:
+        raise ValueError(f"p must be a number above 0, got {p!r:.60}")
+    return float(p)
+
+
 def _weighted_minkowski(name: str, *, w: Any, p: float = 2.0) -> Metric:
     weights = np.asarray(w, dtype=np.float32)
+    if weights.ndim != 1 or not (weights >= 0).all():
+        raise ValueError(f"w must be one weight of 0 or more per column, got {w!r:.60}")
+    _power(p)
     prepare = partial(row_maps.scaled_rows, scale=weights ** (1 / p))
     kwds = {"w": weights, "p": p}
     if p == 2:
@@ -243,21 +253,21 @@ def resolve_metric(metric: MetricLike, metric_kwds: dict[str, Any] | None = None
     'manhattan'
     """
     kwds = dict(metric_kwds or {})
-    if callable(metric):
+    if callable(metric) and not isinstance(metric, type):
         tile = partial(tiles.pairwise, function=metric, kwds=kwds)
         name = getattr(metric, "__name__", type(metric).__name__)
         return TiledMetric(name, tile, kwds=kwds, function=metric)
-    name = OTHER_NAMES.get(metric, metric)
+    name = OTHER_NAMES.get(metric, metric) if isinstance(metric, str) else ""
     if name in ONLY_IN_PYNNDESCENT:
         return PynndescentMetric(name, kwds)
     if name not in MAKERS:
         raise ValueError(
             f"metric must be a function of two rows or one of {', '.join(METRICS)}, "
-            f"got {metric!r}. Choose one of these."
+            f"got {metric!r:.60}. Choose one of these."
         )
     try:
         return MAKERS[name](name, **kwds)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(
             f"metric_kwds must hold the arguments of metric {metric!r}, got "
             f"{sorted(kwds)} ({error}). Correct or remove them."

@@ -8,12 +8,18 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 import torch
+from numpy.typing import NDArray
 
 from neumap.neighbors.exact import by_distance, smallest
 from neumap.neighbors.graph import Found, NeighborGraph, own_row_first
 from neumap.neighbors.rows import is_sparse
 
-__all__ = ["neighbors_from_distances", "neighbors_from_knn", "query_from_distances"]
+__all__ = [
+    "neighbors_from_distances",
+    "neighbors_from_knn",
+    "query_from_distances",
+    "symmetric_distances",
+]
 
 ROWS_AT_A_TIME = 1024
 
@@ -126,18 +132,33 @@ def _pair_of_arrays(precomputed_knn: Any) -> Found:
             "precomputed_knn must be (indices, distances) or (indices, distances, index), got "
             f"{type(precomputed_knn).__name__}. Pass a tuple of arrays."
         )
-    indices, distances = (np.asarray(part) for part in precomputed_knn[:2])
+    indices, distances = (_as_array(part) for part in precomputed_knn[:2])
     if indices.ndim != 2 or indices.shape != distances.shape:
         raise ValueError(
             "precomputed_knn must hold two arrays of one shape (n_rows, k), got "
             f"{indices.shape} and {distances.shape}. Pass indices and distances of one search."
         )
-    if indices.dtype.kind not in "iu" or np.isnan(distances).any():
+    if indices.dtype.kind not in "iu" or distances.dtype.kind not in "fiu":
         raise ValueError(
-            "precomputed_knn must hold integer indices and distances without NaN, got "
-            f"{indices.dtype} and {distances.dtype}. Use -1 and infinity for missing neighbours."
+            "precomputed_knn must hold integer indices and distances that are numbers, got "
+            f"{indices.dtype} and {distances.dtype}. Pass the results of a search as they are."
+        )
+    if distances.size and not distances.min() >= 0:  # NaN compares as false
+        raise ValueError(
+            "precomputed_knn[1] must hold distances of zero or more and no NaN, got "
+            f"{distances.min()}. Use -1 and infinity for missing neighbours."
         )
     return indices, distances
+
+
+def _as_array(part: Any) -> NDArray[Any]:
+    try:
+        return np.asarray(part.detach().cpu() if isinstance(part, torch.Tensor) else part)
+    except ValueError as error:  # rows of several lengths
+        raise ValueError(
+            "precomputed_knn must hold two arrays of one shape (n_rows, k), got rows of unequal "
+            "length. Fill them with -1 and infinity."
+        ) from error
 
 
 def _warn_ignored(wanted: str, got: str) -> None:
@@ -153,21 +174,65 @@ def _check_values(distances: Any) -> None:
     if np.size(values) and not np.min(values) >= 0:  # NaN compares as false
         raise ValueError(
             "Precomputed distances must be zero or more and not NaN, got a smallest value of "
-            f"{np.min(values)}. Use infinity for rows that are no neighbours."
+            f"{np.min(values)}. Use infinity for rows that are no neighbours; where "
+            "a network reads X, pass the distances as precomputed_distances."
         )
 
 
 def _check_sparse(distances: Any) -> None:
-    if abs(distances - distances.T).max() > 0:
+    ours, theirs = _sorted(distances), _sorted(distances.T)
+    same_places = np.array_equal(ours.indptr, theirs.indptr) and np.array_equal(
+        ours.indices, theirs.indices
+    )
+    # Distances that were computed twice may differ in their last digit.
+    if not same_places or not np.allclose(ours.data, theirs.data, rtol=1e-6, atol=0.0):
         raise ValueError(
-            "A sparse matrix of distances must be symmetric, got one that is not. Make it so, for "
-            "example with D.maximum(D.T)."
+            "A sparse matrix of distances must be symmetric, got one that is not. Use "
+            "neumap.neighbors.symmetric_distances(D), which keeps stored zeros as well."
         )
     if np.any(distances.diagonal() != 0):
         raise ValueError(
             "A sparse matrix of distances must have 0 on its diagonal, got "
             f"{distances.diagonal().max()}. Remove these entries."
         )
+
+
+def _sorted(distances: Any) -> scipy.sparse.csr_matrix[Any]:
+    csr = scipy.sparse.csr_matrix(distances)
+    return csr if csr.has_sorted_indices else csr.sorted_indices()
+
+
+def symmetric_distances(distances: Any) -> scipy.sparse.csr_matrix[Any]:
+    """Store each distance of a sparse matrix in both directions.
+
+    Neighbour graphs hold the distance from a row to its neighbours, often not the way back.
+    Arithmetic of scipy drops stored zeros, the distances of rows that are equal.
+
+    Parameters
+    ----------
+    distances : sparse matrix of shape (n, n)
+
+    Returns
+    -------
+    CSR matrix of shape (n, n)
+        The larger of the two where both directions are stored.
+
+    Examples
+    --------
+    >>> one_way = scipy.sparse.csr_matrix(([0.0, 2.0], ([0, 1], [1, 2])), shape=(3, 3))
+    >>> symmetric_distances(one_way).nnz
+    4
+    """
+    stored = scipy.sparse.coo_matrix(distances)
+    heads = np.concatenate([stored.row, stored.col]).astype(np.int64)
+    tails = np.concatenate([stored.col, stored.row]).astype(np.int64)
+    values = np.concatenate([stored.data, stored.data])
+    pairs, first = np.unique(heads * stored.shape[1] + tails, return_inverse=True)
+    largest = np.full(len(pairs), -np.inf)
+    np.maximum.at(largest, first, values)
+    rows, columns = np.divmod(pairs, stored.shape[1])
+    kept = largest.astype(stored.dtype)
+    return scipy.sparse.csr_matrix((kept, (rows, columns)), shape=stored.shape)
 
 
 def _dense_neighbors(distances: Any, k: int) -> Found:

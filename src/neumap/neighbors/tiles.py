@@ -165,9 +165,11 @@ def pairwise(
     queries: Tensor, rows: Tensor, function: Callable[..., Any], kwds: dict[str, Any]
 ) -> Tensor:
     """Distances by a function of two rows, which may return its gradient as well."""
+    # Copies: rows may be views of the caller's array, and a function may write on its arguments.
+    others = rows.cpu().numpy().copy()
     distances = [
-        [_first(function(query, row, **kwds)) for row in rows.cpu().numpy()]
-        for query in queries.cpu().numpy()
+        [_first(function(query, row, **kwds)) for row in others]
+        for query in queries.cpu().numpy().copy()
     ]
     return torch.tensor(distances, dtype=torch.float32, device=queries.device)
 

@@ -17,11 +17,11 @@ from torch.nn import functional
 from neumap._device import fast_dtype
 from neumap._modes import evaluating
 from neumap.data import RowStore
-from neumap.networks import MLP, ConvEncoder, Standardize
+from neumap.networks import MLP, ConvDecoder, ConvEncoder, Standardize
 from neumap.training.auxiliary import AuxiliaryDimensions
 from neumap.training.noise import InputNoise
 
-__all__ = ["Embedder", "EncoderEmbedder", "FreeEmbedder", "encode_rows"]
+__all__ = ["Embedder", "EncoderEmbedder", "FreeEmbedder", "encode_rows", "rows_to_write_on"]
 
 # Rows encoded at once outside training: a multiple of every GEMM tile, and few enough that the
 # activations of a 1,000-wide layer take only a few MB. Fewer if the rows are wide: a sparse matrix
@@ -29,6 +29,9 @@ __all__ = ["Embedder", "EncoderEmbedder", "FreeEmbedder", "encode_rows"]
 ENCODE_ROWS = 4096
 ENCODE_BYTES = 2**26
 SMALLEST_SLICE = 64
+
+# These read their rows only. A user's network may begin with an operation in place.
+READERS = (MLP, ConvEncoder, ConvDecoder)
 
 
 class Embedder(Protocol):
@@ -51,6 +54,15 @@ class Embedder(Protocol):
     def embed_all(self) -> np.ndarray:
         """Return the positions of all rows, (n_rows, n_components) float32."""
         ...
+
+
+def rows_to_write_on(module: nn.Module, rows: Tensor) -> Tensor:
+    """Return rows that a network may change: a copy, unless it is known not to change any.
+
+    Rows of a store may be views of the caller's array, which is not always writable, and the rows
+    of a batch are needed after the network has read them.
+    """
+    return rows if type(module) in READERS else rows.clone()
 
 
 def encode_rows(module: nn.Module, rows: RowStore, batch_rows: int | None = None) -> np.ndarray:
@@ -77,13 +89,23 @@ def encode_rows(module: nn.Module, rows: RowStore, batch_rows: int | None = None
     start = 0
     with evaluating(module):
         for part in rows.slices(size):
-            output = module(part).float().cpu().numpy()
+            output = module(rows_to_write_on(module, part)).float().cpu().numpy()
+            check_row_count(len(output), len(part))
             if outputs is None:
                 outputs = np.empty((rows.n_rows, *output.shape[1:]), dtype=np.float32)
             outputs[start : start + len(output)] = output
             start += len(output)
     assert outputs is not None, "a row store has at least one row"
     return outputs
+
+
+def check_row_count(n_outputs: int, n_rows: int) -> None:
+    """Raise ValueError unless a network returned one output for each row."""
+    if n_outputs != n_rows:
+        raise ValueError(
+            f"A network must return one output for each row, got {n_outputs} for {n_rows} rows. "
+            "Do not add, drop or reshape rows in its forward."
+        )
 
 
 def _slice_rows(rows: RowStore) -> int:
@@ -137,7 +159,12 @@ class EncoderEmbedder(nn.Module):
         coordinates are gathered instead.
         """
         inputs = self.rows.gather(indices)
-        return inputs, self._each_once(self.encoder, inputs, indices)
+        return inputs, self._each_once(self._place, inputs, indices)
+
+    def _place(self, seen: Tensor) -> Tensor:
+        placed: Tensor = self.encoder(rows_to_write_on(self.encoder, seen))
+        check_row_count(len(placed), len(seen))
+        return placed.float()
 
     def auxiliary_scale(self, progress: float) -> float | None:
         """Return the scale of the auxiliary coordinates; None if there are none, or it is zero."""

@@ -55,7 +55,7 @@ class Novelty:
         Root mean square distance in the embedding to the positions of those training rows.
     jacobian_norm : ndarray of shape (n_samples,)
         Frobenius norm of the derivative of the position with respect to the row, in units of the
-        embedding per unit of the data.
+        embedding per unit of the data. NaN for an encoder that has no derivative.
     """
 
     distance: NDArray[np.float64]
@@ -158,9 +158,18 @@ def jacobian_norms(encoder: nn.Module, rows: RowStore) -> NDArray[np.float64]:
 def _norms(encoder: nn.Module, part: torch.Tensor) -> NDArray[np.float32]:
     with evaluating(encoder), torch.inference_mode(False), torch.enable_grad():
         inputs = part.clone().requires_grad_(True)
-        outputs = encoder(inputs)  # (batch, n_components)
+        # A copy: an encoder may write on its input, which a leaf of the graph does not allow.
+        outputs = encoder(inputs.clone())  # (batch, n_components)
         squared = torch.zeros(len(inputs), device=inputs.device)
         for component in outputs.unbind(1):
-            (slope,) = torch.autograd.grad(component.sum(), inputs, retain_graph=True)
+            slope = _slope(component.sum(), inputs)
             squared += slope.flatten(1).square().sum(1)
     return squared.sqrt().cpu().numpy()
+
+
+def _slope(total: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
+    """Return the gradient; NaN where the encoder rounds or detaches its input and there is none."""
+    slope = None
+    if total.requires_grad:
+        (slope,) = torch.autograd.grad(total, inputs, retain_graph=True, allow_unused=True)
+    return torch.full_like(inputs, torch.nan) if slope is None else slope

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +13,7 @@ from neumap.estimators.positions.forces import Forces
 from neumap.estimators.positions.networks import (
     ENCODER_NAMES,
     auxiliary_dimensions,
+    copy_module,
     input_noise,
     prepare_encoder,
 )
@@ -107,7 +107,7 @@ class NetworkPositions:
         """
         start = task.warm_start
         if start is not None and start.encoder is not None:
-            return copy.deepcopy(start.encoder).to(task.device)
+            return copy_module(start.encoder).to(task.device)
         return prepare_encoder(
             self.encoder,
             task.rows,
@@ -115,6 +115,7 @@ class NetworkPositions:
             self.preset.hidden,
             task.seed,
             metric=self.metric,
+            learns=self.budget.n_epochs != 0,
         )
 
     def build(self, task: Task, network: nn.Module | None, graph: Graph) -> EncoderEmbedder:

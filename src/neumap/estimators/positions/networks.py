@@ -9,24 +9,27 @@ from typing import Any
 import torch
 from torch import nn
 
-from neumap._modes import evaluating
 from neumap._random import layers_seeded, torch_seeded
 from neumap.data import DenseRows, RowMoments, RowStore
 from neumap.data.moments import sample_rows
 from neumap.estimators.constraints import short_text
+from neumap.estimators.positions.trial import TRIAL_ROWS, try_network
 from neumap.keras_bridge import KerasModule, is_keras_model
 from neumap.networks import MLP, ConvDecoder, ConvEncoder, RowForm, Standardize
 from neumap.training import AuxiliaryDimensions, InputNoise
 
 __all__ = [
     "auxiliary_dimensions",
+    "copy_module",
     "copy_network",
     "input_noise",
     "prepare_decoder",
     "prepare_encoder",
+    "tie_parameters",
 ]
 
 ENCODER_NAMES = ("mlp", "residual", "conv")
+DECODER_NAMES = ("conv",)
 
 # A built-in encoder should not see what the metric ignores in a row.
 ROW_FORMS: dict[str, RowForm] = {"cosine": "unit", "correlation": "centred unit"}
@@ -43,7 +46,7 @@ def copy_network(network: Any, input_shape: Sequence[int], role: str) -> nn.Modu
         If it is neither a PyTorch module nor a Keras model.
     """
     if isinstance(network, nn.Module) and not is_keras_model(network):
-        return copy.deepcopy(network)
+        return _copy(network, role)
     if is_keras_model(network):
         return KerasModule(network, tuple(input_shape))
     if isinstance(network, type):
@@ -51,10 +54,61 @@ def copy_network(network: Any, input_shape: Sequence[int], role: str) -> nn.Modu
             f"{role} must be a module, got the class {network.__name__}. Pass an instance: "
             f"{role}={network.__name__}(...)."
         )
+    names = ENCODER_NAMES if role == "encoder" else DECODER_NAMES
     raise TypeError(
-        f"{role} must be a torch.nn.Module, a Keras model on the torch backend or None, "
-        f"got {type(network).__name__}. Change {role}."
+        f"{role} must be a torch.nn.Module, a Keras model on the torch backend, one of "
+        f"{list(names)} or None, got {short_text(network)}. Change {role}."
     )
+
+
+def _copy(network: nn.Module, role: str) -> nn.Module:
+    if any(tensor.is_meta for tensor in (*network.parameters(), *network.buffers())):
+        raise ValueError(
+            f"{role} must have weights, got some on the device 'meta', which holds none. Call "
+            f"{role}.to_empty(device='cpu') and load or initialise its weights."
+        )
+    try:
+        return copy_module(network)
+    except Exception as error:
+        raise ValueError(
+            f"{role} must be a module that copy.deepcopy can copy, since a fit trains a copy, got "
+            f"{type(error).__name__}: {str(error).rstrip('. ')}. Keep no results of computations, "
+            "open files or locks as attributes."
+        ) from error
+
+
+def copy_module(network: nn.Module) -> nn.Module:
+    """Return a copy of a module whose parameters can be trained as those of the original."""
+    with torch.no_grad():  # with gradients, TorchScript copies parameters that cannot be trained
+        copied = copy.deepcopy(network)
+    for parameter, original in zip(copied.parameters(), network.parameters(), strict=True):
+        if parameter.requires_grad != original.requires_grad:  # lazy ones cannot be asked to change
+            parameter.requires_grad_(original.requires_grad)
+    return copied
+
+
+def tie_parameters(
+    given: tuple[Any, Any], encoder: nn.Module | None, decoder: nn.Module | None
+) -> None:
+    """Let the copies of an encoder and a decoder share the parameters that the originals share.
+
+    Parameters
+    ----------
+    given : tuple of two networks
+        The user's encoder and decoder. Copies were made of them one by one.
+    encoder, decoder : nn.Module
+        The copies; parameters of the decoder are replaced by those of the encoder.
+    """
+    are_modules = all(isinstance(n, nn.Module) and not is_keras_model(n) for n in given)
+    if encoder is None or decoder is None or not are_modules:
+        return
+    of_encoder = {id(p): name for name, p in given[0].named_parameters()}
+    copies = dict(encoder.named_parameters())
+    for name, parameter in given[1].named_parameters(remove_duplicate=False):
+        copied = copies.get(of_encoder.get(id(parameter), ""))
+        if copied is not None:
+            path, _, leaf = name.rpartition(".")
+            setattr(decoder.get_submodule(path), leaf, copied)
 
 
 def prepare_encoder(
@@ -65,6 +119,7 @@ def prepare_encoder(
     seed: int,
     *,
     metric: Any = "euclidean",
+    learns: bool = True,
 ) -> nn.Module:
     """Return the encoder to train, on the rows' device.
 
@@ -84,6 +139,8 @@ def prepare_encoder(
     metric : str or callable, default="euclidean"
         Of the graph. A network built here reads rows of unit length for ``"cosine"``, centred
         before that for ``"correlation"``.
+    learns : bool, default=True
+        Whether it will be trained.
 
     Raises
     ------
@@ -98,13 +155,19 @@ def prepare_encoder(
         else:
             module = copy_network(encoder, rows.row_shape, "encoder")
         module = module.to(rows.device)
-        _check_output(module, rows, (n_components,), "encoder")
+        try_network(module, _probe(rows), (n_components,), "encoder", learns=learns)
     _standardize_input(module, rows, seed)
     return module
 
 
 def prepare_decoder(
-    decoder: Any, rows: RowStore, n_components: int, hidden: Sequence[int], seed: int
+    decoder: Any,
+    rows: RowStore,
+    n_components: int,
+    hidden: Sequence[int],
+    seed: int,
+    *,
+    learns: bool = True,
 ) -> nn.Module:
     """Return the decoder to train, from coordinates to rows.
 
@@ -124,8 +187,10 @@ def prepare_decoder(
         else:
             module = copy_network(decoder, (n_components,), "decoder")
         module = module.to(rows.device)
-        probe = torch.zeros(2, n_components, device=rows.device)
-        _check_shape(_apply(module, probe, "decoder"), (2, *rows.row_shape), "decoder")
+        # Around the origin, but not there, where a division by the length has no value.
+        line = torch.linspace(-1.0, 1.0, TRIAL_ROWS * n_components, device=rows.device)
+        probe = line.reshape(TRIAL_ROWS, n_components)
+        try_network(module, probe, rows.row_shape, "decoder", learns=learns)
     return module
 
 
@@ -142,38 +207,9 @@ def _named_encoder(
     )
 
 
-def _check_output(module: nn.Module, rows: RowStore, shape: tuple[int, ...], role: str) -> None:
-    """Apply the network to two rows, which also builds lazy layers, and check the shape."""
-    probe = rows.gather(torch.zeros(2, dtype=torch.int64))
-    _check_shape(_apply(module, probe, role), (2, *shape), role)
-
-
-def _apply(module: nn.Module, probe: torch.Tensor, role: str) -> torch.Tensor:
-    try:
-        with evaluating(module, to_be_trained=True):
-            output: torch.Tensor = module(probe)
-    except Exception as error:
-        raise ValueError(
-            f"The {role} cannot take rows of shape {tuple(probe.shape[1:])}: {error} "
-            "Pass dims=... if it expects rows of another shape, such as images."
-        ) from error
-    if not isinstance(output, torch.Tensor):
-        raise ValueError(
-            f"The {role} must return one tensor, got {type(output).__name__}. Wrap it in a module "
-            "that returns the coordinates only."
-        )
-    return output
-
-
-def _check_shape(output: torch.Tensor, expected: tuple[int, ...], role: str) -> None:
-    if tuple(output.shape) == expected:
-        return
-    wanted = "n_components outputs per row" if role == "encoder" else "one row of X per point"
-    raise ValueError(
-        f"The {role} must give {wanted}: expected shape {('n', *expected[1:])}, got "
-        f"{('n', *output.shape[1:])}. Change its last layer"
-        + (f", or set n_components={output.shape[-1]}." if role == "encoder" else ", or dims.")
-    )
+def _probe(rows: RowStore) -> torch.Tensor:
+    """Return the first rows, those of short data several times."""
+    return rows.gather(torch.arange(TRIAL_ROWS) % rows.n_rows)
 
 
 def input_noise(encoder: nn.Module, relative: float, seed: int) -> InputNoise | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from neumap.estimators.constraints import short_text
 from neumap.losses.terms import Softening
 from neumap.training import Plan
 
@@ -115,8 +116,8 @@ def resolve_preset(preset: str | Preset) -> Preset:
         return preset
     if not isinstance(preset, str) or preset not in PRESETS:
         raise ValueError(
-            f"preset must be one of {list(PRESETS)} or a neumap.estimators.Preset, got {preset!r}. "
-            "Change preset."
+            f"preset must be one of {list(PRESETS)} or a neumap.estimators.Preset, got "
+            f"{short_text(preset)}. Change preset."
         )
     return PRESETS[preset]
 

@@ -19,6 +19,7 @@ from neumap._random import torch_generator
 from neumap.estimators.fitted import Fitted
 from neumap.export import to_onnx
 from neumap.networks import Standardize
+from neumap.training.embedders import rows_to_write_on
 
 __all__ = ["Pipeline", "decoding_pipeline", "encoding_pipeline", "export_part"]
 
@@ -53,7 +54,8 @@ class Pipeline(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         """Map a batch of rows (batch, ...) to (batch, *out_shape)."""
-        outputs: Tensor = self.network(rows.reshape(rows.shape[0], *self.in_shape))
+        shaped = rows.reshape(rows.shape[0], *self.in_shape)
+        outputs: Tensor = self.network(rows_to_write_on(self.network, shaped))
         if self.activation is not None:
             outputs = self.activation(outputs)
         return outputs.reshape(rows.shape[0], *self.out_shape)
