@@ -983,6 +983,34 @@ def test_files_of_before_the_row_forms_stay_readable() -> None:
 
 
 # The test of each line of the page. Keys are the first cells of table rows, or list items.
+REFUSED = "test_data_refused.py::test_what_is_no_table_of_numbers_is_named"
+SHOWN_ELSEWHERE = {
+    "bfloat16 arrays (`ml_dtypes`), quantised tensors": (
+        "test_data_refused.py::test_other_forms_of_numbers_are_read"
+    ),
+    "tensors that require gradients": "test_data_refused.py::test_other_forms_of_numbers_are_read",
+    "a cell that is no number: dates of any kind, `pd.NA` among objects, lists, complex numbers": (
+        REFUSED
+    ),
+    "a column of arrays (embeddings)": REFUSED,
+    "records: structured arrays, lists of dicts": REFUSED,
+    "dicts, open `.npz` files, groups of HDF5 and zarr": (
+        "test_data_refused.py::test_groups_of_arrays_on_disk_are_named"
+    ),
+    "a DataLoader; an iterator": REFUSED,
+    "two columns of one name": REFUSED,
+    "tensors without numbers (`meta`); nested tensors": REFUSED,
+    "a network that does not fit the rows": (
+        "test_user_networks.py::test_networks_that_do_not_fit_are_refused_before_the_search"
+    ),
+    '`"precomputed"` with infinite distances': (
+        "test_advice_of_distances.py::test_infinite_distances_are_no_neighbours"
+    ),
+    '`"precomputed"`, sparse, not symmetric': (
+        "test_advice_of_distances.py::test_a_neighbour_graph_made_symmetric_keeps_its_zeros"
+    ),
+}
+
 SHOWN_BY = {
     "NumPy arrays of any real dtype": "test_numpy_of_every_dtype",
     "any memory layout; lists, tuples, objects that convert to numbers": "test_array_likes",
@@ -995,7 +1023,7 @@ SHOWN_BY = {
     "wide sparse matrices": "test_sparse_rows_are_never_dense_all_at_once",
     "wide rows in `transform`": "test_wide_rows_are_encoded_in_small_slices",
     "torch tensors of any dtype; map-style Datasets, with or without labels": "test_torch",
-    "sparse torch tensors": "test_sparse_tensor",
+    "sparse torch tensors of any layout": "test_sparse_tensor",
     "`np.memmap`, HDF5 and zarr arrays": "test_arrays_on_disk",
     "rows with several axes: images, sequences": "test_rows_with_axes_are_read_as_flat_rows",
     'images with `encoder="conv"`': "test_images_for_a_convolutional_encoder",
@@ -1023,7 +1051,9 @@ SHOWN_BY = {
         "test_named_metrics_give_the_graph_of_scikit_learns_distances"
     ),
     "a function of two rows": "test_a_function_as_metric",
-    "wrong `metric_kwds`": "test_arguments_that_a_metric_does_not_have_are_refused",
+    "wrong `metric_kwds`; a function that gives no number": (
+        "test_arguments_that_a_metric_does_not_have_are_refused"
+    ),
     '`"precomputed"`, dense or sparse, and X for the network': (
         "test_precomputed_distances_with_rows_for_the_network"
     ),
@@ -1072,7 +1102,10 @@ def lines_of_the_page() -> list[str]:
 def test_page_has_a_line_for_every_test_and_no_other() -> None:
     lines = lines_of_the_page()
     assert len(lines) == len(set(lines))
-    assert set(lines) == set(SHOWN_BY)
+    assert set(lines) == {*SHOWN_BY, *SHOWN_ELSEWHERE}
+    for shown in SHOWN_ELSEWHERE.values():
+        file, _, name = shown.partition("::")
+        assert f"def {name}(" in (Path(__file__).parent / file).read_text("utf-8"), shown
     here = set(re.findall(r"^def (test_\w+)", Path(__file__).read_text("utf-8"), re.MULTILINE))
     about_the_page = {name for name in here if name.startswith("test_page_")}
     assert set(SHOWN_BY.values()) == here - about_the_page
