@@ -19,7 +19,7 @@ from sklearn.utils.validation import _check_feature_names
 
 from neumap.data.containers import Contents, numeric, open_container
 from neumap.data.dataset import DatasetRows
-from neumap.data.finite import find_non_finite
+from neumap.data.finite import LARGEST, find_non_finite
 from neumap.data.kinds import is_dataset
 
 __all__ = ["Validated", "check_input"]
@@ -190,8 +190,8 @@ def _check_finite(
         dtype = getattr(readable, "dtype", np.dtype(np.float32))
         raise ValueError(
             f"Input X contains infinity or a value too large for {dtype!r}: {found.n_inf} "
-            f"value(s), the first {_where(found.first_inf, names)}. Clip or rescale X, or drop "
-            "these rows."
+            f"value(s), the first {_where(found.first_inf, names)}. Clip or rescale X to values of "
+            f"at most {LARGEST:.0e}, or drop these rows."
         )
 
 

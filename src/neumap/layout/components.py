@@ -55,7 +55,7 @@ def spectral_positions(
     weights = graph.to_csr().astype(np.float64)
     layouts = []
     for rows in members:
-        part = weights if len(members) == 1 else weights[rows][:, rows]
+        part = weights if len(rows) == graph.n_vertices else weights[rows][:, rows]
         begin = None if start is None else start[rows]
         layouts.append(_lay_out(part, n_components, generator, begin))
     if len(members) == 1:
@@ -105,7 +105,7 @@ def _places(
     if X is None:
         return generator.uniform(-1.0, 1.0, size=(len(members), n_components))
     matrix = flat_rows(X)
-    means = [np.asarray(matrix[rows].mean(axis=0)).ravel() for rows in members]
+    means = [np.asarray(matrix[rows].mean(axis=0, dtype=np.float64)).ravel() for rows in members]
     return principal_positions(np.stack(means), n_components, generator=generator)
 
 

@@ -164,10 +164,14 @@ def yule(both: Tensor, ones_a: Tensor, ones_b: Tensor, n_columns: int) -> Tensor
 def pairwise(
     queries: Tensor, rows: Tensor, function: Callable[..., Any], kwds: dict[str, Any]
 ) -> Tensor:
-    """Distances by a function of two rows, which may return its gradient as well."""
+    """Distances by a function of two rows, which may return its gradient as well.
+
+    The function gets copies: umap-learn accepts functions that write to their arguments.
+    """
+    of_queries, of_rows = queries.cpu().numpy(), rows.cpu().numpy()
     distances = [
-        [_first(function(query, row, **kwds)) for row in rows.cpu().numpy()]
-        for query in queries.cpu().numpy()
+        [_first(function(query.copy(), row.copy(), **kwds)) for row in of_rows]
+        for query in of_queries
     ]
     return torch.tensor(distances, dtype=torch.float32, device=queries.device)
 
