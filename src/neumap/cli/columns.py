@@ -41,7 +41,7 @@ def read_csv(file: Path, selection: Selection) -> Table:
     )
     position = {name: at for at, name in enumerate(names)}
     skipped = 1 if has_header else 0
-    rows = _load_csv(file, [position[n] for n in taken.numbers], skipped, np.float32, names)
+    rows = _load_csv(file, [position[n] for n in taken.numbers], skipped, np.float64, names)
     return Table(
         rows,
         columns=taken.numbers if has_header else None,
@@ -142,12 +142,9 @@ def read_parquet(file: Path, selection: Selection) -> Table:
     numeric = (types.is_integer, types.is_floating, types.is_boolean, types.is_decimal)
     text = [f.name for f in table.schema if not any(is_kind(f.type) for is_kind in numeric)]
     _check_numeric(text, taken, file)
-    rows = np.empty((table.num_rows, len(taken.numbers)), dtype=np.float32)
-    with np.errstate(
-        over="ignore"
-    ):  # numbers too large for float32 become infinite and are reported
-        for at, name in enumerate(taken.numbers):
-            rows[:, at] = table.column(name).cast(arrow.float64(), safe=False).to_numpy()
+    rows = np.empty((table.num_rows, len(taken.numbers)))  # float64, see data.digits
+    for at, name in enumerate(taken.numbers):
+        rows[:, at] = table.column(name).cast(arrow.float64(), safe=False).to_numpy()
     return Table(
         rows,
         columns=taken.numbers,

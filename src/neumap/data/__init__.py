@@ -7,7 +7,7 @@ rows by number and never copies the whole data set. `take`, `stack`, `same`, `di
 
 from neumap.data.anndata import embed_anndata
 from neumap.data.choose import as_rows
-from neumap.data.combine import DistinctRows, distinct, row_count, same, stack, take
+from neumap.data.combine import DistinctRows, distinct, in_kind_of, row_count, same, stack, take
 from neumap.data.dataset import DatasetRows
 from neumap.data.dense import DenseRows
 from neumap.data.disk import MemmapRows
@@ -28,6 +28,7 @@ __all__ = [
     "check_input",
     "distinct",
     "embed_anndata",
+    "in_kind_of",
     "row_count",
     "same",
     "stack",

@@ -22,7 +22,7 @@ from neumap._views import tensor_view
 from neumap.data.disk import read_rows
 from neumap.data.kinds import is_dataset, is_on_disk
 
-__all__ = ["DistinctRows", "distinct", "row_count", "same", "stack", "take"]
+__all__ = ["DistinctRows", "distinct", "in_kind_of", "row_count", "same", "stack", "take"]
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,25 @@ def same(X: Any, other: Any) -> bool:
     if isinstance(X, Tensor):
         return bool((other.to(X.device) == X).all())
     return isinstance(X, np.ndarray) and np.array_equal(X, other)
+
+
+def in_kind_of(X: Any, like: Any) -> Any:
+    """Return checked data in memory as an array, tensor or sparse matrix, as `like` is one.
+
+    Data that cannot be equal to `like`, on disk or of another shape, are returned as they are.
+
+    Examples
+    --------
+    >>> in_kind_of(sparse.csr_matrix(np.eye(2)), np.ones((2, 2))).tolist()
+    [[1.0, 0.0], [0.0, 1.0]]
+    """
+    both_in_memory = _in_memory(X) and _in_memory(like)
+    if type(X) is type(like) or not both_in_memory or tuple(X.shape) != tuple(like.shape):
+        return X
+    if _is_sparse(like):
+        return X if _is_sparse(X) else sparse.csr_matrix(_as_array(X))
+    dense = X.toarray() if _is_sparse(X) else _as_array(X)
+    return _as_tensor(dense) if isinstance(like, Tensor) else dense
 
 
 def stack(above: Any, below: Any) -> Any:

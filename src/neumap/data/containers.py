@@ -21,9 +21,10 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from neumap._optional import require
+from neumap._structure import check_structure
 from neumap.data.kinds import is_a, is_dataset, is_on_disk, is_table
 
-__all__ = ["Contents", "numeric", "open_container"]
+__all__ = ["Contents", "columns_of", "narrowed", "numeric", "open_container", "plain_values"]
 
 KEPT_DTYPES = [np.float32, np.uint8, np.bool_]  # the first is what others are converted to
 
@@ -78,24 +79,45 @@ def open_container(X: Any, use_rep: str | None = None) -> Contents:
 
 
 def numeric(contents: Contents, estimator_name: str) -> Any:
-    """Turn the values of a container into one of the five kinds of data.
-
-    Arrays become float32, or stay uint8 or bool; those of such a dtype are not copied. Sparse
-    matrices become CSR. Missing and infinite values are let through.
+    """Turn the values of a container into one of the five kinds of data; see `narrowed`.
 
     Raises
     ------
     ValueError
         If the values are text, dates or complex numbers, or a ragged list.
     """
+    return narrowed(plain_values(contents), estimator_name)
+
+
+def plain_values(contents: Contents) -> Any:
+    """Return the values as they are, lists and other objects as arrays.
+
+    Raises
+    ------
+    ValueError
+        If the values are text, dates or complex numbers, a ragged list, or a sparse matrix with
+        entries outside its shape.
+    """
     values = contents.values
     if isinstance(values, Tensor) or is_dataset(values) or is_on_disk(values):
         _refuse_dtype(getattr(values, "dtype", None))
         return values
+    check_structure(values)
     if not sparse.issparse(values) and not is_table(values):
         values = _as_array(values)
     if not sparse.issparse(values):
         _refuse_text(values)
+    return values
+
+
+def narrowed(values: Any, estimator_name: str) -> Any:
+    """Turn plain values into one of the five kinds of data.
+
+    Arrays become float32, or stay uint8 or bool; those of such a dtype are not copied. Sparse
+    matrices become CSR. Missing and infinite values are let through.
+    """
+    if isinstance(values, Tensor) or is_dataset(values) or is_on_disk(values):
+        return values
     # Values beyond float32 become infinite here and are reported as such by the finite check.
     with np.errstate(over="ignore"):
         return check_array(
@@ -150,8 +172,8 @@ def _plain_tensor(X: Tensor) -> Any:
 def _as_array(values: Any) -> NDArray[Any]:
     if isinstance(values, np.ma.MaskedArray):
         # Without the mask, missing values would become whatever the array holds under it.
-        data = np.asarray(values.data, dtype=np.float32)
-        return np.where(np.ma.getmaskarray(values), np.float32(np.nan), data)
+        dtype = np.result_type(values.dtype, np.float32)
+        return np.where(np.ma.getmaskarray(values), dtype.type(np.nan), values.data.astype(dtype))
     if isinstance(values, np.matrix):
         return values  # check_array explains why np.matrix is refused
     try:
@@ -176,7 +198,7 @@ def _refuse_dtype(dtype: Any) -> None:
 
 
 def _refuse_text(values: Any) -> None:
-    for name, column in _columns(values):
+    for name, column in columns_of(values):
         unfit = _describe_unfit(column)
         if unfit:
             raise ValueError(
@@ -186,7 +208,7 @@ def _refuse_text(values: Any) -> None:
             )
 
 
-def _columns(values: Any) -> Iterator[tuple[Any, NDArray[Any]]]:
+def columns_of(values: Any) -> Iterator[tuple[Any, NDArray[Any]]]:
     """Columns that may hold something else than numbers, with their names or positions."""
     if is_a(values, "pandas", "DataFrame"):
         for position, name in enumerate(values.columns):

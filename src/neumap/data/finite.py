@@ -19,7 +19,7 @@ from torch import Tensor
 from neumap.data.disk import tile_starts
 from neumap.data.rows import is_row_store
 
-__all__ = ["LARGEST", "NonFinite", "find_non_finite"]
+__all__ = ["LARGEST", "NonFinite", "find_non_finite", "row_tiles"]
 
 TILE_BYTES = 2**22  # the mask of a tile stays in the processor's cache
 STORE_TILE_ROWS = 1024
@@ -70,7 +70,7 @@ def find_non_finite(X: Any) -> NonFinite:
         return _in_sparse(X)
     found = NonFinite()
     if _holds_floats(X):
-        for start, tile in _tiles(X):
+        for start, tile in row_tiles(X):
             if not _all_finite(tile):
                 found += _in_tile(_as_array(tile), start)
     return found
@@ -85,7 +85,7 @@ def _holds_floats(X: Any) -> bool:
     )
 
 
-def _tiles(X: Any) -> Iterator[tuple[int, NDArray[Any] | Tensor]]:
+def row_tiles(X: Any) -> Iterator[tuple[int, NDArray[Any] | Tensor]]:
     """Cut into consecutive rows; the first value is the number of the tile's first row."""
     if is_row_store(X):
         for number, rows in enumerate(X.slices(STORE_TILE_ROWS)):

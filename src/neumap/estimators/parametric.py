@@ -667,6 +667,11 @@ class ParametricUMAP(UMAP):
         positions = check_landmark_positions(targets, row_count(data.X), targets.shape[1])
         start = WarmStart(positions, loss_weight=1.0, only_landmarks=True)
         known = None if graph is None else FuzzyGraph.from_matrix(graph)
+        if known is not None and known.n_vertices != row_count(data.X):
+            raise ValueError(
+                f"graph must have one row and column per row of X, got {known.n_vertices} for "
+                f"{row_count(data.X)} rows. Pass the graph of exactly these rows."
+            )
         model._fitted = fit_map(data, recipe, graph=known, warm_start=start)
         return model
 

@@ -9,6 +9,7 @@ import numpy as np
 import scipy.sparse
 import torch
 
+from neumap._structure import check_structure
 from neumap.neighbors.exact import by_distance, smallest
 from neumap.neighbors.graph import Found, NeighborGraph, own_row_first
 from neumap.neighbors.rows import is_sparse
@@ -16,6 +17,7 @@ from neumap.neighbors.rows import is_sparse
 __all__ = ["neighbors_from_distances", "neighbors_from_knn", "query_from_distances"]
 
 ROWS_AT_A_TIME = 1024
+ROUNDING = 1e-6  # of searches by products, below zero
 
 
 def neighbors_from_distances(distances: Any, n_neighbors: int) -> NeighborGraph:
@@ -137,7 +139,12 @@ def _pair_of_arrays(precomputed_knn: Any) -> Found:
             "precomputed_knn must hold integer indices and distances without NaN, got "
             f"{indices.dtype} and {distances.dtype}. Use -1 and infinity for missing neighbours."
         )
-    return indices, distances
+    if distances.size and distances.min() < -ROUNDING:
+        raise ValueError(
+            "precomputed_knn[1] must hold distances of zero or more, got a smallest value of "
+            f"{distances.min()}. Use distances, such as 1 - similarity."
+        )
+    return indices, np.maximum(distances, 0)
 
 
 def _warn_ignored(wanted: str, got: str) -> None:
@@ -149,6 +156,7 @@ def _warn_ignored(wanted: str, got: str) -> None:
 
 
 def _check_values(distances: Any) -> None:
+    check_structure(distances, "Precomputed distances")
     values = distances.data if is_sparse(distances) else np.asarray(distances)
     if np.size(values) and not np.min(values) >= 0:  # NaN compares as false
         raise ValueError(

@@ -18,6 +18,7 @@ import scipy.sparse
 import torch
 from numpy.typing import NDArray
 
+from neumap._structure import check_structure
 from neumap.neighbors import sparse
 from neumap.neighbors.descent import UNKNOWN_TO_PYNNDESCENT, DescentBackend
 from neumap.neighbors.exact import ExactBackend
@@ -302,6 +303,7 @@ def query_neighbors(X_train: Any, X_new: Any, n_neighbors: int, **settings: Any)
 
 
 def _checked_rows(X: Any) -> Any:
+    check_structure(X)
     rows: Any = scipy.sparse.csr_matrix(X) if is_sparse(X) else np.asarray(X)
     if rows.ndim != 2 or rows.shape[0] == 0:
         raise ValueError(

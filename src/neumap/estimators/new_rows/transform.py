@@ -9,7 +9,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from neumap._device import resolve_device
-from neumap.data import Validated, as_rows, row_count, same
+from neumap.data import Validated, as_rows, in_kind_of, row_count, same
 from neumap.estimators.fitted import Fitted, device_of
 from neumap.estimators.new_rows.placement import average_neighbors, place_rows
 from neumap.estimators.recipe import Recipe
@@ -33,7 +33,7 @@ def place(new: Validated, fitted: Fitted, recipe: Recipe) -> Any:
     if fitted.encoder is not None and not recipe.stops_at_graph:
         return fitted.encode(new)
     training = fitted.training_rows("transform without an encoder")
-    if not recipe.stops_at_graph and same(new.X, training.rows):
+    if not recipe.stops_at_graph and same(in_kind_of(new.X, training.rows), training.rows):
         return fitted.positions.copy()  # equal training rows may have positions of their own
     indices, distances = training.nearest(new.X, recipe.graph, resolve_device(recipe.device))
     if recipe.stops_at_graph:
