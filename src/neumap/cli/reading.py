@@ -74,11 +74,11 @@ def _check_finite(table: Table, file: Path) -> None:
     if rows.dtype.kind != "f":
         return
     for start in range(0, rows.shape[0], ROWS_PER_CHECK):
-        finite = np.isfinite(rows[start : start + ROWS_PER_CHECK])
+        finite = np.abs(rows[start : start + ROWS_PER_CHECK]) <= LARGEST  # false for NaN
         if not finite.all():
             row, column = np.argwhere(~finite)[0]
             name = repr(table.columns[column]) if table.columns else str(column)
             raise CommandError(
-                f"{file}: the numbers must be finite, got {rows[start + row, column]} in row "
+                f"{file}: the numbers must be finite and at most {LARGEST:.0e}, got {rows[start + row, column]} in row "
                 f"{start + row}, column {name} (the first row is 0). Fill or drop such rows first."
             )

@@ -22,7 +22,7 @@ from neumap.losses.reconstruction import ReconstructionLoss
 from neumap.training.embedders import encode_rows
 from neumap.training.loop import History
 
-__all__ = ["Fitted", "Learned", "check_rows", "device_of"]
+__all__ = ["EnsureFinite", "Fitted", "Learned", "check_rows", "device_of"]
 
 T = TypeVar("T")
 

@@ -31,7 +31,7 @@ from neumap.estimators.constraints import (
     Whole,
     check_parameter,
 )
-from neumap.estimators.fitted import Learned, check_rows, device_of
+from neumap.estimators.fitted import EnsureFinite, Learned, check_rows, device_of
 from neumap.estimators.fitting import fit_map
 from neumap.estimators.landmarks import (
     Landmarks,
@@ -432,7 +432,10 @@ class ParametricUMAP(UMAP):
             If the loss is no longer finite.
         """
         recipe = self._checked_recipe()
-        data = check_rows(X, ensure_all_finite, type(self).__name__)
+        required = ensure_all_finite
+        if precomputed_distances is None:
+            required = self._required_finite(ensure_all_finite)
+        data = check_rows(X, required, type(self).__name__)
         n_rows = row_count(data.X)
         data, y, start = self._with_landmarks(data, y, landmark_positions)
         if precomputed_distances is not None:
@@ -440,6 +443,10 @@ class ParametricUMAP(UMAP):
         learned = fit_map(data, recipe, y=y, distances=precomputed_distances, warm_start=start)
         self._fitted = replace(learned.head(n_rows), landmarks=self._landmarks)
         return self
+
+    def _required_finite(self, asked: EnsureFinite) -> EnsureFinite:
+        """Return what must be finite: every distance that a network reads."""
+        return asked if self.parametric_embedding else super()._required_finite(asked)
 
     @property
     def _landmarks(self) -> Landmarks | None:
@@ -510,7 +517,8 @@ class ParametricUMAP(UMAP):
         """
         fitted = self._model()
         check_parameter("batch_size", batch_size, Whole(1), NONE)
-        new = fitted.check_new(X, ensure_all_finite, type(self).__name__)
+        required = self._required_finite(ensure_all_finite)
+        new = fitted.check_new(X, required, type(self).__name__)
         if fitted.encoder is not None and self.transform_mode == "embedding":
             return fitted.encode(new, batch_size)
         return place(new, fitted, self._recipe())

@@ -41,7 +41,7 @@ from neumap.estimators.constraints import (
     Word,
     check_parameters,
 )
-from neumap.estimators.fitted import Fitted, Learned, check_rows
+from neumap.estimators.fitted import EnsureFinite, Fitted, Learned, check_rows
 from neumap.estimators.fitting import fit_map
 from neumap.estimators.landmarks import WarmStart
 from neumap.estimators.new_rows.transform import invert, place
@@ -459,7 +459,7 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
             If the loss is no longer finite.
         """
         recipe = self._checked_recipe()
-        data = check_rows(X, ensure_all_finite, type(self).__name__)
+        data = check_rows(X, self._required_finite(ensure_all_finite), type(self).__name__)
         self._fitted = fit_map(data, recipe, y=y)
         return self
 
@@ -483,6 +483,11 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         if self.output_dens:
             return self.embedding_, self.rad_orig_, self.rad_emb_
         return self.embedding_
+
+    def _required_finite(self, asked: EnsureFinite) -> EnsureFinite:
+        """Return what must be finite: distances may be infinite; the search checks the others."""
+        is_given = isinstance(self.metric, str) and self.metric == "precomputed"
+        return False if is_given and asked is True else asked
 
     def transform(self, X: Any, *, ensure_all_finite: bool | Literal["allow-nan"] = True) -> Any:
         """Place rows in the learned embedding.
@@ -511,7 +516,8 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
             If X has another width than the training rows.
         """
         fitted = self._model()
-        new = fitted.check_new(X, ensure_all_finite, type(self).__name__)
+        required = self._required_finite(ensure_all_finite)
+        new = fitted.check_new(X, required, type(self).__name__)
         return place(new, fitted, self._recipe())
 
     def inverse_transform(self, X: ArrayLike) -> NDArray[np.float32]:

@@ -270,7 +270,7 @@ def _warn_of_isolated(graph: FuzzyGraph) -> None:
         warnings.warn(
             f"Every row must have a neighbour to take part in a fit, got {n_isolated} of "
             f"{graph.n_vertices} rows without one: as free positions they are NaN, and an encoder "
-            "places them like new rows. Raise n_neighbors, disconnection_distance or "
-            "set_op_mix_ratio.",
+            "places them like new rows. Raise disconnection_distance, or n_neighbors where "
+            "set_op_mix_ratio is below 1.",
             stacklevel=3,
         )

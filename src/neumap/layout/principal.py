@@ -74,9 +74,18 @@ def principal_positions(
 
 
 def flat_rows(X: Any) -> Any:
-    """Return the rows as a two-dimensional array, or as a CSR matrix where they are sparse."""
-    is_sparse: bool = scipy.sparse.issparse(X)
-    return X.tocsr() if is_sparse else np.asarray(X).reshape(X.shape[0], -1)
+    """Return the rows as a two-dimensional array, or as a CSR matrix where they are sparse.
+
+    Infinite distances become the largest finite one; missing values become 0.
+    """
+    if scipy.sparse.issparse(X):
+        return X.tocsr()
+    rows = np.asarray(X).reshape(X.shape[0], -1)
+    if rows.size == 0 or np.isfinite([rows.min(), rows.max()]).all():
+        return rows
+    is_finite = np.isfinite(rows)
+    largest = np.abs(rows, where=is_finite, out=np.zeros_like(rows)).max()
+    return np.nan_to_num(rows, nan=0.0, posinf=largest, neginf=-largest)
 
 
 def _has_variance(values: NDArray[Any]) -> NDArray[Any]:

@@ -55,7 +55,8 @@ class DescentBackend:
         if metric.name in UNKNOWN_TO_PYNNDESCENT:
             raise ValueError(
                 "metric must be one that pynndescent has, or a compiled function, got "
-                f"{metric.name!r}. Use backend='exact'."
+                f"{metric.name!r}. Use backend='exact'; in an estimator, leave low_memory, "
+                "angular_rp_forest and force_approximation_algorithm at their defaults."
             )
         dtype: Any = np.uint8 if metric.name.startswith("bit_") else np.float32
         if is_sparse(data):

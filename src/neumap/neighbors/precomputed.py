@@ -161,20 +161,22 @@ def _check_values(distances: Any) -> None:
     if np.size(values) and not np.min(values) >= 0:  # NaN compares as false
         raise ValueError(
             "Precomputed distances must be zero or more and not NaN, got a smallest value of "
-            f"{np.min(values)}. Use infinity for rows that are no neighbours."
+            f"{np.min(values)}. Use infinity for rows that are no neighbours (where a network "
+            "reads the distances, pass them as precomputed_distances)."
         )
 
 
 def _check_sparse(distances: Any) -> None:
     if abs(distances - distances.T).max() > 0:
         raise ValueError(
-            "A sparse matrix of distances must be symmetric, got one that is not. Make it so, for "
-            "example with D.maximum(D.T)."
+            "A sparse matrix of distances must be symmetric, got one that is not. Add the missing "
+            "direction of each, with D.data += 1; D = D.maximum(D.T); D.data -= 1 (scipy's maximum "
+            "alone drops distances of 0)."
         )
     if np.any(distances.diagonal() != 0):
         raise ValueError(
             "A sparse matrix of distances must have 0 on its diagonal, got "
-            f"{distances.diagonal().max()}. Remove these entries."
+            f"{distances.diagonal().max()}. Use D.setdiag(0)."
         )
 
 

@@ -383,8 +383,9 @@ def _sampled_recall(
     if recall < LOW_RECALL:
         warnings.warn(
             f"The approximate search found {recall:.0%} of the true neighbours of a sample, and "
-            f"should find at least {LOW_RECALL:.0%}. Use backend='exact', or reduce the data's "
-            "dimension first, for example by PCA.",
+            f"should find at least {LOW_RECALL:.0%}. Use backend='exact' (for an estimator pass "
+            "precomputed_knn=(graph.indices, graph.distances) with graph = find_neighbors(X, "
+            "n_neighbors, backend='exact')), or reduce the data's dimension first.",
             stacklevel=3,
         )
     return recall
