@@ -35,7 +35,8 @@ def check_structure(matrix: Any, name: str = "X") -> None:
     --------
     >>> check_structure(scipy.sparse.eye(3, format="csr"))
     """
-    if not scipy.sparse.issparse(matrix):
+    is_sparse: bool = scipy.sparse.issparse(matrix)
+    if not is_sparse:
         return
     kind = matrix.format
     fault = None

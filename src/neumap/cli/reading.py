@@ -20,6 +20,7 @@ from neumap.cli.table import Selection, Table
 __all__ = ["READABLE", "read_table"]
 
 ROWS_PER_CHECK = 65_536  # bounds the memory of the finiteness check
+LARGEST = 1e36  # what neumap.data accepts, without importing torch
 
 READABLE: dict[str, Callable[[Path, Selection], Table]] = {
     ".npy": read_npy,
@@ -79,6 +80,6 @@ def _check_finite(table: Table, file: Path) -> None:
             row, column = np.argwhere(~finite)[0]
             name = repr(table.columns[column]) if table.columns else str(column)
             raise CommandError(
-                f"{file}: the numbers must be finite and at most {LARGEST:.0e}, got {rows[start + row, column]} in row "
-                f"{start + row}, column {name} (the first row is 0). Fill or drop such rows first."
+                f"{file}: the numbers must be finite and at most {LARGEST:.0e}, got "
+                f"{rows[start + row, column]} in row {start + row}, column {name} (the first row is 0). Fill or drop such rows first."
             )

@@ -65,7 +65,8 @@ def _ranges(values: Any) -> Ranges:
     nothing = np.zeros(0), np.zeros(0)
     if is_dataset(values) or not _is_wide(values.dtype) or not values.shape[0]:
         return nothing
-    if sparse.issparse(values):
+    is_sparse: bool = sparse.issparse(values)
+    if is_sparse:
         return _sparse_ranges(values.tocsr())
     low, high = nothing
     for start, tile in row_tiles(values):

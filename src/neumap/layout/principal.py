@@ -78,7 +78,8 @@ def flat_rows(X: Any) -> Any:
 
     Infinite distances become the largest finite one; missing values become 0.
     """
-    if scipy.sparse.issparse(X):
+    is_sparse: bool = scipy.sparse.issparse(X)
+    if is_sparse:
         return X.tocsr()
     rows = np.asarray(X).reshape(X.shape[0], -1)
     if rows.size == 0 or np.isfinite([rows.min(), rows.max()]).all():
@@ -95,7 +96,8 @@ def _has_variance(values: NDArray[Any]) -> NDArray[Any]:
 
 def _exponent(matrix: Any) -> int:
     """Power of two of the largest value where its square leaves the range of float32, else 0."""
-    values = matrix.data if scipy.sparse.issparse(matrix) else matrix
+    is_sparse: bool = scipy.sparse.issparse(matrix)
+    values = matrix.data if is_sparse else matrix
     if values.size == 0 or values.dtype.itemsize == 1:
         return 0
     largest = max(float(values.max()), -float(values.min()))
@@ -105,10 +107,11 @@ def _exponent(matrix: Any) -> int:
 
 def _slices(matrix: Any, exponent: int) -> Iterator[tuple[slice, Any]]:
     """Yield slices of rows, float32 if dense, divided by ``2**exponent``."""
+    is_sparse: bool = scipy.sparse.issparse(matrix)
     for start in range(0, matrix.shape[0], SLICE_ROWS):
         rows = slice(start, min(start + SLICE_ROWS, matrix.shape[0]))
         part = matrix[rows]
-        if scipy.sparse.issparse(part):
+        if is_sparse:
             yield rows, part * 2.0**-exponent if exponent else part
         else:
             dense = part.astype(np.float32)

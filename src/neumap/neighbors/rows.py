@@ -150,7 +150,7 @@ def of_ordinary_size(rows: NDArray[Any]) -> NDArray[Any]:
     is_extreme = (np.abs(exponent) > ORDINARY_EXPONENT) & (size > 0)
     if not is_extreme.any():
         return rows
-    return np.ldexp(rows, np.where(is_extreme, -exponent, 0)[:, None])
+    return np.asarray(np.ldexp(rows, np.where(is_extreme, -exponent, 0)[:, None]))
 
 
 def _with_zero_column(rows: NDArray[Any]) -> NDArray[Any]:

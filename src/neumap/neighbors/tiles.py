@@ -107,7 +107,9 @@ def _sum_over_columns(
     for start in range(0, queries.shape[1], per_block):
         block = slice(start, start + per_block)
         terms = term(queries.T[block, :, None], rows.T[block, None, :])  # (block, q, r)
-        if len(terms) == 1 or terms.device.type != "cpu":
+        if len(terms) == 1:
+            result += terms[0]
+        elif terms.device.type != "cpu":
             result += terms.sum(0)
         else:  # numpy adds along the first axis in order, so that blocks do not change the sum
             result = torch.from_numpy(np.add.reduce(torch.cat([result[None], terms]).numpy(), 0))
