@@ -81,5 +81,6 @@ def _check_finite(table: Table, file: Path) -> None:
             name = repr(table.columns[column]) if table.columns else str(column)
             raise CommandError(
                 f"{file}: the numbers must be finite and at most {LARGEST:.0e}, got "
-                f"{rows[start + row, column]} in row {start + row}, column {name} (the first row is 0). Fill or drop such rows first."
+                f"{rows[start + row, column]} in row {start + row}, column {name} (the first row "
+                "is 0). Fill or drop such rows first."
             )
