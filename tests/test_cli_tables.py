@@ -123,8 +123,8 @@ def test_csv_label_with_a_comma_and_an_empty_one(tmp_path: Path) -> None:
         ("a,b\n1,2\n3\n", "every line must have 2 cells, .* got 1 in line 3"),
         ("a,b\n1,2\n3,x\n", "got 'x' in line 3, column 'b'"),
         ("a,b\n1,2\n\n3,\n", "got an empty cell in line 4, column 'b'"),
-        ("a,b\n1,2\n3,nan\n", r"numbers must be finite, got nan in row 1, column 'b'"),
-        ("a,b\n1,2\n3,1e99\n", "got inf in row 1"),
+        ("a,b\n1,2\n3,nan\n", r"must be finite and at most 1e\+36, got nan in row 1, column 'b'"),
+        ("a,b\n1,2\n3,1e99\n", r"got 1e\+99 in row 1"),
         ("a,a\n1,2\n", "must be unique, got 'a' twice"),
         ("label\nx\n", "got text in 'label'"),
         (b"a,b\n\xff\xfe,2\n", "UTF-8"),
@@ -513,7 +513,8 @@ def test_what_is_written_reads_back_exactly(tmp_path: Path, ending: str) -> None
     write_coordinates(file, a_map())
     beside = ending != ".npy"
     table = read_table(file, Selection(label="colour", id="name") if beside else Selection())
-    np.testing.assert_array_equal(table.rows, a_map().positions)
+    # Text is read as float64, for columns such as Unix times; the estimator rounds it.
+    np.testing.assert_array_equal(table.rows.astype(np.float32), a_map().positions)
     if beside:
         assert table.labels is not None
         assert table.ids is not None

@@ -415,8 +415,15 @@ class TestFinite:
             check_input(X)
 
     def test_a_sum_that_overflows_is_finite(self) -> None:
-        X = np.full((100, 10), np.finfo(np.float32).max, dtype=np.float32)
+        X = np.full((100, 10), 1e36, dtype=np.float32)
         assert check_input(X).X is not None
+
+    def test_values_whose_differences_overflow_are_too_large(self) -> None:
+        X = np.ones((4, 3), dtype=np.float32)
+        X[2, 1] = -3e38
+        for values in (X, X.astype(np.float64), torch.from_numpy(X), sparse.csr_matrix(X)):
+            with pytest.raises(ValueError, match=r"too large.*row 2, column 1.*at most 1e\+36"):
+                check_input(values)
 
     def test_scikit_learns_switch_is_heeded(self) -> None:
         with sklearn.config_context(assume_finite=True):

@@ -19,6 +19,7 @@ __all__ = ["MLP", "ConvDecoder", "ConvEncoder", "RowForm", "Standardize"]
 
 RowForm = Literal["raw", "unit", "centred unit"]
 ROUNDING = 1e-6
+LARGE, SMALL = 2.0**42, 2.0**-40
 SMALLEST = torch.finfo(torch.float32).tiny
 
 
@@ -72,6 +73,7 @@ class Standardize(nn.Module):
         """Normalise flat rows (batch, n_inputs) as `rows` says; return them unchanged if raw."""
         if self.rows == "raw":
             return rows
+        rows = _of_ordinary_size(rows)
         if self.rows == "unit":
             lengths = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
             return torch.where(lengths > 0.0, rows / lengths.clamp_min(SMALLEST), 0.0)
@@ -92,6 +94,13 @@ class Standardize(nn.Module):
         """Map rows (batch, n_inputs) to standardised rows of the same shape."""
         standard: Tensor = (self.form(rows) - self.mean) / self.scale
         return standard
+
+
+def _of_ordinary_size(rows: Tensor) -> Tensor:
+    """Multiply very large and very small rows by a power of two: squares stay in float32."""
+    size = rows.abs().amax(dim=1, keepdim=True)
+    factor = torch.ones_like(size).masked_fill(size > LARGE, LARGE**-2)
+    return rows * factor.masked_fill(size < SMALL, LARGE**2)
 
 
 class MLP(nn.Module):

@@ -32,11 +32,9 @@ def read_parquet(file: Path, selection: Selection) -> Table:
     numeric = (types.is_integer, types.is_floating, types.is_boolean, types.is_decimal)
     text = [f.name for f in table.schema if not any(is_kind(f.type) for is_kind in numeric)]
     check_numeric(text, taken, file)
-    rows = np.empty((table.num_rows, len(taken.numbers)), dtype=np.float32)
-    # Numbers too large for float32 become infinite and are reported.
-    with np.errstate(over="ignore"):
-        for at, name in enumerate(taken.numbers):
-            rows[:, at] = table.column(name).cast(arrow.float64(), safe=False).to_numpy()
+    rows = np.empty((table.num_rows, len(taken.numbers)))  # float64, see data.digits
+    for at, name in enumerate(taken.numbers):
+        rows[:, at] = table.column(name).cast(arrow.float64(), safe=False).to_numpy()
     return Table(
         rows,
         columns=taken.numbers,

@@ -93,19 +93,17 @@ def _first_lines(stream: Iterator[str]) -> list[str]:
     return lines
 
 
-def _numbers(lines: _Lines, layout: Layout) -> NDArray[np.float32]:
+def _numbers(lines: _Lines, layout: Layout) -> NDArray[np.float64]:
     positions = layout.positions(layout.columns.numbers)
     try:
-        # Numbers too large for float32 become infinite and are reported.
-        with np.errstate(over="ignore"):
-            return np.loadtxt(
-                lines,
-                dtype=np.float32,
-                delimiter=lines.delimiter,
-                comments=None,
-                usecols=positions,
-                ndmin=2,
-            )
+        return np.loadtxt(
+            lines,
+            dtype=np.float64,  # see data.digits
+            delimiter=lines.delimiter,
+            comments=None,
+            usecols=positions,
+            ndmin=2,
+        )
     except ValueError as error:
         raise lines.fault(positions, error) from error
 

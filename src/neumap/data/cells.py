@@ -12,7 +12,7 @@ from torch import Tensor
 from neumap._optional import require
 from neumap.data.kinds import is_a
 
-__all__ = ["refuse_cells"]
+__all__ = ["columns_of", "refuse_cells"]
 
 ENCODE = (
     "Encode it (for example with sklearn.preprocessing.OneHotEncoder, or pandas.to_numeric for "
@@ -35,7 +35,7 @@ def refuse_cells(values: Any) -> None:
     values : ndarray or table
         As the user passed it. Only columns of objects, text and dates are read.
     """
-    for name, column in _columns(values):
+    for name, column in columns_of(values):
         unfit = _describe_unfit(column)
         if unfit:
             what, advice = unfit
@@ -48,13 +48,13 @@ def refuse_cells(values: Any) -> None:
             raise ValueError(message)
 
 
-def _columns(values: Any) -> Iterator[tuple[Any, Any]]:
+def columns_of(values: Any) -> Iterator[tuple[Any, Any]]:
     """Columns that may hold something else than numbers, with their names or positions."""
     if is_a(values, "pandas", "DataFrame"):
         for position, name in enumerate(values.columns):
             yield name, values.iloc[:, position]
     elif is_a(values, "polars", "DataFrame"):
-        for series in values.get_columns():
+        for series in values.getcolumns_of():
             yield series.name, series
     elif is_a(values, "pyarrow", "Table"):
         yield from zip(values.column_names, values.columns, strict=True)

@@ -22,10 +22,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 from neumap._optional import require
+from neumap._structure import check_structure
 from neumap.data.cells import refuse_cells
 from neumap.data.kinds import is_a, is_dataset, is_on_disk, is_table
 
-__all__ = ["Contents", "numeric", "open_container"]
+__all__ = ["Contents", "narrowed", "numeric", "open_container", "plain_values"]
 
 NESTED = "Pad them with torch.nested.to_padded_tensor(X, 0.0)."
 READ_FIRST = "Pass an array, a table, a tensor or a Dataset with one row per sample."
@@ -104,10 +105,7 @@ def _refuse_collections(X: Any) -> None:
 
 
 def numeric(contents: Contents, estimator_name: str) -> Any:
-    """Turn the values of a container into one of the five kinds of data.
-
-    Arrays become float32, or stay uint8 or bool; those of such a dtype are not copied. Sparse
-    matrices become CSR. Missing and infinite values are let through.
+    """Turn the values of a container into one of the five kinds of data; see `narrowed`.
 
     Raises
     ------
@@ -116,16 +114,40 @@ def numeric(contents: Contents, estimator_name: str) -> Any:
     TypeError
         If they are objects that have no number.
     """
+    return narrowed(plain_values(contents), estimator_name)
+
+
+def plain_values(contents: Contents) -> Any:
+    """Return the values as they are, lists and other objects as arrays.
+
+    Raises
+    ------
+    ValueError
+        If the values are text, dates or complex numbers, a ragged list, or a sparse matrix with
+        entries outside its shape.
+    """
     values = contents.values
     if isinstance(values, Tensor) or is_dataset(values) or is_on_disk(values):
         _refuse_dtype(getattr(values, "dtype", None))
         return values
+    check_structure(values)
     if not sparse.issparse(values) and not is_table(values):
         values = _as_array(values)
     if getattr(getattr(values, "dtype", None), "kind", "") == "c":
         _refuse_dtype(values.dtype)
     if not sparse.issparse(values):
         refuse_cells(values)
+    return values
+
+
+def narrowed(values: Any, estimator_name: str) -> Any:
+    """Turn plain values into one of the five kinds of data.
+
+    Arrays become float32, or stay uint8 or bool; those of such a dtype are not copied. Sparse
+    matrices become CSR. Missing and infinite values are let through.
+    """
+    if isinstance(values, Tensor) or is_dataset(values) or is_on_disk(values):
+        return values
     # Values beyond float32 become infinite here and are reported as such by the finite check.
     with np.errstate(over="ignore"):
         return check_array(
@@ -210,8 +232,8 @@ def _sparse_part(tensor: Tensor) -> Tensor:
 def _as_array(values: Any) -> NDArray[Any]:
     if isinstance(values, np.ma.MaskedArray):
         # Without the mask, missing values would become whatever the array holds under it.
-        data = np.asarray(values.data, dtype=np.float32)
-        return np.where(np.ma.getmaskarray(values), np.float32(np.nan), data)
+        dtype = np.result_type(values.dtype, np.float32)
+        return np.where(np.ma.getmaskarray(values), dtype.type(np.nan), values.data.astype(dtype))
     if isinstance(values, np.matrix):
         return values  # check_array explains why np.matrix is refused
     try:

@@ -1,4 +1,4 @@
-"""Find missing and infinite values without a mask the size of the data.
+"""Find missing, infinite and too large values without a mask the size of the data.
 
 The data are read in tiles of a few megabytes. The answer is how many values are missing or
 infinite, and the position of the first one.
@@ -19,10 +19,12 @@ from torch import Tensor
 from neumap.data.disk import tile_starts
 from neumap.data.rows import is_row_store
 
-__all__ = ["NonFinite", "find_non_finite"]
+__all__ = ["LARGEST", "NonFinite", "find_non_finite", "row_tiles"]
 
 TILE_BYTES = 2**22  # the mask of a tile stays in the processor's cache
 STORE_TILE_ROWS = 1024
+# Differences of two values must be finite in float32, as must sums of some hundred of them.
+LARGEST = 1e36
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class NonFinite:
     Attributes
     ----------
     n_nan, n_inf : int
-        How many values are NaN, and how many infinite.
+        How many values are NaN, and how many infinite or larger than `LARGEST`.
     first_nan, first_inf : tuple of int or None
         Position of the first of each: the row, then the position in the row.
     """
@@ -68,7 +70,7 @@ def find_non_finite(X: Any) -> NonFinite:
         return _in_sparse(X)
     found = NonFinite()
     if _holds_floats(X):
-        for start, tile in _tiles(X):
+        for start, tile in row_tiles(X):
             if not _all_finite(tile):
                 found += _in_tile(_as_array(tile), start)
     return found
@@ -83,7 +85,7 @@ def _holds_floats(X: Any) -> bool:
     )
 
 
-def _tiles(X: Any) -> Iterator[tuple[int, NDArray[Any] | Tensor]]:
+def row_tiles(X: Any) -> Iterator[tuple[int, NDArray[Any] | Tensor]]:
     """Cut into consecutive rows; the first value is the number of the tile's first row."""
     if is_row_store(X):
         for number, rows in enumerate(X.slices(STORE_TILE_ROWS)):
@@ -96,9 +98,10 @@ def _tiles(X: Any) -> Iterator[tuple[int, NDArray[Any] | Tensor]]:
 
 
 def _all_finite(tile: NDArray[Any] | Tensor) -> bool:
-    if isinstance(tile, Tensor):
-        return bool(torch.isfinite(tile).all())
-    return bool(np.isfinite(tile).all())
+    if 0 in tile.shape:
+        return True
+    low, high = torch.aminmax(tile) if isinstance(tile, Tensor) else (tile.min(), tile.max())
+    return float(low) >= -LARGEST and float(high) <= LARGEST  # NaN compares as false
 
 
 def _as_array(tile: NDArray[Any] | Tensor) -> NDArray[Any]:
@@ -106,7 +109,7 @@ def _as_array(tile: NDArray[Any] | Tensor) -> NDArray[Any]:
 
 
 def _in_tile(tile: NDArray[Any], start: int) -> NonFinite:
-    is_nan, is_inf = np.isnan(tile), np.isinf(tile)
+    is_nan, is_inf = np.isnan(tile), np.abs(tile) > LARGEST
     return NonFinite(
         n_nan=int(is_nan.sum()),
         n_inf=int(is_inf.sum()),

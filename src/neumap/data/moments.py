@@ -24,6 +24,7 @@ Vector = NDArray[np.float64]
 
 MAX_SAMPLE_BYTES = 2**28  # wide rows need fewer of them: the sample stays below this
 MIN_SAMPLE_ROWS = 256
+ORDINARY_EXPONENT = 40  # of two
 NARROW = 64  # up to this many features the covariance itself is cheap, and exact
 
 
@@ -60,9 +61,12 @@ def matrix_moments(
         dense = sample.toarray() if sparse.issparse(sample) else np.asarray(sample)
         finite = np.isfinite(dense).all(axis=1)
         mean, scale = _dense_moments(dense if finite.all() else dense[finite], start)
+    # The network divides by the scale as float32, which must not round it to zero or infinity.
+    limits = np.finfo(np.float32)
+    held = min(max(scale, float(limits.smallest_subnormal)), float(limits.max))
     return RowMoments(
         mean=torch.from_numpy(mean.astype(np.float32)).to(device),
-        scale=scale if scale > 0.0 else 1.0,
+        scale=held if scale > 0.0 else 1.0,
     )
 
 
@@ -76,8 +80,14 @@ def _dense_moments(rows: NDArray[np.float32], start: Vector) -> tuple[Vector, fl
         precise = centred.astype(np.float64)
         largest = float(np.linalg.eigvalsh(precise.T @ precise)[-1])
         return mean, math.sqrt(max(largest, 0.0) / n_rows)
-    if not centred.any():
+    largest = max(float(centred.max()), -float(centred.min()))
+    if largest == 0.0:
         return mean, 0.0
+    # The products are float32: a power of two keeps squares within its range, digits unchanged.
+    exponent = math.frexp(largest)[1]
+    if abs(exponent) > ORDINARY_EXPONENT:
+        _, scale = _dense_moments(np.ldexp(centred, -exponent), start)
+        return mean, math.ldexp(scale, exponent)
 
     def scatter_product(v: Vector) -> Vector:
         return np.asarray(centred.T @ (centred @ v.astype(np.float32)), dtype=np.float64)

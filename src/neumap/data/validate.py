@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from sklearn import get_config
 from sklearn.utils.validation import _check_feature_names
 
-from neumap.data.containers import Contents, numeric, open_container
+from neumap.data.containers import Contents, narrowed, open_container, plain_values
 from neumap.data.dataset import DatasetRows
-from neumap.data.finite import find_non_finite
+from neumap.data.digits import warn_of_lost_digits
+from neumap.data.finite import LARGEST, find_non_finite
 from neumap.data.kinds import is_dataset
 
 __all__ = ["Validated", "check_input"]
@@ -84,6 +85,11 @@ def check_input(
     Validated
         The data with their names and shape.
 
+    Warns
+    -----
+    UserWarning
+        While fitting, if columns differ by less than float32 holds.
+
     Raises
     ------
     ValueError
@@ -105,7 +111,8 @@ def check_input(
         )
     contents = open_container(X)
     names = _checked_names(contents, n_features, feature_names, estimator_name)
-    values = numeric(contents, estimator_name)
+    plain = plain_values(contents)
+    values = narrowed(plain, estimator_name)
     readable = DatasetRows(values) if is_dataset(values) else values
     shape = _shape(readable)
     _check_shape(shape, min_rows, estimator_name)
@@ -114,6 +121,8 @@ def check_input(
         raise ValueError(_wrong_width(width, n_features, estimator_name))
     if ensure_all_finite is not False and not get_config()["assume_finite"]:
         _check_finite(readable, ensure_all_finite == "allow-nan", names, estimator_name)
+    if n_features is None:
+        warn_of_lost_digits(plain, names)
     _log_constant_columns(values)
     return Validated(
         X=values,
@@ -204,8 +213,8 @@ def _check_finite(
         dtype = getattr(readable, "dtype", np.dtype(np.float32))
         raise ValueError(
             f"Input X contains infinity or a value too large for {dtype!r}: {found.n_inf} "
-            f"value(s), the first {_where(found.first_inf, names)}. Clip or rescale X, or drop "
-            "these rows."
+            f"value(s), the first {_where(found.first_inf, names)}. Clip or rescale X to values of "
+            f"at most {LARGEST:.0e}, or drop these rows."
         )
 
 

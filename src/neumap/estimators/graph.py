@@ -49,6 +49,7 @@ __all__ = [
 ]
 
 TRIAL_ROWS = 2
+LARGEST_ROOT = 1e18  # its square fits float32
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,9 @@ class Graph:
                 "densmap and output_dens must be False for a graph without distances, such as "
                 "that of two combined models. Set densmap=False, output_dens=False."
             )
-        return local_radii(self.fuzzy, edge_distances(self.fuzzy, self.neighbors) ** 2)
+        lengths = edge_distances(self.fuzzy, self.neighbors)
+        is_large = lengths.max(initial=0.0) > LARGEST_ROOT
+        return local_radii(self.fuzzy, np.square(lengths, dtype=np.float64 if is_large else None))
 
 
 def build_graph(

@@ -452,7 +452,10 @@ class ParametricUMAP(UMAP):
             If the loss is no longer finite.
         """
         recipe = self._checked_recipe()
-        data = check_rows(X, ensure_all_finite, type(self).__name__)
+        # A network reads every row of distances; free positions leave them to the search.
+        are_only_searched = precomputed_distances is None and not self.parametric_embedding
+        wanted = self._may_hold(ensure_all_finite) if are_only_searched else ensure_all_finite
+        data = check_rows(X, wanted, type(self).__name__)
         n_rows = row_count(data.X)
         data, y, start = self._with_landmarks(data, y, landmark_positions)
         if precomputed_distances is not None:
@@ -537,7 +540,9 @@ class ParametricUMAP(UMAP):
         """
         fitted = self._model()
         check_parameter("batch_size", batch_size, Whole(1), NONE)
-        new = fitted.check_new(X, ensure_all_finite, type(self).__name__)
+        has_encoder = fitted.encoder is not None
+        wanted = ensure_all_finite if has_encoder else self._may_hold(ensure_all_finite)
+        new = fitted.check_new(X, wanted, type(self).__name__)
         if fitted.encoder is not None and self.transform_mode == "embedding":
             return fitted.encode(new, batch_size)
         return place(new, fitted, self._recipe())
@@ -723,6 +728,11 @@ class ParametricUMAP(UMAP):
         positions = check_landmark_positions(targets, row_count(data.X), targets.shape[1])
         start = WarmStart(positions, loss_weight=1.0, only_landmarks=True)
         known = None if graph is None else FuzzyGraph.from_matrix(graph)
+        if known is not None and known.n_vertices != row_count(data.X):
+            raise ValueError(
+                f"graph must have one row and column per row of X, got {known.n_vertices} for "
+                f"{row_count(data.X)} rows. Pass the graph of exactly these rows."
+            )
         model._fitted = fit_map(data, recipe, graph=known, warm_start=start)
         return model
 

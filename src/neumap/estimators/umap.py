@@ -518,7 +518,7 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
     def _may_hold(self, wanted: EnsureFinite) -> EnsureFinite:
         """Leave distances to the search, which takes infinite ones and refuses NaN."""
         is_given = isinstance(self.metric, str) and self.metric == "precomputed"
-        return False if is_given else wanted
+        return False if is_given and wanted is True else wanted
 
     def inverse_transform(self, X: ArrayLike) -> NDArray[np.float32]:
         """Return rows of data for positions.

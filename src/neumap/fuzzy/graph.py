@@ -9,7 +9,11 @@ import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
 
+from neumap._structure import check_structure
+
 __all__ = ["FuzzyGraph"]
+
+SYMMETRY = 1e-6  # rounding of float32
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,15 @@ class FuzzyGraph:
 
     @classmethod
     def from_matrix(cls, matrix: Any) -> FuzzyGraph:
-        """Read the upper triangle of a symmetric matrix; explicit zeros are dropped."""
+        """Read the upper triangle of a symmetric matrix; explicit zeros are dropped.
+
+        Raises
+        ------
+        ValueError
+            If the matrix is not square and symmetric, or holds other numbers than 0 to 1.
+        """
+        check_structure(matrix, "graph")
+        _check_memberships(matrix)
         upper = scipy.sparse.triu(matrix, k=1, format="csr")
         upper.eliminate_zeros()
         upper.sort_indices()
@@ -69,3 +81,23 @@ class FuzzyGraph:
     def isolated(self) -> NDArray[np.int64]:
         """Indices of the vertices without an edge, int64."""
         return np.flatnonzero(self.degrees() == 0)
+
+
+def _check_memberships(matrix: Any) -> None:
+    shape = tuple(matrix.shape)
+    if len(shape) != 2 or shape[0] != shape[1]:
+        raise ValueError(
+            f"graph must be a square matrix, from every row of X to every row, got shape {shape}. "
+            "Pass the graph_ of a model fitted on these rows."
+        )
+    values = scipy.sparse.coo_matrix(matrix).data
+    if values.size and not (values.min() >= 0 and values.max() <= 1 + SYMMETRY):
+        raise ValueError(
+            "graph must hold membership strengths between 0 and 1, got values from "
+            f"{values.min()} to {values.max()}. Divide them by the largest one."
+        )
+    if abs(matrix - matrix.T).max() > SYMMETRY:
+        raise ValueError(
+            "graph must be symmetric, got a matrix that is not. Join both directions, for example "
+            "by graph.maximum(graph.T)."
+        )

@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 N_BISECTIONS = 64
 TOLERANCE = 1e-5
+ORDINARY_EXPONENT = 30  # of two
 SMALLEST_SCALE = 1e-3  # of the mean distance, keeps weights of near-duplicates from vanishing
 
 
@@ -59,14 +60,29 @@ def smooth_knn(
     >>> bool(np.isclose(np.exp(-np.array([0, 1, 2]) / sigmas[0]).sum(), 2, atol=1e-4))
     True
     """
-    distances = np.ascontiguousarray(distances, dtype=np.float32)
+    given = np.ascontiguousarray(distances, dtype=np.float32)
+    exponents = _row_exponents(given)
+    distances = np.ldexp(given, -exponents[:, None]) if exponents.any() else given
     rhos = _offsets(distances, local_connectivity)
     # In float64, so that the bisection stops at the same step as umap-learn's, whose sum is too.
     excess = _excess(distances[:, 1:], rhos).T.astype(np.float64, order="C")  # (k - 1, n)
     sigmas = _bisect_scales(excess, np.log2(n_neighbors))
     # Distances of duplicates say nothing about the scale, so those rows use the floor of all rows.
-    floor = np.where(rhos > 0, distances.mean(axis=1), distances.mean(dtype=np.float64))
-    return np.maximum(sigmas, SMALLEST_SCALE * floor).astype(np.float32), rhos
+    of_all = np.ldexp(given.mean(dtype=np.float64), -exponents)
+    floor = np.where(rhos > 0, distances.mean(axis=1), of_all)
+    sigmas = np.maximum(sigmas, SMALLEST_SCALE * floor)
+    return np.ldexp(sigmas, exponents).astype(np.float32), np.ldexp(rhos, exponents)
+
+
+def _row_exponents(distances: NDArray[Any]) -> NDArray[np.int32]:
+    """Power of two of each row's largest distance where the bisection would not reach its scale.
+
+    The bisection halves and doubles from 1, so that powers of two do not change its result.
+    """
+    largest = np.where(np.isfinite(distances), distances, 0).max(axis=1, initial=0)
+    exponents = np.frexp(largest)[1]
+    is_extreme = (np.abs(exponents) > ORDINARY_EXPONENT) & (largest > 0)
+    return np.where(is_extreme, exponents, 0).astype(np.int32)
 
 
 def _offsets(distances: NDArray[Any], local_connectivity: float) -> NDArray[Any]:
@@ -252,8 +268,9 @@ def _warn_of_isolated(graph: FuzzyGraph) -> None:
     n_isolated = len(graph.isolated())
     if n_isolated:
         warnings.warn(
-            f"Every row must have a neighbour to be placed on the map, but {n_isolated} of "
-            f"{graph.n_vertices} rows have no neighbour left. Raise n_neighbors, "
-            "disconnection_distance or set_op_mix_ratio.",
+            f"Every row must have a neighbour to take part in a fit, got {n_isolated} of "
+            f"{graph.n_vertices} rows without one: as free positions they are NaN, and an encoder "
+            "places them like new rows. Raise disconnection_distance, or n_neighbors where "
+            "set_op_mix_ratio is below 1.",
             stacklevel=3,
         )

@@ -105,7 +105,7 @@ def _places(
     if X is None:
         return generator.uniform(-1.0, 1.0, size=(len(members), n_components))
     matrix = flat_rows(X)
-    means = [np.asarray(matrix[rows].mean(axis=0)).ravel() for rows in members]
+    means = [np.asarray(matrix[rows].mean(axis=0, dtype=np.float64)).ravel() for rows in members]
     return principal_positions(np.stack(means), n_components, generator=generator)
 
 

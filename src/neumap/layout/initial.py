@@ -19,7 +19,7 @@ from scipy.spatial import KDTree
 from neumap._random import numpy_generator
 from neumap.fuzzy import FuzzyGraph
 from neumap.layout.components import spectral_positions
-from neumap.layout.principal import principal_positions
+from neumap.layout.principal import flat_rows, principal_positions
 
 __all__ = ["check_initial", "initial_positions"]
 
@@ -90,7 +90,7 @@ def initial_positions(
                 "init must not be 'pca' where only distances are known, since it needs the rows of "
                 "X, got 'pca'. Use init='spectral' or 'random', or pass an array of positions."
             )
-        rough = principal_positions(X_matrix, n_components, generator=generator)
+        rough = _principal(X_matrix, graph, n_components, generator)
     elif init in ("spectral", "tswspectral"):
         rough = _spectral_or_next_best(init, graph, X_matrix, n_components, generator)
     else:
@@ -160,7 +160,24 @@ def _spectral_or_next_best(
     )
     if X is None:
         return generator.uniform(size=(graph.n_vertices, n_components))
-    return principal_positions(X, n_components, generator=generator)
+    return _principal(X, graph, n_components, generator)
+
+
+def _principal(
+    X: Any, graph: FuzzyGraph, n_components: int, generator: np.random.Generator
+) -> NDArray[Any]:
+    """Principal components of the rows with an edge; the other rows get the middle.
+
+    A row that is far enough from all others to be cut off would be an axis of its own.
+    """
+    isolated = graph.isolated()
+    if len(isolated) in (0, graph.n_vertices):
+        return principal_positions(X, n_components, generator=generator)
+    connected = np.delete(np.arange(graph.n_vertices), isolated)
+    positions = np.zeros((graph.n_vertices, n_components), dtype=np.float32)
+    rows = flat_rows(X)[connected]
+    positions[connected] = principal_positions(rows, n_components, generator=generator)
+    return positions
 
 
 def _scale_with_noise(rough: NDArray[Any], generator: np.random.Generator) -> NDArray[Any]:

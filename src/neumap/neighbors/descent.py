@@ -55,13 +55,18 @@ class DescentBackend:
         if metric.name in UNKNOWN_TO_PYNNDESCENT:
             raise ValueError(
                 "metric must be one that pynndescent has, or a compiled function, got "
-                f"{metric.name!r}. Use backend='exact'."
+                f"{metric.name!r}. Use backend='exact'; in an estimator, leave low_memory, "
+                "angular_rp_forest and force_approximation_algorithm at their defaults."
             )
         dtype: Any = np.uint8 if metric.name.startswith("bit_") else np.float32
         if is_sparse(data):
-            rows = scipy.sparse.csr_matrix(data, dtype=dtype)
-            rows.sort_indices()
+            # pynndescent's metrics of binary data count stored zeros as ones.
+            rows = scipy.sparse.csr_matrix(data, dtype=dtype, copy=True)
+            rows.sum_duplicates()
+            rows.eliminate_zeros()
             return rows
+        if getattr(metric, "function", None) is not None:  # it may write to its arguments
+            return np.array(data, dtype=dtype, order="C")
         return np.ascontiguousarray(data, dtype=dtype)
 
     def search(self, rows: Any, n_neighbors: int, metric: Metric) -> Found:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from neumap._device import torch_threads
 from neumap._views import tensor_view
-from neumap.neighbors.graph import Found, own_row_first
+from neumap.neighbors.graph import Found, own_row_first, wrong_distance
 from neumap.neighbors.metrics import EuclideanMetric, Metric, TiledMetric
 from neumap.neighbors.rows import is_sparse
 
@@ -97,13 +97,25 @@ class ExactBackend:
             part = slice(start, start + OTHER_TILE_ROWS)
             of_tile = block(queries, part)
 
-            def scores(columns: slice, of_tile: Tensor = of_tile) -> Tensor:
-                return tile(of_tile, block(rows, columns))
+            def scores(columns: slice, of_tile: Tensor = of_tile, start: int = start) -> Tensor:
+                distances = tile(of_tile, block(rows, columns))
+                _check_tile(distances, start, columns.start, metric)
+                return distances
 
             found, index = _smallest_of_blocks(scores, n_rows, n_neighbors)
             index, found = by_distance(index, found, n_neighbors)
             indices[part], distances[part] = index.cpu().numpy(), found.cpu().numpy()
         return indices, distances
+
+
+def _check_tile(distances: Tensor, first_query: int, first_row: int, metric: Metric) -> None:
+    """Raise for a distance that is NaN or negative: the selection would not show it."""
+    is_right = distances >= 0
+    if is_right.all():
+        return
+    query, row = torch.nonzero(~is_right)[0].tolist()
+    got = float(distances[query, row])
+    raise ValueError(wrong_distance(metric, got, first_query + query, first_row + row))
 
 
 def _known(metric: Metric) -> EuclideanMetric | TiledMetric:

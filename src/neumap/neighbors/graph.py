@@ -8,9 +8,16 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from neumap.neighbors.metrics import Metric
+from neumap.neighbors.metrics import EuclideanMetric, Metric, TiledMetric
 
-__all__ = ["Found", "NeighborBackend", "NeighborGraph", "own_row_first"]
+__all__ = [
+    "Found",
+    "NeighborBackend",
+    "NeighborGraph",
+    "check_found",
+    "own_row_first",
+    "wrong_distance",
+]
 
 Found = tuple[NDArray[np.int64], NDArray[np.float32]]  # indices, distances
 
@@ -101,3 +108,33 @@ def own_row_first(indices: NDArray[Any], distances: NDArray[Any]) -> Found:
     moved_indices[:, 0] = rows
     moved_distances[:, 0] = 0.0
     return moved_indices, moved_distances
+
+
+def check_found(indices: NDArray[Any], distances: NDArray[Any], metric: Metric) -> None:
+    """Check the distances that a search found.
+
+    Raises
+    ------
+    ValueError
+        If one is NaN, negative (only pynndescent's similarities are), or infinite for a metric
+        that has no infinite distances.
+    """
+    is_right = ~np.isnan(distances)
+    if isinstance(metric, EuclideanMetric | TiledMetric):
+        is_right &= distances >= 0
+    if isinstance(metric, EuclideanMetric):
+        is_right &= np.isfinite(distances)
+    if is_right.all():
+        return
+    row, column = np.argwhere(~is_right)[0]
+    raise ValueError(wrong_distance(metric, distances[row, column], row, indices[row, column]))
+
+
+def wrong_distance(metric: Metric, distance: Any, row: Any, other: Any) -> str:
+    """Message about a distance that is none."""
+    is_function = isinstance(metric, TiledMetric) and metric.function is not None
+    advice = "Correct the function" if is_function else "Rescale X, or choose another metric"
+    return (
+        f"metric must give numbers of zero or more, got {distance} with {metric.name!r} from row "
+        f"{row} to row {other}. {advice}."
+    )

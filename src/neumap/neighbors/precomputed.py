@@ -10,6 +10,7 @@ import scipy.sparse
 import torch
 from numpy.typing import NDArray
 
+from neumap._structure import check_structure
 from neumap.neighbors.exact import by_distance, smallest
 from neumap.neighbors.graph import Found, NeighborGraph, own_row_first
 from neumap.neighbors.rows import is_sparse
@@ -22,6 +23,7 @@ __all__ = [
 ]
 
 ROWS_AT_A_TIME = 1024
+ROUNDING = 1e-6  # of searches by products, below zero
 
 
 def neighbors_from_distances(distances: Any, n_neighbors: int) -> NeighborGraph:
@@ -143,12 +145,13 @@ def _pair_of_arrays(precomputed_knn: Any) -> Found:
             "precomputed_knn must hold integer indices and distances that are numbers, got "
             f"{indices.dtype} and {distances.dtype}. Pass the results of a search as they are."
         )
-    if distances.size and not distances.min() >= 0:  # NaN compares as false
+    if distances.size and not distances.min() >= -ROUNDING:  # NaN compares as false
         raise ValueError(
             "precomputed_knn[1] must hold distances of zero or more and no NaN, got "
-            f"{distances.min()}. Use -1 and infinity for missing neighbours."
+            f"{distances.min()}. Use distances, such as 1 - similarity, with -1 and infinity for "
+            "missing neighbours."
         )
-    return indices, distances
+    return indices, np.maximum(distances, 0)
 
 
 def _as_array(part: Any) -> NDArray[Any]:
@@ -170,6 +173,7 @@ def _warn_ignored(wanted: str, got: str) -> None:
 
 
 def _check_values(distances: Any) -> None:
+    check_structure(distances, "Precomputed distances")
     values = distances.data if is_sparse(distances) else np.asarray(distances)
     if np.size(values) and not np.min(values) >= 0:  # NaN compares as false
         raise ValueError(
@@ -193,7 +197,7 @@ def _check_sparse(distances: Any) -> None:
     if np.any(distances.diagonal() != 0):
         raise ValueError(
             "A sparse matrix of distances must have 0 on its diagonal, got "
-            f"{distances.diagonal().max()}. Remove these entries."
+            f"{distances.diagonal().max()}. Use D.setdiag(0)."
         )
 
 

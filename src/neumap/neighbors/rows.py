@@ -18,6 +18,7 @@ __all__ = [
     "float_rows",
     "half_square",
     "is_sparse",
+    "of_ordinary_size",
     "probability_rows",
     "projected_rows",
     "root_half_square",
@@ -30,6 +31,7 @@ __all__ = [
 ]
 
 SMALLEST_PROBABILITY = 1e-11  # keeps the logarithm of empty cells finite
+ORDINARY_EXPONENT = 40  # of two
 
 
 def is_sparse(data: Any) -> bool:
@@ -84,14 +86,14 @@ def unit_rows(rows: NDArray[Any]) -> NDArray[Any]:
     other row and 0 from other zero rows, as umap-learn defines it.
     """
     unit = _with_zero_column(rows)
-    unit[:, :-1] = rows
+    unit[:, :-1] = of_ordinary_size(rows)
     return _normalise(unit)
 
 
 def centred_unit_rows(rows: NDArray[Any]) -> NDArray[Any]:
     """Unit rows after subtracting each row's mean."""
     unit = _with_zero_column(rows)
-    values = float_rows(rows)
+    values = float_rows(of_ordinary_size(rows))
     means = values.mean(axis=1, keepdims=True)
     np.subtract(values, means, out=unit[:, :-1])
     # What rounding leaves of a constant row has no direction.
@@ -107,7 +109,7 @@ def root_rows(rows: NDArray[Any]) -> NDArray[Any]:
             f"smallest value of {rows.min()}. Shift or clip X, or choose another metric."
         )
     unit = _with_zero_column(rows)
-    np.sqrt(rows, out=unit[:, :-1], casting="same_kind", dtype=np.float32)
+    np.sqrt(of_ordinary_size(rows), out=unit[:, :-1], casting="same_kind", dtype=np.float32)
     return _normalise(unit)
 
 
@@ -134,6 +136,21 @@ def sphere_points(rows: NDArray[Any]) -> NDArray[Any]:
     parallel = np.cos(latitude)
     points = [parallel * np.cos(longitude), parallel * np.sin(longitude), np.sin(latitude)]
     return float_rows(np.stack(points, axis=1))
+
+
+def of_ordinary_size(rows: NDArray[Any]) -> NDArray[Any]:
+    """Return rows of which very large and very small ones are multiplied by a power of two.
+
+    Their squares would leave the range of float32. For maps that ignore the length of a row.
+    """
+    if rows.dtype.itemsize == 1:
+        return rows
+    size = np.maximum(rows.max(axis=1, initial=0.0), -rows.min(axis=1, initial=0.0))
+    exponent = np.frexp(size)[1] & ~1  # even: the root of its power of two is one as well
+    is_extreme = (np.abs(exponent) > ORDINARY_EXPONENT) & (size > 0)
+    if not is_extreme.any():
+        return rows
+    return np.asarray(np.ldexp(rows, np.where(is_extreme, -exponent, 0)[:, None]))
 
 
 def _with_zero_column(rows: NDArray[Any]) -> NDArray[Any]:

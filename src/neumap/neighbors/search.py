@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,10 +18,11 @@ import scipy.sparse
 import torch
 from numpy.typing import NDArray
 
+from neumap._structure import check_structure
 from neumap.neighbors import sparse
 from neumap.neighbors.descent import UNKNOWN_TO_PYNNDESCENT, DescentBackend
 from neumap.neighbors.exact import ExactBackend
-from neumap.neighbors.graph import Found, NeighborBackend, NeighborGraph
+from neumap.neighbors.graph import Found, NeighborBackend, NeighborGraph, check_found
 from neumap.neighbors.hnsw import HnswBackend, found_share
 from neumap.neighbors.metrics import (
     EuclideanMetric,
@@ -33,6 +35,7 @@ from neumap.neighbors.metrics import (
 from neumap.neighbors.precomputed import neighbors_from_distances, query_from_distances
 from neumap.neighbors.rows import is_sparse
 from neumap.neighbors.sparse import SparseBackend
+from neumap.neighbors.units import exponent_of_unit, in_user_units, largest_value, scaled_by
 
 __all__ = ["BackendName", "NeighborIndex", "NeighborSearch", "find_neighbors", "query_neighbors"]
 
@@ -46,6 +49,7 @@ MAX_EXACT_ROWS = 12_000
 MAX_EXACT_PAIRS = 4e10  # pairs times columns that other metrics compute in about a minute
 MAX_CALLABLE_PAIRS = 1e6  # calls of a Python function in a few seconds
 MAX_SPARSE_COST = 3e10  # multiplications and comparisons of sparse products, minutes
+DENSE_BYTES = 1 << 26  # of sparse new rows that are dense at a time
 N_RECALL_ROWS = 256
 LOW_RECALL = 0.9
 
@@ -118,17 +122,21 @@ class NeighborSearch:
             If the search needs pynndescent, which is not installed.
         """
         started = time.perf_counter()
-        data = _checked_rows(X)
-        k = _fitting_n_neighbors(n_neighbors, data.shape[0])
+        given = _checked_rows(X)
+        k = _fitting_n_neighbors(n_neighbors, given.shape[0])
         if self.metric == "precomputed":
-            return neighbors_from_distances(data, k)
+            return neighbors_from_distances(given, k)
         metric = resolve_metric(self.metric, self.metric_kwds)
+        exponent = exponent_of_unit(largest_value(given), metric)
+        data = scaled_by(given, exponent)
         backend = self.choose_backend(data, data.shape[0], metric)
         rows = backend.prepare(data, metric)
         indices, distances = backend.search(rows, k, metric)
+        check_found(indices, distances, metric)
         recall: float | None = 1.0
         if not backend.exact:
             recall = _sampled_recall(backend, data, rows, distances, metric, self.seed)
+        distances = in_user_units(distances, exponent, metric)
         seconds = time.perf_counter() - started
         level = logging.INFO if verbose else logging.DEBUG
         logger.log(
@@ -191,7 +199,8 @@ class NeighborIndex:
         is_given = search.metric == "precomputed"
         self.metric = None if is_given else resolve_metric(search.metric, search.metric_kwds)
         self.search = search
-        self._built: dict[tuple[str, int], Any] = {}
+        self._largest = 0.0 if self.metric is None else largest_value(self.rows)
+        self._built: dict[tuple[str, int, int], Any] = {}
 
     def query(self, X_new: Any, k: int) -> Found:
         """Find the training rows nearest to each new row.
@@ -222,12 +231,23 @@ class NeighborIndex:
             )
         if self.metric is None:
             return query_from_distances(new, n_found)
-        backend = self.search.choose_backend(self.rows, new.shape[0], self.metric)
-        built = self._built.get((backend.name, n_found))
+        parts = [self._query(part, n_found, self.metric) for part in _in_kind_of(self.rows, new)]
+        return np.concatenate([i for i, _ in parts]), np.concatenate([d for _, d in parts])
+
+    def _query(self, new: Any, k: int, metric: Metric) -> Found:
+        """Search for new rows that are sparse if the training rows are, dense otherwise."""
+        # New rows may be much larger than all training rows.
+        exponent = exponent_of_unit(max(self._largest, largest_value(new)), metric)
+        backend = self.search.choose_backend(self.rows, new.shape[0], metric)
+        built = self._built.get((backend.name, k, exponent))
         if built is None:
-            built = backend.build(backend.prepare(self.rows, self.metric), n_found, self.metric)
-            self._built[backend.name, n_found] = built
-        return backend.query(built, backend.prepare(new, self.metric), n_found, self.metric)
+            rows = backend.prepare(scaled_by(self.rows, exponent), metric)
+            built = backend.build(rows, k, metric)
+            self._built[backend.name, k, exponent] = built
+        queries = backend.prepare(scaled_by(new, exponent), metric)
+        indices, distances = backend.query(built, queries, k, metric)
+        check_found(indices, distances, metric)
+        return indices, in_user_units(distances, exponent, metric)
 
 
 def find_neighbors(
@@ -283,6 +303,7 @@ def query_neighbors(X_train: Any, X_new: Any, n_neighbors: int, **settings: Any)
 
 
 def _checked_rows(X: Any) -> Any:
+    check_structure(X)
     rows: Any = scipy.sparse.csr_matrix(X) if is_sparse(X) else np.asarray(X)
     if rows.ndim != 2 or rows.shape[0] == 0:
         raise ValueError(
@@ -290,6 +311,18 @@ def _checked_rows(X: Any) -> Any:
             "Flatten each sample to one row."
         )
     return rows
+
+
+def _in_kind_of(rows: Any, new: Any) -> Iterator[Any]:
+    """Yield new rows as sparse or dense ones, whichever the training rows are."""
+    if is_sparse(rows) == is_sparse(new):
+        yield new
+    elif is_sparse(rows):
+        yield scipy.sparse.csr_matrix(new)
+    else:
+        step = max(1, DENSE_BYTES // (new.shape[1] * 4))
+        for start in range(0, new.shape[0], step):
+            yield new[start : start + step].toarray()
 
 
 def _fitting_n_neighbors(n_neighbors: int, n_rows: int) -> int:
@@ -350,8 +383,9 @@ def _sampled_recall(
     if recall < LOW_RECALL:
         warnings.warn(
             f"The approximate search found {recall:.0%} of the true neighbours of a sample, and "
-            f"should find at least {LOW_RECALL:.0%}. Use backend='exact', or reduce the data's "
-            "dimension first, for example by PCA.",
+            f"should find at least {LOW_RECALL:.0%}. Use backend='exact' (for an estimator pass "
+            "precomputed_knn=(graph.indices, graph.distances) with graph = find_neighbors(X, "
+            "n_neighbors, backend='exact')), or reduce the data's dimension first.",
             stacklevel=3,
         )
     return recall

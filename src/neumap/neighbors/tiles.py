@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -34,6 +35,8 @@ __all__ = [
     "yule",
 ]
 
+BLOCK_NUMBERS = 1 << 20
+
 # both, ones of the query, ones of the row, number of columns -> distance
 CountRule = Callable[[Tensor, Tensor, Tensor, int], Tensor]
 
@@ -56,11 +59,11 @@ def braycurtis(queries: Tensor, rows: Tensor) -> Tensor:
 
 def canberra(queries: Tensor, rows: Tensor) -> Tensor:
     """Sum of the differences, each relative to its column's two values."""
-    result = queries.new_zeros(len(queries), len(rows))
-    for query, row in zip(queries.T, rows.T, strict=True):  # a column at a time keeps memory flat
-        size = query.abs()[:, None] + row.abs()
-        result += _ratio((query[:, None] - row).abs(), size)
-    return result
+
+    def share(query: Tensor, row: Tensor) -> Tensor:
+        return _ratio((query - row).abs(), query.abs() + row.abs())
+
+    return _sum_over_columns(queries, rows, share)
 
 
 def poincare(queries: Tensor, rows: Tensor) -> Tensor:
@@ -82,15 +85,35 @@ def symmetric_kl(queries: Tensor, rows: Tensor) -> Tensor:
 def ll_dirichlet(queries: Tensor, rows: Tensor) -> Tensor:
     """Symmetric log likelihood of one row's counts on a die that rolled the other's."""
     queries, rows = queries.double(), rows.double()
-    joint = queries.new_zeros(len(queries), len(rows))
-    for query, row in zip(queries.T, rows.T, strict=True):
-        both = query[:, None] * row > 0.9
-        joint += torch.where(both, _log_beta(query[:, None].clamp_min(1), row.clamp_min(1)), 0)
+
+    def likelihood(query: Tensor, row: Tensor) -> Tensor:
+        both = query * row > 0.9
+        return torch.where(both, _log_beta(query.clamp_min(1), row.clamp_min(1)), 0)
+
+    joint = _sum_over_columns(queries, rows, likelihood)
     n_query, n_row = queries.sum(1)[:, None], rows.sum(1)
     total = _log_beta(n_query, n_row)
     own_query, own_row = _own_likelihood(queries)[:, None], _own_likelihood(rows)
     squared = (joint - total - own_row) / n_row + (joint - total - own_query) / n_query
     return squared.clamp_min(0).sqrt().float()
+
+
+def _sum_over_columns(
+    queries: Tensor, rows: Tensor, term: Callable[[Tensor, Tensor], Tensor]
+) -> Tensor:
+    """Sum of a term of every column, (q, r); a block of columns at a time keeps memory flat."""
+    result = queries.new_zeros(len(queries), len(rows))
+    per_block = max(1, BLOCK_NUMBERS // result.numel())
+    for start in range(0, queries.shape[1], per_block):
+        block = slice(start, start + per_block)
+        terms = term(queries.T[block, :, None], rows.T[block, None, :])  # (block, q, r)
+        if len(terms) == 1:
+            result += terms[0]
+        elif terms.device.type != "cpu":
+            result += terms.sum(0)
+        else:  # numpy adds along the first axis in order, so that blocks do not change the sum
+            result = torch.from_numpy(np.add.reduce(torch.cat([result[None], terms]).numpy(), 0))
+    return result
 
 
 def _own_likelihood(rows: Tensor) -> Tensor:
@@ -164,12 +187,14 @@ def yule(both: Tensor, ones_a: Tensor, ones_b: Tensor, n_columns: int) -> Tensor
 def pairwise(
     queries: Tensor, rows: Tensor, function: Callable[..., Any], kwds: dict[str, Any]
 ) -> Tensor:
-    """Distances by a function of two rows, which may return its gradient as well."""
-    # Copies: rows may be views of the caller's array, and a function may write on its arguments.
-    others = rows.cpu().numpy().copy()
+    """Distances by a function of two rows, which may return its gradient as well.
+
+    The function gets copies: umap-learn accepts functions that write to their arguments.
+    """
+    of_queries, of_rows = queries.cpu().numpy(), rows.cpu().numpy()
     distances = [
-        [_first(function(query, row, **kwds)) for row in others]
-        for query in queries.cpu().numpy().copy()
+        [_first(function(query.copy(), row.copy(), **kwds)) for row in of_rows]
+        for query in of_queries
     ]
     return torch.tensor(distances, dtype=torch.float32, device=queries.device)
 
