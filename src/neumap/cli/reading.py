@@ -93,7 +93,7 @@ def _check_finite(table: Table, file: Path) -> None:
             name = repr(table.columns[column]) if table.columns else str(column)
             number = rows[start + row, column]
             raise CommandError(
-                f"{file}: the numbers must be finite and at most {LARGEST:.0e}, got {number} in row "
-                f"{start + row}, column {name} (the first row is 0). Rescale, fill or drop such "
+                f"{file}: the numbers must be finite and at most {LARGEST:.0e}, got {number} in "
+                f"row {start + row}, column {name} (the first row is 0). Rescale, fill or drop such "
                 "rows first."
             )
