@@ -277,7 +277,7 @@ class Unpacker:
         return keras_nodes.unpack_network(packed, self._named(), self.given.get(role), role)
 
     def _keras_object(self, node: Node, name: str) -> Any:
-        return keras_nodes.from_config(node["keras_object"], self._named())
+        return keras_nodes.from_config(node["keras_object"], self._named(), name)
 
     def _named(self) -> dict[str, Any]:
         return {kind.__name__: kind for kind in self.classes}
