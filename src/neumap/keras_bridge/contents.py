@@ -11,32 +11,19 @@ import json
 import math
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
-
-import torch
-from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map_only
 
 from neumap._optional import require
 from neumap.archive.schema import check, misfit, parse_json, size
 from neumap.keras_bridge.allowed import check_config, names_own_objects
 
-__all__ = ["OWN_ENTRY", "Contents", "bounded", "read_contents"]
+__all__ = ["OWN_ENTRY", "Contents", "read_contents"]
 
 CONFIG, WEIGHTS, OWN_ENTRY = "config.json", "model.weights.h5", "neumap.json"
 OWN = {"input_shape": [size], "random": list}
 MOST_H5_OBJECTS = 20_000
-
-# Of one row in one layer; images of 512 x 512 with 64 channels have as many.
-LARGEST_OUTPUT = 2**24
-MOST_PRODUCTS = 2**36  # some seconds; large networks of images have a tenth of it in all layers
-# A recurrent network needs about 20 operations per time step.
-MOST_OPERATIONS = 50_000
-# Initial values of weights take a few times the memory of the weights, and constants some more.
-INITIAL_PER_WEIGHT, CONSTANTS = 4, 2**22
+LARGEST_ROW = 2**24
 
 
 @dataclass(frozen=True)
@@ -85,8 +72,8 @@ def read_contents(data: bytes, own: Mapping[str, Any], where: str) -> Contents:
         weights = _member(archive, WEIGHTS, where) if WEIGHTS in archive.namelist() else None
     config, entry = parse_json(members[CONFIG]), parse_json(members[OWN_ENTRY])
     check(entry, OWN, f"{where}.{OWN_ENTRY}")
-    if math.prod(entry["input_shape"]) > LARGEST_OUTPUT:
-        raise misfit(f"{where}.input_shape", f"at most {LARGEST_OUTPUT} numbers", "more")
+    if math.prod(entry["input_shape"]) > LARGEST_ROW:
+        raise misfit(f"{where}.input_shape", f"at most {LARGEST_ROW} numbers", "more")
     check_config(config, own, where)
     n_weights = 0 if weights is None else _count_weights(weights, where)
     return Contents(
@@ -167,105 +154,3 @@ def _check_dataset(h5py: Any, item: Any, where: str) -> None:
         raise misfit(where, "plain arrays in the file", f"another layout in {item.name!r:.100}")
     if item.dtype.kind not in "biuf" and item.dtype.itemsize > 2:  # bfloat16 has its own dtype
         raise misfit(where, "numbers", f"the dtype {item.dtype}")
-
-
-# ---- sizes --------------------------------------------------------------------------------------
-
-
-@contextmanager
-def bounded(n_weights: int, where: str) -> Iterator[None]:
-    """Bound the memory and work of building a model and giving it one row.
-
-    The size of each result is computed before memory is taken for it.
-
-    Parameters
-    ----------
-    n_weights : int
-        Numbers in the file for the weights.
-    where : str
-        What is built, for the message.
-
-    Raises
-    ------
-    ArchiveError
-        If a layer needs more than the bounds.
-    """
-    with _Bounded(n_weights, where):
-        yield
-
-
-class _Bounded(TorchDispatchMode):
-    """Refuses operations with results that are too large, before they run."""
-
-    def __init__(self, n_weights: int, where: str) -> None:
-        super().__init__()
-        self.where = where
-        self.largest = max(LARGEST_OUTPUT, n_weights)
-        self.initial = INITIAL_PER_WEIGHT * n_weights + CONSTANTS
-        self.n_operations = 0
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        """Run an operation if it is small enough."""
-        named = kwargs or {}
-        self.n_operations += 1
-        if self.n_operations > MOST_OPERATIONS:
-            self._refuse(f"more than {MOST_OPERATIONS} operations")
-        given = [item for item in tree_leaves((args, named)) if isinstance(item, Tensor)]
-        if given and not given[0].is_meta and not _is_in_place(func):
-            n_numbers = _size_of_result(func, args, named)
-            self._check_size(n_numbers)
-            if func.overloadpacket is torch.ops.aten.convolution:
-                self._check_work(n_numbers * args[1][0].numel())
-        elif not given and torch.device(named.get("device") or "cpu").type != "meta":
-            n_numbers = _size_of_new(func, args, named)
-            self._check_size(n_numbers)
-            self.initial -= n_numbers
-            if self.initial < 0:
-                self._refuse("layers with more weights than the file has")
-        return func(*args, **named)
-
-    def _check_size(self, n_numbers: int) -> None:
-        if n_numbers > self.largest:
-            self._refuse(f"a result of {n_numbers} numbers")
-
-    def _check_work(self, n_products: int) -> None:
-        if n_products > MOST_PRODUCTS:
-            self._refuse(f"a convolution of {n_products} products")
-
-    def _refuse(self, what: str) -> None:
-        raise misfit(self.where, "a model whose layers fit its weights and one row", what)
-
-
-def _is_in_place(func: Any) -> bool:
-    return str(func.overloadpacket.__name__).endswith("_")
-
-
-def _size_of_result(func: Any, args: tuple[Any, ...], named: dict[str, Any]) -> int:
-    """Return the size of the largest result, by the same operation without data."""
-    like_args, like_named = tree_map_only(Tensor, _without_data, (args, named))
-    if like_named.get("device") is not None:
-        like_named = {**like_named, "device": torch.device("meta")}
-    return _largest(func, like_args, like_named)
-
-
-def _size_of_new(func: Any, args: tuple[Any, ...], named: dict[str, Any]) -> int:
-    """Return the size of a tensor that is made of numbers alone, such as random ones."""
-    shapes = [item for item in args if isinstance(item, list | tuple)]
-    if shapes:
-        return math.prod(shapes[0])
-    return _largest(func, args, {**named, "device": torch.device("meta")})
-
-
-def _largest(func: Any, args: Any, named: Any) -> int:
-    try:
-        results = func(*args, **named)
-    except (RuntimeError, NotImplementedError, TypeError):  # needs data, or fails again below
-        return 0
-    sizes = [result.numel() for result in tree_leaves(results) if isinstance(result, Tensor)]
-    return max(sizes, default=0)
-
-
-def _without_data(tensor: Tensor) -> Tensor:
-    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")

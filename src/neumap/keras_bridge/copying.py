@@ -37,7 +37,10 @@ def copy_keras(obj: T) -> T:
     savables = [o for o in reached if _is_a(o, "KerasSaveable")]
     containers = [o for o in reached if _is_a(o, *_TRACKED)]
     # 1. A module, as some layers hold one, is itself in every copy.
-    memo: dict[int, Any] = {id(o): o for o in reached if isinstance(o, ModuleType)}
+    #    Preprocessing layers hold a stand-in for one, which cannot be copied.
+    memo: dict[int, Any] = {
+        id(o): o for o in reached if isinstance(o, ModuleType) or _is_a(o, "DynamicBackend")
+    }
     # 2. Keras's own way to copy is avoided: empty objects first, so that all references among
     #    them find the new ones, and their content after that.
     memo |= {id(o): _empty_like(o) for o in (*savables, *containers)}

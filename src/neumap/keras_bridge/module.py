@@ -19,9 +19,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from neumap.archive import bounded
 from neumap.keras_bridge.allowed import registered_names
 from neumap.keras_bridge.backend import global_random_state_kept, keras_on_torch
-from neumap.keras_bridge.contents import OWN_ENTRY, Contents, bounded, read_contents
+from neumap.keras_bridge.contents import OWN_ENTRY, Contents, read_contents
 from neumap.keras_bridge.copying import copy_keras
 from neumap.keras_bridge.detect import is_keras_model
 

@@ -14,11 +14,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from neumap.archive import ArchiveError, fits_json
+from neumap.archive import ArchiveError, bounded, fits_json
 from neumap.keras_bridge import KerasModule, as_module, is_keras_model
 from neumap.keras_bridge.allowed import check_config, names_own_objects, registered_names
 from neumap.keras_bridge.backend import keras_on_torch
-from neumap.keras_bridge.contents import bounded
 
 __all__ = ["PackedNetwork", "config_of", "from_config", "pack_network", "unpack_network"]
 
