@@ -95,7 +95,7 @@ def fit(
     started = time.perf_counter()
     positions = model.fit_transform(models.fit_input(table), targets)
     seconds = time.perf_counter() - started
-    model.save(model_path)
+    models.write_model(model, model_path)
     click.echo(
         f"{model_path}: {_shape(table.rows)} to {positions.shape[1]} in {seconds:.1f} seconds"
     )

@@ -76,7 +76,8 @@ def load(
         device=device,
     )
     kind = kinds[saved.class_name]
-    check_saved_parameters(saved.parameters, kind._constraints)
+    if saved.fitted is not None:  # else the fit checks them
+        check_saved_parameters(saved.parameters, kind._constraints)
     model: UMAP = kind(**saved.parameters)
     model.__dict__.update(saved.settings)
     if saved.fitted is not None:
