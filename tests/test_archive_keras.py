@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import os
 import subprocess
@@ -32,6 +33,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:keras.*")
 
 SECONDS, MEGABYTES = 2.0, 200
 Config = dict[str, Any]
+COUNTER = itertools.count()  # Keras wants each name once
 
 
 def saved(folder: Path) -> Path:
@@ -83,7 +85,7 @@ def layer(class_name: str, module: str = "keras.layers", **config: Any) -> Confi
     return {
         "module": module,
         "class_name": class_name,
-        "config": {"name": "x", **config},
+        "config": {"name": f"forged_{next(COUNTER)}", **config},
         "registered_name": None,
     }
 
