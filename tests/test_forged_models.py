@@ -26,6 +26,7 @@ from torch import nn
 
 import neumap
 from neumap.archive import ArchiveError, read_archive, write_archive
+from neumap.archive.bounds import _size_after
 from neumap.cli import main
 
 # More by the environment variable, for a night: NEUMAP_FORGERIES=5000.
@@ -219,6 +220,29 @@ def test_a_network_whose_layers_grow_is_refused_before_it_runs(tmp_path: Path) -
     file = forge(model.save(tmp_path / "m.neumap"), tmp_path / "forged.neumap", change)
     with pytest.raises(ArchiveError, match="encoder must be a model whose layers fit its weights"):
         neumap.load(file)
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (nn.Conv1d(2, 3, 2, padding=4), (1, 2, 5)),
+        (nn.Conv2d(2, 3, 2, padding="same"), (1, 2, 5, 6)),
+        (nn.ConvTranspose2d(2, 3, 3, stride=3, output_padding=1), (1, 2, 5, 6)),
+        (nn.Upsample(size=9), (1, 2, 5, 6)),
+        (nn.Upsample(scale_factor=2.5), (1, 2, 5)),
+        (nn.Upsample(scale_factor=(2.0, 3.0)), (1, 2, 5, 6)),
+        (nn.AdaptiveAvgPool2d(7), (1, 2, 5, 6)),
+        (nn.AdaptiveMaxPool3d((4, 5, 6)), (1, 2, 2, 2, 2)),
+        (nn.ZeroPad2d((1, 2, 3, 4)), (1, 2, 5, 6)),
+        (nn.ConstantPad1d(7, 0.0), (1, 2, 5)),
+        (nn.Embedding(4, 9), (1, 3)),
+    ],
+)
+def test_layers_return_no_more_than_their_bound(layer: nn.Module, shape: tuple[int, ...]) -> None:
+    given = torch.zeros(shape, dtype=torch.long if isinstance(layer, nn.Embedding) else None)
+    with torch.no_grad():
+        n_numbers = layer(given).numel()
+    assert n_numbers <= _size_after(layer, given.shape) <= 4 * n_numbers
 
 
 # ---- random forgeries ---------------------------------------------------------------------------

@@ -16,7 +16,7 @@ import scipy.sparse
 import torch
 from torch import nn
 
-from neumap.archive import ArchiveError, bounded
+from neumap.archive import ArchiveError, bounded_layers
 from neumap.archive.schema import misfit
 from neumap.data import as_rows
 from neumap.estimators.constraints import SHAPE, SWITCH, Constraints, Number, Whole, check_parameter
@@ -209,10 +209,9 @@ def _check_network(
         raise misfit(name, "a network for rows of at most 2**24 numbers", math.prod(row_shape))
     device = device_of(network)
     row = as_rows(np.zeros((1, *row_shape), dtype=np.float32), device=device)
-    n_weights = sum(tensor.numel() for tensor in network.state_dict().values())
     devices = [device] if device.type == "cuda" else []
     try:
-        with torch.random.fork_rng(devices=devices), bounded(n_weights, name):
+        with torch.random.fork_rng(devices=devices), bounded_layers(network, name):
             output = encode_rows(network, row)
     except NotImplementedError:  # a precision that this device does not have
         return
