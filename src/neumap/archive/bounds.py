@@ -110,9 +110,10 @@ def _size_after(layer: Any, shape: torch.Size) -> float:
         n_sides = len(sides) if np.ndim(wanted) == 0 else 1
         return math.prod(shape[:2]) * _product(wanted) ** n_sides
     if isinstance(layer, ADAPTIVE):
-        n_sides = int(type(layer).__name__[-2]) if np.ndim(layer.output_size) == 0 else 1
+        n_sides = int(type(layer).__name__[-2])
         wanted = [n or max(sides) for n in np.atleast_1d(layer.output_size)]
-        return math.prod(shape[:-1]) * _product(wanted) ** n_sides
+        n_times = 1 if len(wanted) == n_sides else n_sides  # one number stands for all sides
+        return math.prod(shape[: len(shape) - n_sides]) * _product(wanted) ** n_times
     if hasattr(layer, "padding") and "Pad" in type(layer).__name__:
         pads = np.reshape(layer.padding, (-1, 2)).sum(axis=1)[::-1]
         kept = shape[: len(shape) - len(pads)]
@@ -145,15 +146,11 @@ class _Bounded(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has
     ) -> Any:
         """Run an operation if it is small enough."""
         named = kwargs or {}
-        with self:  # in inference mode torch does not take operations apart itself
-            parts: Any = func.decompose(*args, **named)
-        if parts is not NotImplemented:
-            return parts
         self.n_operations += 1
         if self.n_operations > MOST_OPERATIONS:
             self._refuse(f"more than {MOST_OPERATIONS} operations")
         given = [item for item in tree_leaves((args, named)) if isinstance(item, Tensor)]
-        if given and not given[0].is_meta and not _shares_memory(func):
+        if given and not given[0].is_meta and not _is_in_place(func):
             n_numbers = _size_of_result(func, args, named)
             self._check_size(n_numbers)
             if func.overloadpacket is torch.ops.aten.convolution:
@@ -178,9 +175,8 @@ class _Bounded(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has
         raise misfit(self.where, FITTING, what)
 
 
-def _shares_memory(func: Any) -> bool:
-    """Return whether an operation works in place or gives a view."""
-    return any(result.alias_info is not None for result in func._schema.returns)
+def _is_in_place(func: Any) -> bool:
+    return str(func.overloadpacket.__name__).endswith("_")
 
 
 def _size_of_result(func: Any, args: tuple[Any, ...], named: dict[str, Any]) -> int:
