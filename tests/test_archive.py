@@ -755,8 +755,31 @@ def test_state_that_cannot_be_stored() -> None:
 
     with pytest.raises(ArchiveError, match="got a dict in '_extra_state'"):
         pack_module(Extra(), "net")
-    with pytest.raises(ArchiveError, match=r"got the lazy 'weight' without one. Apply"):
-        pack_module(nn.LazyLinear(3), "net")
+
+
+def test_lazy_layers_stay_lazy() -> None:
+    lazy = nn.Sequential(
+        nn.LazyConv1d(4, 3, bias=False), nn.LazyBatchNorm1d(), nn.Flatten(), nn.LazyLinear(3)
+    )
+    half = nn.Sequential(nn.Linear(5, 4), nn.LazyLinear(3))
+    for net, shape in ((lazy, (2, 3, 7)), (half, (2, 5))):
+        spec, tensors = pack_module(net, "net")
+        assert not any("weight" in name for name in tensors if not name.startswith("net.0"))
+        again = unpack_module(spec, tensors, "net")
+        results = []
+        for each in (net, again):
+            torch.manual_seed(0)
+            each(torch.ones(shape))  # makes the tensors
+            results.append(each.state_dict())
+        assert results[0].keys() == results[1].keys()
+        assert all(torch.equal(results[0][key], results[1][key]) for key in results[0])
+        seen, state = pack_module(net, "net")
+        assert "Lazy" not in json.dumps(seen)
+        assert same_tensors(unpack_module(seen, state, "net").state_dict(), net.state_dict())
+
+
+def same_tensors(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
 
 
 FRESH_PROCESS = """

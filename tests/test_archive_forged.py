@@ -242,7 +242,7 @@ def test_forged_models_are_refused_or_load(tmp_path: Path) -> None:
 
     def change(body: dict[str, Any]) -> None:
         estimator = body["metadata"]["estimator"]
-        nodes = estimator[rng.choice(["parameters", "attributes"])]
+        nodes = estimator[rng.choice(["parameters", "fitted"])]
         kinds = {key: node for key, node in nodes.items() if "value" not in node}
         # Another value is another model, which no check can tell; the structure is forged here.
         mutate(rng.choice([estimator, kinds or nodes]), rng)

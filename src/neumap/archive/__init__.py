@@ -8,6 +8,7 @@ an estimator wrote into the document, and the reading functions check everything
 anything is built or allocated.
 """
 
+from neumap.archive.bounds import bounded, bounded_layers
 from neumap.archive.build import build_module, unpack_module
 from neumap.archive.describe import describe_module, pack_module
 from neumap.archive.document import FORMAT_VERSION
@@ -21,6 +22,8 @@ __all__ = [
     "FORMAT_VERSION",
     "Archive",
     "ArchiveError",
+    "bounded",
+    "bounded_layers",
     "build_module",
     "check_node",
     "check_zip",

@@ -103,7 +103,7 @@ def build_module(
     _tie(built, spec["tied"], name)
     frozen, evaluated = set(spec["frozen"]), set(spec["eval"])
     for key, parameter in built.named_parameters(remove_duplicate=False):
-        parameter.requires_grad_(key not in frozen)
+        parameter.requires_grad = key not in frozen  # lazy ones have no requires_grad_
     for path, part in built.named_modules():
         part.training = path not in evaluated
     return built
@@ -320,7 +320,7 @@ def fill_module(module: nn.Module, state: Mapping[str, Tensor], name: str) -> No
     for key, value in state.items():
         if own[key].dtype != value.dtype:
             own[key].data = own[key].data.to(value.dtype)  # in place: ties and references stay
-    module.load_state_dict(dict(state))
+    module.load_state_dict(dict(state), strict=False)  # lazy layers have nothing to load
 
 
 def _check_fit(own: Mapping[str, Tensor], state: Mapping[str, Tensor], name: str) -> None:

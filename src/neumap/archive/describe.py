@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.modules.lazy import LazyModuleMixin
 
 from neumap.archive.encoding import fits_json
 from neumap.archive.errors import ArchiveError
@@ -49,7 +50,11 @@ def pack_module(module: nn.Module, name: str) -> tuple[dict[str, Any], dict[str,
     Raises
     ------
     ArchiveError
-        If the state holds something that is not a tensor, or a lazy layer without a shape.
+        If the state holds something that is not a tensor.
+
+    Notes
+    -----
+    A lazy layer that has not seen a batch is described without tensors, and lazy when it is read.
 
     Examples
     --------
@@ -118,7 +123,9 @@ def describe_node(module: nn.Module, path: str, seen: dict[int, str]) -> dict[st
 
 def _is_altered(module: nn.Module) -> bool:
     """Return whether hooks or a patched forward, which no constructor restores, are present."""
-    return bool(module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module))
+    n_own = int(isinstance(module, LazyModuleMixin))  # the hook that makes its tensors
+    n_hooks = len(module._forward_hooks) + len(module._forward_pre_hooks)
+    return n_hooks > n_own or "forward" in vars(module)
 
 
 def _config(module: nn.Module) -> dict[str, Any] | None:
@@ -147,7 +154,10 @@ def uncompiled(module: nn.Module) -> nn.Module:
 
 
 def tensor_state(module: nn.Module) -> dict[str, Tensor]:
-    """Return the state with the tensors themselves: tied ones are the same object."""
+    """Return the state with the tensors themselves: tied ones are the same object.
+
+    Lazy layers that have not seen a batch have none.
+    """
     state = module.state_dict(keep_vars=True)
     for key, value in state.items():
         if not isinstance(value, Tensor):
@@ -155,12 +165,7 @@ def tensor_state(module: nn.Module) -> dict[str, Tensor]:
                 f"The state of the network must hold tensors, got a {type(value).__name__} in "
                 f"{key!r}. Keep it in a buffer or in the config property."
             )
-        if nn.parameter.is_lazy(value):
-            raise ArchiveError(
-                f"All layers of the network must have shapes, got the lazy {key!r} without one. "
-                "Apply the network to a batch first."
-            )
-    return dict(state)
+    return {key: value for key, value in state.items() if not nn.parameter.is_lazy(value)}
 
 
 def _tied(state: Mapping[str, Tensor]) -> dict[str, str]:

@@ -29,6 +29,10 @@ Upsample UpsamplingNearest2d UpsamplingBilinear2d PixelShuffle PixelUnshuffle Ch
 ConstantPad1d ConstantPad2d ConstantPad3d ZeroPad1d ZeroPad2d ZeroPad3d
 ReflectionPad1d ReflectionPad2d ReflectionPad3d
 ReplicationPad1d ReplicationPad2d ReplicationPad3d CircularPad1d CircularPad2d CircularPad3d
+LazyLinear LazyConv1d LazyConv2d LazyConv3d
+LazyConvTranspose1d LazyConvTranspose2d LazyConvTranspose3d
+LazyBatchNorm1d LazyBatchNorm2d LazyBatchNorm3d
+LazyInstanceNorm1d LazyInstanceNorm2d LazyInstanceNorm3d
 """
 
 LAYERS: dict[str, type[nn.Module]] = {

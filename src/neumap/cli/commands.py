@@ -101,7 +101,7 @@ def fit(
     with models.values_at_fault(assignments):
         positions = models.fit(model, table, targets)
     seconds = time.perf_counter() - started
-    model.save(model_path)
+    models.write_model(model, model_path)
     click.echo(
         f"{model_path}: {_shape(table.rows)} to {positions.shape[1]} in {seconds:.1f} seconds"
     )

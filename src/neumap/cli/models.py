@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neumap._labels import UNLABELLED
-from neumap.cli.errors import CommandError
+from neumap.cli.errors import CommandError, message_of
 from neumap.cli.reading import READABLE, read_table
 from neumap.cli.table import Selection, Table
 from neumap.cli.writing import Coordinates, check_output
@@ -36,6 +36,7 @@ __all__ = [
     "read_rows_for",
     "targets_of",
     "values_at_fault",
+    "write_model",
 ]
 
 # How tables write a label that is missing; numbers have NaN.
@@ -141,6 +142,31 @@ def load_model(path: Path) -> ParametricUMAP:
             "Write it with 'neumap fit', or save it after fit."
         )
     return model
+
+
+def write_model(model: ParametricUMAP, path: Path) -> None:
+    """Save a fitted model; where that fails, save it to the temporary folder and say so.
+
+    Raises
+    ------
+    CommandError
+        If the model is not at `path`, with the reason and where it is instead.
+    """
+    try:
+        model.save(path)
+    except OSError as error:
+        raise CommandError(f"{message_of(error)}. {_rescued(model, path)}") from error
+
+
+def _rescued(model: ParametricUMAP, path: Path) -> str:
+    """Save the model elsewhere and return where, so that the fit is not lost."""
+    import tempfile
+
+    try:
+        other = model.save(Path(tempfile.mkdtemp(prefix="neumap-")) / path.name)
+    except OSError as error:
+        return f"The fitted model is lost ({message_of(error)}). Free space and fit again."
+    return f"The fitted model is at {other} instead: move it from there."
 
 
 def is_table(path: Path) -> bool:

@@ -94,6 +94,6 @@ def _check_finite(table: Table, file: Path) -> None:
             number = rows[start + row, column]
             raise CommandError(
                 f"{file}: the numbers must be finite and at most {LARGEST:.0e}, got {number} in "
-                f"row {start + row}, column {name} (the first row is 0). Rescale, fill or drop such "
-                "rows first."
+                f"row {start + row}, column {name} (the first row is 0). Rescale, fill or drop "
+                "such rows first."
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -19,6 +20,7 @@ from sklearn.base import (
 )
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
+from torch import nn
 
 from neumap._random import RandomState
 from neumap.callbacks import Callback
@@ -50,6 +52,7 @@ from neumap.estimators.saving.copies import SETTINGS, cloned, deeply_copied
 from neumap.estimators.saving.files import SavedModel, save_model
 from neumap.estimators.umap_learn_names import UmapLearnNames
 from neumap.fuzzy import FuzzyGraph, difference, intersection, union
+from neumap.keras_bridge import is_keras_model
 from neumap.training.loop import History
 
 __all__ = ["UMAP"]
@@ -669,12 +672,19 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         ------
         ArchiveError
             If a network or the training rows cannot be stored. It is a ``ValueError``.
+        ValueError
+            If a parameter of a fitted model was set to a value that it cannot have.
+        OSError
+            If the file cannot be written. It names the path and the reason; the model stays as it
+            is, so that it can be saved elsewhere.
 
         Warns
         -----
         UserWarning
             Naming what is left out.
         """
+        if self.__sklearn_is_fitted__():  # a load checks them too
+            check_parameters(self._parameters(), self._constraints)
         saved = SavedModel(
             type(self).__name__,
             self.get_params(deep=False),
@@ -690,6 +700,27 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         copied: Self = deeply_copied(self, memo)
         return copied
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        """Return what pickle and copy make an object from, as they do by default."""
+        return copyreg.__newobj__, (type(self),), self.__getstate__()  # type: ignore[attr-defined]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Refuse to be taken apart, which skops does and which no network survives.
+
+        Raises
+        ------
+        TypeError
+            If the model has a network.
+        """
+        known = [*vars(self).values(), *vars(vars(self).get("_fitted", self)).values()]
+        if any(isinstance(value, nn.Module) or is_keras_model(value) for value in known):
+            raise TypeError(
+                f"A {type(self).__name__} with a network must be stored by its own save method, "
+                "got another way of storing, such as skops. Call save(path) and neumap.load(path); "
+                "in MLflow use serialization_format='cloudpickle'."
+            )
+        return self.__reduce_ex__(2)
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a pickle keeps: as in a saved file, no training rows with an encoder."""

@@ -36,8 +36,11 @@ def copy_keras(obj: T) -> T:
     reached = _reachable(obj)
     savables = [o for o in reached if _is_a(o, "KerasSaveable")]
     containers = [o for o in reached if _is_a(o, *_TRACKED)]
-    # 1. Modules, which some layers hold, are shared by all copies.
-    memo: dict[int, Any] = {id(o): o for o in reached if isinstance(o, ModuleType)}
+    # 1. Modules, which some layers hold, are shared by all copies. So are the stand-ins for modules
+    #    in preprocessing layers, which cannot be copied.
+    memo: dict[int, Any] = {
+        id(o): o for o in reached if isinstance(o, ModuleType) or _is_a(o, "DynamicBackend")
+    }
     # 2. Keras's own way of copying is avoided. Empty objects are created first, so that all
     #    references among them refer to the new ones. Their content is copied after that.
     memo |= {id(o): _empty_like(o) for o in (*savables, *containers)}

@@ -11,21 +11,24 @@ import json
 import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from neumap.archive import bounded
+from neumap.keras_bridge.allowed import registered_names
 from neumap.keras_bridge.backend import global_random_state_kept, keras_on_torch
+from neumap.keras_bridge.contents import OWN_ENTRY, Contents, read_contents
 from neumap.keras_bridge.copying import copy_keras
 from neumap.keras_bridge.detect import is_keras_model
 
 __all__ = ["KerasModule"]
 
-# What a .keras file does not store: the shape of a row, and the states of random layers such as
-# dropout.
-_OWN_ENTRY = "neumap.json"  # Keras ignores unknown members of the zip file
+# What reading bytes of another kind raises.
+_DAMAGED = (zipfile.BadZipFile, KeyError, EOFError, OSError, json.JSONDecodeError)
 
 
 class KerasModule(nn.Module):
@@ -134,7 +137,7 @@ class KerasModule(nn.Module):
         self._apply_constraints()
         try:
             data = _add_entry(_saved(self.model), self.input_shape, _random_states(self.model))
-            same = _same_model(self, self.from_bytes(data, custom_objects=self._custom_objects()))
+            same = _same_model(self, self.from_bytes(data, self._custom_objects(data)))
         except Exception as error:  # of any kind, since the user's layers may raise it
             raise ValueError(f"{self._unsavable()} Keras says: {error}") from error
         if not same:
@@ -147,7 +150,8 @@ class KerasModule(nn.Module):
     ) -> KerasModule:
         """Read what ``to_bytes`` returned; weights are equal to the bit.
 
-        No code of the file is executed; lambdas raise an error. The module is on the CPU.
+        No code of the file is executed: lambdas raise an error, and so do classes and functions
+        that are neither on a list of Keras's own nor passed. The module is on the CPU.
 
         Parameters
         ----------
@@ -161,31 +165,21 @@ class KerasModule(nn.Module):
         ValueError
             If the data are damaged or from another kind of file, or a custom class is missing.
         """
-        keras, known = keras_on_torch(), dict(custom_objects or {})
+        known = dict(custom_objects or {})
         try:
-            with zipfile.ZipFile(io.BytesIO(data)) as archive:
-                own_entry = json.loads(archive.read(_OWN_ENTRY))
-        except (zipfile.BadZipFile, KeyError, ValueError, EOFError) as error:
+            contents = read_contents(data, known, "Keras model")
+            return _loaded(cls, contents, known)
+        except _DAMAGED as error:
             raise ValueError(
                 f"data must be bytes written by KerasModule.to_bytes, got {len(data)} bytes that "
                 f"cannot be read ({error}). The file is damaged or of another kind. Save it again."
             ) from error
-        with tempfile.TemporaryDirectory() as folder, global_random_state_kept():
-            path = Path(folder) / "model.keras"
-            path.write_bytes(data)
-            try:
-                with keras.device("cpu"):
-                    model = keras.saving.load_model(path, known, compile=False, safe_mode=True)
-            except Exception as error:  # of any kind, since the user's layers may raise it
-                raise ValueError(
-                    "The Keras model must be one that Keras can rebuild from its file, got an "
-                    f"error: {error}. Pass its own classes and functions as "
-                    "custom_objects={'Name': Name}, and do not use lambdas in it."
-                ) from error
-        new = cls(model, own_entry["input_shape"])
-        for variable, state in zip(_random_states(new.model), own_entry["random"], strict=True):
-            variable.assign(state)
-        return new
+        except Exception as error:  # Keras raises many kinds, and so may the user's layers
+            raise ValueError(
+                "The Keras model must be one that Keras can rebuild from its file, got an error: "
+                f"{error}. Pass its own classes and functions as custom_objects={{'Name': Name}}, "
+                "and do not use lambdas in it."
+            ) from error
 
     def __deepcopy__(self, memo: dict[int, Any]) -> KerasModule:
         self._apply_constraints()
@@ -195,7 +189,8 @@ class KerasModule(nn.Module):
         return new
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _unpickle, (type(self), self.to_bytes(), self._custom_objects(), self.training)
+        data = self.to_bytes()
+        return _unpickle, (type(self), data, self._custom_objects(data), self.training)
 
     def _apply_constraints(self) -> None:
         # Keras projects a variable after each step. Here this is done before its next use, once per
@@ -207,19 +202,39 @@ class KerasModule(nn.Module):
                     variable.assign(variable.constraint(variable.value))
                 constrained[position] = (variable, variable.value._version)
 
-    def _custom_objects(self) -> dict[str, Any]:
+    def _own_classes(self) -> dict[str, Any]:
         """Return the classes of layers that are not Keras's own, by name."""
         types = {type(layer) for layer in self.model._flatten_layers()}
         return {kind.__name__: kind for kind in types if not kind.__module__.startswith("keras.")}
 
+    def _custom_objects(self, data: bytes) -> dict[str, Any]:
+        """Own classes, and what a written model names of the objects registered with Keras."""
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            return self._own_classes() | registered_names(json.loads(archive.read("config.json")))
+
     def _unsavable(self) -> str:
-        names = ", ".join(sorted(self._custom_objects())) or type(self.model).__name__
+        names = ", ".join(sorted(self._own_classes())) or type(self.model).__name__
         return (
             "The Keras model must be one that Keras can save and load unchanged, got one that is "
             "different after loading or cannot be loaded. Let get_config of your classes "
             f"({names}) return all constructor arguments, and use named functions instead of "
             "lambdas."
         )
+
+
+def _loaded(cls: type[KerasModule], contents: Contents, known: dict[str, Any]) -> KerasModule:
+    """Let Keras build a checked model and fill it."""
+    keras = keras_on_torch()
+    limits = nullcontext() if contents.names_own else bounded(contents.n_weights, "Keras model")
+    with tempfile.TemporaryDirectory() as folder, global_random_state_kept(), limits:
+        path = Path(folder) / "model.keras"
+        path.write_bytes(contents.archive)
+        with keras.device("cpu"):
+            model = keras.saving.load_model(path, known, compile=False, safe_mode=True)
+        new = cls(model, contents.own["input_shape"])
+        for variable, state in zip(_random_states(new.model), contents.own["random"], strict=True):
+            variable.assign(state)
+    return new
 
 
 def _build(keras: Any, model: Any, input_shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -272,7 +287,8 @@ def _add_entry(data: bytes, input_shape: tuple[int, ...], random_states: list[An
     }
     buffer = io.BytesIO(data)
     with zipfile.ZipFile(buffer, "a") as archive:
-        archive.writestr(_OWN_ENTRY, json.dumps(entry))
+        # What a .keras file lacks: the shape of a row, and the states of layers such as dropout.
+        archive.writestr(OWN_ENTRY, json.dumps(entry))
     return buffer.getvalue()
 
 

@@ -22,6 +22,7 @@ from neumap._warnings import warn_user
 from neumap.archive import Archive, ArchiveError, check_node, read_archive, write_archive
 from neumap.estimators.fitted import FIELDS, Fitted
 from neumap.estimators.new_rows.training_rows import TrainingRows
+from neumap.estimators.saving.checks import check_fitted, check_networks, check_settings
 from neumap.estimators.saving.copies import SETTINGS
 from neumap.estimators.saving.nodes import Node, NotStorableError, Packer, Unpacker
 from neumap.estimators.saving.version_1 import of_version_1
@@ -203,9 +204,13 @@ def read_model(
     parameters["device"] = _device(parameters.get("device", "auto"), device)
     settings = {n: unpacker.unpack(nodes["settings"][n], n) for n in nodes["settings"]}
     _check_names(settings, SETTINGS, "Settings of scikit-learn")
+    check_settings(settings)
     fitted = None if learned is None else _fitted(learned, unpacker)
     if fitted is not None:
+        check_fitted(fitted)
         _move_networks(fitted, resolve_device(parameters["device"]))
+        if not classes and not given:  # those of the caller may have effects when they are called
+            check_networks(fitted)
     return SavedModel(name, parameters, fitted, settings)
 
 

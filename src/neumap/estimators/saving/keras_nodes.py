@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
 
-from neumap.archive import ArchiveError, fits_json
+from neumap.archive import ArchiveError, bounded, fits_json
 from neumap.keras_bridge import KerasModule, is_keras_model
+from neumap.keras_bridge.allowed import check_config, names_own_objects, registered_names
 from neumap.keras_bridge.backend import keras_on_torch
 
 __all__ = ["PackedNetwork", "config_of", "from_config", "pack_network", "unpack_network"]
@@ -89,7 +91,7 @@ def unpack_network(packed: PackedNetwork, named: Mapping[str, Any], given: Any, 
         )
     known = {**named, **_own_classes(given)}
     if "config" in packed.facts:
-        return from_config(packed.facts["config"], known)
+        return from_config(packed.facts["config"], known, role)
     if packed.content is not None:
         try:
             module = KerasModule.from_bytes(packed.content, known)
@@ -126,34 +128,39 @@ def _filled(packed: PackedNetwork, given: Any, role: str) -> KerasModule:
 
 
 def config_of(value: Any) -> dict[str, Any] | None:
-    """Return the config of a Keras object, or None where Keras cannot rebuild an equal one."""
-    keras = keras_on_torch()
+    """Return the config of a Keras object, or None where a load could not rebuild an equal one."""
     try:
-        config = keras.saving.serialize_keras_object(value)
-        rebuilt = keras.saving.deserialize_keras_object(config, safe_mode=True)
-        # Some losses lack a setting in their config, such as Huber its delta.
-        is_equal = getattr(rebuilt, "_fn_kwargs", None) == getattr(value, "_fn_kwargs", None)
+        config = keras_on_torch().saving.serialize_keras_object(value)
+        if not isinstance(config, dict) or not fits_json(config):
+            return None
+        rebuilt = from_config(config, registered_names(config), "model")
     except Exception:  # Keras raises many kinds
         return None
-    return config if is_equal and isinstance(config, dict) and fits_json(config) else None
+    # Some losses lack a setting in their config, such as Huber its delta.
+    is_equal = getattr(rebuilt, "_fn_kwargs", None) == getattr(value, "_fn_kwargs", None)
+    return config if is_equal else None
 
 
-def from_config(config: dict[str, Any], named: Mapping[str, Any]) -> Any:
-    """Rebuild a Keras object.
+def from_config(config: dict[str, Any], named: Mapping[str, Any], where: str) -> Any:
+    """Rebuild a Keras object from a checked config.
 
     Raises
     ------
     ArchiveError
-        If Keras does not know a class in it.
+        If the config names a class or function that is neither on the list nor in `named`, asks
+        for weights, which a config has none of, or Keras cannot use it.
     """
+    check_config(config, named, where)
+    limits = nullcontext() if names_own_objects(config, named) else bounded(0, where)
     try:
-        return keras_on_torch().saving.deserialize_keras_object(
-            copy.deepcopy(config), dict(named), safe_mode=True
-        )
-    except (TypeError, ValueError) as error:
+        with limits:
+            return keras_on_torch().saving.deserialize_keras_object(
+                copy.deepcopy(config), dict(named), safe_mode=True
+            )
+    except Exception as error:  # Keras raises many kinds, some of the caller's classes
         raise ArchiveError(
-            "Expected a Keras object whose classes are known. Pass classes=[...] with its own. "
-            f"Keras says: {error}"
+            f"The {where} of the file must be an object that Keras can build, got {error!s:.500}. "
+            "Update Keras, or pass classes=[...] with its own classes."
         ) from error
 
 

@@ -10,6 +10,7 @@ import torch
 
 from neumap.archive import ArchiveError
 from neumap.estimators.parametric import ParametricUMAP
+from neumap.estimators.saving.checks import check_saved_parameters
 from neumap.estimators.saving.files import read_model
 from neumap.estimators.umap import UMAP
 
@@ -51,8 +52,9 @@ def load(
     Raises
     ------
     ArchiveError
-        If the file is missing, truncated, foreign or from a newer neumap, or holds a network
-        that cannot be rebuilt without `classes`, `encoder` or `decoder`. It is a ``ValueError``.
+        If the file is missing, truncated, foreign or from a newer neumap, holds values that no
+        model has, or holds a network that cannot be rebuilt without `classes`, `encoder` or
+        `decoder`. It is a ``ValueError``.
     ValueError
         If the device is not here, or a network is passed for which the model has no place.
 
@@ -73,7 +75,10 @@ def load(
         classes=classes,
         device=device,
     )
-    model: UMAP = kinds[saved.class_name](**saved.parameters)
+    kind = kinds[saved.class_name]
+    if saved.fitted is not None:  # else the fit checks them
+        check_saved_parameters(saved.parameters, kind._constraints)
+    model: UMAP = kind(**saved.parameters)
     model.__dict__.update(saved.settings)
     if saved.fitted is not None:
         model._fitted = saved.fitted

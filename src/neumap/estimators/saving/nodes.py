@@ -231,10 +231,18 @@ class Unpacker:
         kind = next(iter(node))
         if kind not in kinds:
             raise ArchiveError(
-                f"Expected {name} to be of a kind that this neumap knows; it is {kind!r}. "
+                f"{name} must be of a kind that this neumap knows, got {kind!r}. "
                 'Update with: pip install -U "neumap"'
             )
-        return kinds[kind](node, name)
+        try:
+            return kinds[kind](node, name)
+        except ArchiveError:
+            raise
+        except Exception as error:  # whatever constructors raise for the arguments of a file
+            raise ArchiveError(
+                f"{name} must be a {kind} that can be built, got {type(error).__name__}: "
+                f"{error!s:.300}. Use a file from a source you trust, or save the model again."
+            ) from error
 
     def _first_equal(self, node: Node, name: str) -> np.ndarray:
         """Return where each row of one array is first found in another (files of version 1)."""
@@ -277,7 +285,7 @@ class Unpacker:
         return keras_nodes.unpack_network(packed, self._named(), self.given.get(role), role)
 
     def _keras_object(self, node: Node, name: str) -> Any:
-        return keras_nodes.from_config(node["keras_object"], self._named())
+        return keras_nodes.from_config(node["keras_object"], self._named(), name)
 
     def _named(self) -> dict[str, Any]:
         return {kind.__name__: kind for kind in self.classes}
@@ -286,7 +294,7 @@ class Unpacker:
         kind = getattr(torch.optim, node["optimizer"], None)
         if not isinstance(kind, type) or not issubclass(kind, torch.optim.Optimizer):
             raise ArchiveError(
-                f"Expected {name} to be an optimiser of torch {torch.__version__}; it has no "
+                f"{name} must be an optimiser of torch {torch.__version__}, got "
                 f"{node['optimizer']!r}. Update torch."
             )
         if node["settings"] is None:
