@@ -160,9 +160,10 @@ def test_pictures_show_no_label(what: str) -> None:
 
 def test_class_centres_are_those_of_the_labelled_rows() -> None:
     rows = np.array([[0.0], [1.0], [3.0], [7.0], [100.0]])
-    shown = np.array([[0.0], [1.0], [7.0], [3.0], [2.0]])
-    alone = metrics.knc(rows[:4], shown[:4], [0, 1, 2, 3], n_neighbors=1)
-    assert metrics.knc(rows, shown, [0, 1, 2, 3, -1], n_neighbors=1) == alone < 1.0
+    shown = np.array([[0.0], [1.0], [9.0], [7.0], [2.0]])
+    # Nearest in the data: 1, 0, 1, 2; on the map 1, 0, 3, 2.
+    assert metrics.knc(rows, shown, [0, 1, 2, 3, -1], n_neighbors=1) == 0.75
+    assert metrics.knc(rows, shown, [0, 1, 2, 3, 4], n_neighbors=1) < 0.75
 
 
 def test_false_is_a_label_and_so_is_the_largest_byte() -> None:
@@ -191,6 +192,9 @@ def test_unknown_names_of_a_hierarchy() -> None:
     for mark in (None, -1, np.nan):
         model = network(**settings, target_metric_kwds={"cat_hierarchy": levels})
         assert abs(model.fit(X, names(mark)).graph_ - expected.graph_).max() == 0
+    one_level = network(**settings, target_metric_kwds={"cat_hierarchy": levels[:1]})
+    as_categories = network().fit(X, CODED).graph_
+    assert abs(one_level.fit(X, names(None)).graph_ - as_categories).max() < 1e-6
     none_known = network(**settings, target_metric_kwds={"cat_hierarchy": levels})
     plain = network().fit(X, np.full(90, -1)).graph_
     assert abs(none_known.fit(X, [None] * 90).graph_ - plain).max() == 0
