@@ -287,7 +287,7 @@ def _describe_unfit(column: Any) -> tuple[str, str] | None:
 def _is_temporal(column: Any) -> bool:
     """Whether the type of a column is one of dates, times or durations.
 
-    Asked before the values are read: polars gives a Time column to numpy as nanoseconds.
+    Asked before the values are read: of a table with a Time column polars makes nanoseconds.
     """
     if is_a(column, "polars", "Series"):
         return bool(column.dtype.is_temporal())
