@@ -121,6 +121,8 @@ class TestTables:
             ValueError, match=r"got dates or times.* in column 'when'\. Turn it into"
         ):
             check_input(make({"a": [1.0, 2.0], "when": [value, None]}))
+        with pytest.raises(ValueError, match=r"got dates or times.* in column 'when'"):
+            check_input(make({"a": [1.0, 2.0], "when": [value, value]}))
 
     @pytest.mark.parametrize(
         "column",

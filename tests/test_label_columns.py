@@ -159,10 +159,11 @@ def test_pictures_show_no_label(what: str) -> None:
 
 
 def test_class_centres_are_those_of_the_labelled_rows() -> None:
-    rows = np.array([[0.0], [1.0], [3.0], [7.0], [100.0]])
-    shown = np.array([[0.0], [1.0], [7.0], [3.0], [2.0]])
-    alone = metrics.knc(rows[:4], shown[:4], [0, 1, 2, 3], n_neighbors=1)
-    assert metrics.knc(rows, shown, [0, 1, 2, 3, -1], n_neighbors=1) == alone < 1.0
+    rows = np.array([[100.0], [0.0], [1.0], [3.0], [7.0]])
+    shown = np.array([[2.0], [0.0], [1.0], [9.0], [7.0]])
+    # Nearest in the data: 1, 0, 1, 2; on the map 1, 0, 3, 2.
+    assert metrics.knc(rows, shown, [-1, 0, 1, 2, 3], n_neighbors=1) == 0.75
+    assert metrics.knc(rows, shown, [0, 1, 2, 3, 4], n_neighbors=1) < 0.75
 
 
 def test_false_is_a_label_and_so_is_the_largest_byte() -> None:
@@ -191,6 +192,9 @@ def test_unknown_names_of_a_hierarchy() -> None:
     for mark in (None, -1, np.nan):
         model = network(**settings, target_metric_kwds={"cat_hierarchy": levels})
         assert abs(model.fit(X, names(mark)).graph_ - expected.graph_).max() == 0
+    one_level = network(**settings, target_metric_kwds={"cat_hierarchy": levels[:1]})
+    as_categories = network().fit(X, CODED).graph_
+    assert abs(one_level.fit(X, names(None)).graph_ - as_categories).max() < 1e-6
     none_known = network(**settings, target_metric_kwds={"cat_hierarchy": levels})
     plain = network().fit(X, np.full(90, -1)).graph_
     assert abs(none_known.fit(X, [None] * 90).graph_ - plain).max() == 0
@@ -294,11 +298,12 @@ def test_advice_on_containers_works() -> None:
 
 def test_measurements_are_no_classes() -> None:
     y = np.where(UNKNOWN, -1, X[:, 0])
-    row = int(np.flatnonzero(~UNKNOWN)[0])
-    with pytest.raises(
-        ValueError, match=rf"must hold classes for a classifier, got .* in row {row}"
-    ):
+    n = int((~UNKNOWN).sum())
+    message = f"must hold classes for a classifier, got {n} different fractional numbers in {n} lab"
+    with pytest.raises(ValueError, match=message):
         network(classifier_loss_weight=1.0).fit(X, y)
+    halves = network(classifier_loss_weight=1.0).fit(X, CODES / 2)
+    assert halves.classes_.tolist() == [0.0, 0.5, 1.0]
     bins = np.digitize(X[:, 0], [-5.0, 0.0, 5.0])
     network(classifier_loss_weight=1.0).fit(X, bins)
 

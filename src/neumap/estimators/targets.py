@@ -50,7 +50,7 @@ def encode_classes(y: Column) -> Classes:
     Raises
     ------
     ValueError
-        If y has more than one column, no label at all, or numbers that are no classes.
+        If y has more than one column, no label at all, or measurements instead of classes.
 
     Warns
     -----
@@ -64,15 +64,17 @@ def encode_classes(y: Column) -> Classes:
             "y must hold labels for a classifier, got -1 (unlabelled) in every row. Label some "
             "rows, or set classifier_loss_weight=0."
         )
-    fractional = ~unlabelled & (y.values != np.floor(y.values)) if _is_float(y) else None
-    if fractional is not None and fractional.any():
+    classes = y.classes()
+    n_labels, n_labelled = len(classes.labels), int((~unlabelled).sum())
+    is_fractional = y.values.dtype.kind == "f" and (classes.labels % 1 != 0).any()
+    if is_fractional and n_labels > n_labelled / 2:
         # The first words are scikit-learn's for every classifier.
         raise ValueError(
             "Unknown label type: continuous. y must hold classes for a classifier, got "
-            f"{y.values[fractional][0]!r:.40} in {y.first(fractional)}. Turn measurements into "
-            "classes, for example with numpy.digitize, or set classifier_loss_weight=0."
+            f"{n_labels} different fractional numbers in {n_labelled} labelled rows. Turn "
+            "measurements into classes, for example with numpy.digitize, or set "
+            "classifier_loss_weight=0."
         )
-    classes = y.classes()
     if len(classes.labels) == 1 and (y.values == UNLABELLED).any():
         warn_user(
             f"y holds one class, {classes.labels[0]!r}, besides -1, which marks rows without a "
@@ -108,10 +110,6 @@ def accuracy(predicted: Any, y: Column, weights: Any = None) -> float:
 
 def _of(weights: Any, labelled: Any) -> Any:
     return np.asarray(weights, dtype=np.float64)[labelled]
-
-
-def _is_float(y: Column) -> bool:
-    return y.values.dtype.kind == "f"
 
 
 def _check_one_column(y: Column) -> None:
