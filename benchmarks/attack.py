@@ -30,8 +30,8 @@ import neumap
 from neumap.archive import ArchiveError
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-from test_archive_forged import forge, mutate  # noqa: E402 - the folder is known now
-from test_forged_models import SAVES, rows, with_a_table, with_everything  # noqa: E402
+from test_archive_forged import forge, mutate
+from test_forged_models import SAVES, rows, with_a_table, with_everything
 
 COLUMNS = ("kind", "tries", "ArchiveError", "equal", "other numbers", "other errors", "slowest s")
 
