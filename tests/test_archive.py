@@ -513,8 +513,33 @@ for n in (1, 2):
     )
 
 
+LAZY_CASES: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
+    "LazyLinear": ({"out_features": 3, "bias": False}, (2, 5))
+}
+for n in (1, 2, 3):
+    image = (2, 4, *(7,) * n)
+    for kind in ("Conv", "ConvTranspose"):
+        LAZY_CASES[f"Lazy{kind}{n}d"] = (
+            {"out_channels": 3, "kernel_size": 2, "stride": 2, "dilation": 1, "bias": False},
+            image,
+        )
+    for kind in ("Batch", "Instance"):
+        LAZY_CASES[f"Lazy{kind}Norm{n}d"] = ({"eps": 0.25, "affine": True}, image)
+
+
 def test_every_layer_has_a_case() -> None:
-    assert LAYER_CASES.keys() == LAYERS.keys()
+    assert LAYER_CASES.keys() | LAZY_CASES.keys() == LAYERS.keys()
+
+
+@pytest.mark.parametrize("name", LAZY_CASES)
+def test_lazy_layers_return_with_their_arguments(name: str) -> None:
+    config, shape = LAZY_CASES[name]
+    spec, tensors = pack_module(getattr(nn, name)(**config), "net")
+    results = []
+    for layer in (getattr(nn, name)(**config), unpack_module(spec, tensors, "net")):
+        torch.manual_seed(0)
+        results.append(layer(torch.linspace(0.0, 1.0, math.prod(shape)).reshape(shape)))
+    assert torch.equal(*results)
 
 
 @pytest.mark.parametrize("name", LAYER_CASES)
