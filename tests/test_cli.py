@@ -93,6 +93,25 @@ def test_transform_takes_the_model_s_columns_whatever_their_order(
     np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), np.load(tmp_path / "b.npy"))
 
 
+@pytest.mark.parametrize("form", ["R", "German", "trailing"])
+def test_transform_of_a_table_that_another_program_wrote(
+    folder: Path, tmp_path: Path, form: str
+) -> None:
+    given = pd.read_csv(folder / "new.csv").drop(columns=["name", "digit"]) + 0.5
+    given.to_csv(tmp_path / "plain.csv", index=False)
+    other = tmp_path / "other.csv"
+    if form == "R":  # the header has no name for the row names
+        text = given.set_axis(np.arange(len(given)) + 1).to_csv().removeprefix(",")
+    elif form == "German":
+        text = given.to_csv(index=False, sep=";", decimal=",")
+    else:
+        text = given.to_csv(index=False).replace("\n", ",\n")
+    other.write_text(text)
+    for name, rows in [("a.npy", tmp_path / "plain.csv"), ("b.npy", other)]:
+        assert run("transform", folder / "map.neumap", rows, "-o", tmp_path / name) == 0
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), np.load(tmp_path / "b.npy"))
+
+
 def test_same_seed_same_map(folder: Path, tmp_path: Path) -> None:
     maps = [tmp_path / "first.npy", tmp_path / "second.npy"]
     for file in maps:

@@ -192,6 +192,31 @@ def test_csv_line_that_is_one_cell_longer_is_named(tmp_path: Path, at: int) -> N
         read_table(file, Selection())
 
 
+@pytest.mark.parametrize(
+    ("head", "line", "wrong", "message"),
+    [
+        ("x;y", "1,5;2,25", "1,5;2,25;3", "must have 2 cells, .* got 3 in line 302"),
+        ("x,y", '1.5,"2"', '1.5,"2",3', "must have 2 cells, .* got 3 in line 302"),
+        ("x,y", "1.5,2", "1.5", "must have 2 cells, .* got 1 in line 302"),
+        ("x,y", "1.5,2,", "1.5,2,3", "must have 3 cells, .* got 4 in line 302"),
+        ("x,y", '1.5,"2",', '1.5,"2",3', "must have 3 cells, .* got 4 in line 302"),
+    ],
+)
+def test_csv_line_far_down_is_counted_however_it_is_written(
+    tmp_path: Path, head: str, line: str, wrong: str, message: str
+) -> None:
+    file = write(tmp_path / "t.csv", "\n".join([head, *[line] * 300, wrong, line]))
+    with pytest.raises(CommandError, match=message):
+        read_table(file, Selection())
+
+
+def test_csv_names_with_another_delimiter_in_them(tmp_path: Path) -> None:
+    file = write(tmp_path / "t.csv", "weight, kg;kind\n80;u\n90;v\n")
+    table = read_table(file, Selection(label="kind"))
+    assert table.columns == ["weight, kg"]
+    np.testing.assert_array_equal(table.rows, [[80], [90]])
+
+
 def test_csv_fault_far_below_the_first_lines_is_named(tmp_path: Path) -> None:
     lines = ["x;y", *["1,5;2,25"] * 999, "1.5;2", "3,5;4"]
     file = write(tmp_path / "t.csv", "\n".join(lines))
@@ -349,11 +374,15 @@ def test_stored_row_numbers_are_no_feature(
     assert "was read as row names, not as a feature" in said
 
 
-def test_stored_row_numbers_that_are_asked_for_by_name(tmp_path: Path) -> None:
+def test_stored_row_numbers_that_are_asked_for_by_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = stored(tmp_path, "parquet, named")
     wanted = (*NAMES, "sample_id")  # a model that was fitted on them
     table = read_table(file, Selection(wanted=wanted))
     np.testing.assert_array_equal(table.rows, np.column_stack([ROWS, [30, 10, 20]]))
+    assert table.ids is None
+    assert capsys.readouterr().err == ""
     labelled = read_table(file, Selection(label="sample_id"))
     assert labelled.labels is not None
     assert labelled.labels.tolist() == [30, 10, 20]
@@ -383,6 +412,19 @@ def test_parquet_missing_number(tmp_path: Path) -> None:
     pd.DataFrame({"a": [1, None], "b": [1.0, 2.0]}).to_parquet(file)
     with pytest.raises(CommandError, match="got nan in row 1, column 'a'"):
         read_table(file, Selection())
+
+
+@pytest.mark.parametrize("known", ["ab", "a"])
+def test_parquet_category_that_is_missing_is_no_other_one(tmp_path: Path, known: str) -> None:
+    labels = ["a", None, known[-1], None]
+    file = tmp_path / "t.parquet"
+    kind = pd.Categorical(labels, categories=["b", "a"])
+    pd.DataFrame({"x": [1.0, 2.0, 3.0, 4.0], "kind": kind}).to_parquet(file)
+    for selection in (Selection(label="kind"), Selection(id="kind")):
+        table = read_table(file, selection)
+        read = table.labels if selection.label else table.ids
+        assert read is not None
+        assert read.tolist() == labels
 
 
 def test_parquet_index_becomes_the_ids(tmp_path: Path) -> None:
