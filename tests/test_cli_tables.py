@@ -198,8 +198,8 @@ def test_csv_line_that_is_one_cell_longer_is_named(tmp_path: Path, at: int) -> N
         ("x;y", "1,5;2,25", "1,5;2,25;3", "must have 2 cells, .* got 3 in line 302"),
         ("x,y", '1.5,"2"', '1.5,"2",3', "must have 2 cells, .* got 3 in line 302"),
         ("x,y", "1.5,2", "1.5", "must have 2 cells, .* got 1 in line 302"),
-        ("x,y", "1.5,2,", "1.5,2,3", "must have 3 cells, .* got 4 in line 302"),
-        ("x,y", '1.5,"2",', '1.5,"2",3', "must have 3 cells, .* got 4 in line 302"),
+        ("x,y", "1.5,2,", "1.5,2,3", "must end with a delimiter, .* got '3' .* line 302"),
+        ("x,y", '1.5,"2",', '1.5,"2",3', "must end with a delimiter, .* got '3' .* line 302"),
     ],
 )
 def test_csv_line_far_down_is_counted_however_it_is_written(

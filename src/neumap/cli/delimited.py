@@ -201,7 +201,11 @@ class _Lines:
         for at, column in zip(self._text_at, self._text.values(), strict=True):
             column.append(cells[at])
         if self._layout.ends_with_delimiter and cells[-1].strip():
-            self._check_count(len(cells) + 1)
+            raise CommandError(
+                f"{self._file}: every line must end with a delimiter, as the first lines do, got "
+                f"{cells[-1]!r} behind it in line {self._began}. Correct this line, or name the "
+                "column in the header."
+            )
 
     def _joined(self, cells: list[str]) -> str:
         decimal = self._layout.decimal
