@@ -60,6 +60,10 @@ def frame_of(records: list[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(records)
 
 
+def stacked(rows: Any) -> np.ndarray:
+    return np.stack(list(rows))
+
+
 def first(loader: DataLoader[Any]) -> Any:
     return loader.dataset
 
@@ -69,22 +73,22 @@ Refused = tuple[Callable[[], Any], str, Callable[[Any], Any] | None]
 REFUSED: dict[str, Refused] = {
     "column of embeddings": (
         lambda: pd.DataFrame({"embedding": list(X)}),
-        r"got a ndarray of several numbers in row 0 in column 'embedding'.*numpy.stack",
+        r"got one ndarray per row, such as .* in row 0 in column 'embedding'\. .*numpy\.stack",
         lambda given: np.stack(given["embedding"]),
     ),
     "series of arrays": (
         lambda: pd.Series(list(X)),
-        "got a ndarray of several numbers in row 0. Make one array .*numpy.stack",
+        r"got one ndarray per row\. Make one array .*numpy\.stack",
         np.stack,
     ),
     "array of lists": (
         lambda: objects(X.tolist()),
-        "got a list of several .*numpy.stack",
+        r"got one list per row\. .*numpy\.stack",
         np.stack,
     ),
     "polars lists": (
         lambda: pl.DataFrame({"e": X.tolist()}),
-        "several numbers in row 0 in column 'e'",
+        "got one ndarray per row, such as .* in row 0 in column 'e'",
         lambda given: np.stack(given["e"].to_list()),
     ),
     "polars arrays": (
@@ -94,64 +98,72 @@ REFUSED: dict[str, Refused] = {
     ),
     "arrow lists": (
         lambda: pa.table({"e": X.tolist()}),
-        "several numbers in row 0 in column",
+        "got one ndarray per row, such as .* in row 0 in column 'e'",
         None,
     ),
     "structured": (
         lambda: FRAME.to_records(index=False),
-        r"got records with the fields \('a', 'b', 'c'\).*structured_to_unstructured",
+        r"got an array with the fields \('a', 'b', 'c'\).*structured_to_unstructured",
         structured_to_unstructured,
     ),
     "records": (
         lambda: FRAME.to_dict("records"),
-        r"got a dict in row 0 .*pandas\.DataFrame",
+        r"got one dict per row\. .*pandas\.DataFrame",
         frame_of,
     ),
     "dates with a zone": (
         lambda: with_column(pd.date_range("2020", periods=12, tz="UTC")),
-        r"dates, times or intervals \(Timestamp, the first in row 0\) in column 'e'",
+        r"got dates or times \(datetime64\[.*, UTC\]\) in column 'e'",
         lambda given: given.drop(columns="e"),
     ),
     "python dates": (
         lambda: with_column([datetime.date(2020, 1, 1)] * 12),
-        r"dates, times .*\(date, .* in column 'e'",
+        r"dates or times, such as datetime\.date\(.*\) in row 0 in column 'e'",
         None,
     ),
     "python times": (
         lambda: with_column([datetime.time(8, 30)] * 12),
-        r"dates, times .*\(time, .* in column 'e'",
+        r"dates or times, such as datetime\.time\(.*\) in row 0 in column 'e'",
         None,
     ),
     "periods": (
         lambda: with_column(pd.period_range("2020", periods=12, freq="D")),
-        r"\(Period, .* in column 'e'",
+        r"dates or times, such as Period\(.*\) in row 0 in column 'e'",
         None,
     ),
     "intervals": (
         lambda: with_column(pd.interval_range(0, 12)),
-        r"\(Interval, .* in column 'e'",
+        r"Interval objects, such as Interval\(.*\) in row 0 in column 'e'",
         None,
     ),
     "pd.NA among objects": (
         lambda: with_column(pd.Series([1, 2, pd.NA] * 4, dtype=object)),
-        r"got a missing value \(<NA>\) in row 2 in column 'e'.*astype\('Float64'\)",
+        r"got missing values .*, such as <NA> in row 2 in column 'e'.*astype\('Float64'\)",
         lambda given: given.assign(e=given["e"].astype("Float64").fillna(0.0)),
     ),
-    "a dict among objects": (lambda: with_cell({"a": 1}), "a dict in row 4 in column 1", None),
+    "a dict among objects": (
+        lambda: with_cell({"a": 1}),
+        r"dict objects, such as \{'a': 1\} in row 4 in column 1",
+        None,
+    ),
     "a list among objects": (
         lambda: with_cell([1, 2]),
-        "a list of several.* row 4 in column 1",
+        r"one list per row, such as \[1, 2\] in row 4 in column 1",
         None,
     ),
     "an object among objects": (
         lambda: with_cell(object()),
-        r"of type object in row 4 in column 1 \(float\(\) argument must be a string or a real",
+        r"float\(\) argument must be a string or a real .* such as <object .* in row 4 in column 1",
         None,
     ),
-    "a complex cell": (lambda: with_cell(2j), "2j of type complex in row 4 in column 1", None),
+    "a complex cell": (
+        lambda: with_cell(2j),
+        "got complex numbers, such as 2j in row 4 in column 1. Pass real and imag",
+        None,
+    ),
     "a cell beyond floats": (
         lambda: with_cell(10**400),
-        "of type int in row 4 in column 1 .int too large",
+        "got an integer too large for a float in row 4 in column 1. Rescale",
         None,
     ),
     "a text among objects": (
@@ -162,14 +174,30 @@ REFUSED: dict[str, Refused] = {
     "bytes": (lambda: with_cell(b"7"), "got text, such as b'7' in row 4,? in column 1", None),
     "DataLoader": (
         lambda: DataLoader(TensorDataset(TENSOR), batch_size=8),
-        "got a DataLoader.* Pass its Dataset, X.dataset",
+        "got a DataLoader. Pass its dataset, X.dataset",
         first,
     ),
-    "generator": (lambda: (row for row in X), "got generator. Collect the rows in a list", list),
-    "iterator": (lambda: iter(X), "got .*iterator. Collect the rows in a list", list),
-    "dict": (lambda: {"X": X}, r"got a dict with the names \['X'\]", lambda given: given["X"]),
-    "empty dict": (lambda: {}, r"got a dict with the names \[\]", None),
-    "open .npz": (npz, r"NpzFile with the names \['X'\].* X\['X'\]", lambda given: given["X"]),
+    "generator": (
+        lambda: (row for row in X),
+        r"got a generator. Read all rows first, with numpy.stack\(list\(X\)\)",
+        stacked,
+    ),
+    "iterator": (
+        lambda: iter(X),
+        r"got an iterator. Read all rows first, with numpy.stack\(list\(X\)\)",
+        stacked,
+    ),
+    "dict": (
+        lambda: {"X": X},
+        r"got a dict. Pass one of its entries \('X'\)",
+        lambda given: given["X"],
+    ),
+    "empty dict": (lambda: {}, "got a dict. Pass an array, a table", None),
+    "open .npz": (
+        npz,
+        r"got a NpzFile. Pass one of its entries \('X'\)\.$",
+        lambda given: given["X"],
+    ),
     "set": (lambda: {1.0, 2.0}, "got set. Pass an array", None),
     "None": (lambda: None, "got NoneType. Pass an array", None),
     "module": (lambda: np, "got module. Pass an array", None),
@@ -234,12 +262,12 @@ def test_estimators_say_so_in_fit_and_in_transform(name: str) -> None:
 def test_groups_of_arrays_on_disk_are_named(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "rows.h5", "w") as file:
         file["X"] = X
-        with pytest.raises(TypeError, match=r"got a File with the names \['X'\].* X\['X'\]"):
+        with pytest.raises(TypeError, match=r"got a File. Pass one of its entries \('X'\)\.$"):
             check_input(file)
         np.testing.assert_array_equal(dense(file["X"]), X)
     group = zarr.open_group(str(tmp_path / "rows.zarr"), mode="w")
     group.create_array("X", data=X)
-    with pytest.raises(TypeError, match=r"got a Group with the names \['X'\]"):
+    with pytest.raises(TypeError, match=r"got a Group. Pass one of its entries \('X'\)\.$"):
         check_input(group)
 
 

@@ -34,19 +34,10 @@ def test_devices_by_name_and_object(monkeypatch: pytest.MonkeyPatch) -> None:
     assert resolve_device("cuda:1") == torch.device("cuda", 1)
 
 
-@pytest.mark.parametrize(
-    "name", ["graphics", "", "cuda:x", 3.5, 3, None, [], "meta", torch.device("meta"), "xpu"]
-)
+@pytest.mark.parametrize("name", ["graphics", "", "cuda:x", 3.5, 3, None, []])
 def test_unknown_names(name: object, no_accelerator: None) -> None:
     with pytest.raises(ValueError, match=r"device must be 'auto', 'cpu'.*got"):
         resolve_device(name)  # type: ignore[arg-type]
-
-
-def test_a_card_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    with pytest.raises(ValueError, match=r"'cuda:2' of 2 CUDA devices, counted from 0"):
-        resolve_device("cuda:2")
 
 
 @pytest.mark.parametrize(
@@ -59,7 +50,7 @@ def test_devices_the_machine_lacks(
         resolve_device(device)
 
 
-@pytest.mark.parametrize("device", ["meta", torch.device("meta"), "vulkan"])
+@pytest.mark.parametrize("device", ["meta", torch.device("meta"), "vulkan", "xpu"])
 def test_devices_that_hold_no_numbers(device: str | torch.device) -> None:
     with pytest.raises(
         ValueError, match=r"device must be one that .* got '\w+'.*Use device='auto'"

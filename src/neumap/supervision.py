@@ -9,7 +9,9 @@ Afterwards every row gets an edge of full strength again. The rules follow umap-
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -21,7 +23,7 @@ from neumap.fuzzy.graph import FuzzyGraph
 from neumap.fuzzy.memberships import directed_memberships, smooth_knn
 from neumap.label_distances import DISCRETE_METRICS, Distance
 from neumap.neighbors import NeighborSearch
-from neumap.neighbors.metrics import MetricLike
+from neumap.neighbors.metrics import MetricLike, resolve_metric
 
 __all__ = [
     "LABEL_METRICS",
@@ -30,6 +32,7 @@ __all__ = [
     "discrete_intersection",
     "metric_intersection",
     "supervise",
+    "target_metric_named",
 ]
 
 LABEL_METRICS = ("categorical", "hierarchical_categorical")  # those with unknown labels
@@ -100,6 +103,9 @@ def supervise(  # noqa: PLR0913 - the target parameters of UMAP
         return discrete_intersection(
             graph, targets, target_metric, metric_kwds=kwds, target_weight=target_weight
         )
+    if target_metric != "precomputed":
+        with target_metric_named():
+            resolve_metric(target_metric, kwds)
     return metric_intersection(
         graph,
         targets,
@@ -107,6 +113,18 @@ def supervise(  # noqa: PLR0913 - the target parameters of UMAP
         target_weight=target_weight,
         n_neighbors=target_n_neighbors,
     )
+
+
+@contextmanager
+def target_metric_named() -> Iterator[None]:
+    """Name ``target_metric`` where a message is about the metric of the targets."""
+    try:
+        yield
+    except ValueError as error:
+        message = re.sub(r"\bmetric(?=_kwds|\b)", "target_metric", str(error), count=1)
+        if "target_metric" not in message:
+            message = f"target_metric: {message}"
+        raise ValueError(message) from error
 
 
 def categorical_intersection(

@@ -12,6 +12,7 @@ import scipy.sparse
 import torch
 
 from neumap import UMAP
+from neumap._labels import read_column
 from neumap.estimators.graph import (
     Graph,
     GraphSettings,
@@ -204,7 +205,7 @@ def test_targets_are_refused_before_the_graph_as_they_would_be_with_it(
             target_weight=chosen.weight,
         )
     with pytest.raises(ValueError) as at_once:  # noqa: PT011
-        check_supervision(targets, chosen)
+        check_supervision(read_column(targets), chosen)
     assert str(at_once.value) == str(later.value)
 
 
@@ -221,4 +222,4 @@ def test_targets_are_refused_before_the_graph_as_they_would_be_with_it(
     ],
 )
 def test_targets_that_can_act_pass(targets: Any, metric: Any) -> None:
-    check_supervision(targets, replace(TARGETS, metric=metric))
+    check_supervision(read_column(targets), replace(TARGETS, metric=metric))

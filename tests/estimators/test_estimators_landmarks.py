@@ -61,17 +61,20 @@ def test_landmarks_are_appended_with_their_positions(container: Any) -> None:
 
 def test_the_labels_of_landmarks_are_unknown() -> None:
     landmarks = Landmarks(np.eye(2), OLD[:2], 0.1)
-    assert landmarks.extend_targets([4, 5, 6], 3).tolist() == [4, 5, 6, -1, -1]
+    extended = landmarks.extend_targets([4, 5, 6], 3)
+    assert extended.known().tolist() == [4, 5, 6]
+    assert extended.unlabelled().tolist() == [False] * 3 + [True] * 2
 
 
 def test_values_of_several_columns_are_extended_in_each() -> None:
     landmarks = Landmarks(np.eye(2), OLD[:2], 0.1)
     extended = landmarks.extend_targets(np.ones((3, 2)), 3)
-    np.testing.assert_array_equal(extended, [[1, 1]] * 3 + [[-1, -1]] * 2)
+    np.testing.assert_array_equal(extended.values[:3], [[1, 1]] * 3)
+    np.testing.assert_array_equal(extended.unlabelled(), [[False] * 2] * 3 + [[True] * 2] * 2)
 
 
 def test_labels_of_another_length_are_refused() -> None:
-    with pytest.raises(ValueError, match="one entry per row of X: expected 3, got 2"):
+    with pytest.raises(ValueError, match=r"one entry per row of X: expected 3, got shape \(2,\)"):
         Landmarks(np.eye(2), OLD[:2], 0.1).extend_targets([0, 1], 3)
 
 

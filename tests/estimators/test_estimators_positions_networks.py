@@ -115,8 +115,8 @@ def test_lazy_layers_are_built() -> None:
 
 
 WRONG: dict[str, tuple[nn.Module, str]] = {
-    "rows": (nn.Linear(7, 2), r"cannot take rows of shape \(8,\).*Pass dims"),
-    "width": (nn.Linear(8, 3), r"expected shape \('n', 2\), got \('n', 3\).*n_components=3"),
+    "rows": (nn.Linear(7, 2), r"must take float32 rows of shape \(8,\).*Pass dims"),
+    "width": (nn.Linear(8, 3), r"in shape \('n', 2\), got \('n', 3\).*n_components=3"),
     "axes": (nn.Sequential(nn.Linear(8, 4), nn.Unflatten(1, (2, 2))), r"got \('n', 2, 2\)"),
     "two": (nn.LSTM(8, 2), "must return one tensor, got tuple"),
 }
@@ -186,9 +186,9 @@ def test_the_decoder_of_the_user_is_copied_and_checked() -> None:
     built = prepare_decoder(given, ROWS, 2, HIDDEN, 0)
     assert built is not given
     assert same_weights(built, given)
-    with pytest.raises(ValueError, match="decoder must give one row of X per point"):
+    with pytest.raises(ValueError, match=r"one row of X per position, .* \('n', 8\), got \('n', 7"):
         prepare_decoder(nn.Linear(2, 7), ROWS, 2, HIDDEN, 0)
-    with pytest.raises(ValueError, match=r"decoder cannot take rows of shape \(2,\)"):
+    with pytest.raises(ValueError, match=r"decoder must take float32 positions of shape \(2,\)"):
         prepare_decoder(nn.Linear(3, 8), ROWS, 2, HIDDEN, 0)
 
 

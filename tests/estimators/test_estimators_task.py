@@ -26,14 +26,16 @@ def test_all_rows_are_trained_on() -> None:
     made = task(Y)
     assert made.rows.n_rows == 6
     assert made.distinct is None
-    np.testing.assert_array_equal(made.targets, Y)
+    assert made.targets is not None
+    np.testing.assert_array_equal(made.targets.values, Y)
 
 
 def test_unique_keeps_the_first_of_equal_rows_with_its_target() -> None:
     made = task(Y, unique=True)
     np.testing.assert_array_equal(made.X, [[5, 0], [3, 1], [9, 9]])
     np.testing.assert_array_equal(made.rows.to_matrix(), made.X)
-    np.testing.assert_array_equal(made.targets, [0, 1, 5])
+    assert made.targets is not None
+    np.testing.assert_array_equal(made.targets.values, [0, 1, 5])
 
 
 def test_values_of_distinct_rows_are_expanded_to_all_rows() -> None:

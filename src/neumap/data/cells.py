@@ -7,6 +7,7 @@ from datetime import date, time, timedelta
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from neumap._optional import require
@@ -20,7 +21,9 @@ ENCODE = (
 )
 AS_NUMBERS = "Turn it into numbers, such as the year, the hour or seconds since the first"
 AS_COLUMNS = "Make columns of it, for example with numpy.stack"
-AS_NULLABLE = "Give it a numeric type, with X.convert_dtypes() or X.astype(float)"
+AS_NULLABLE = "Give it a numeric type, with X.convert_dtypes() or X.astype('Float64')"
+AS_PARTS = "Pass real and imaginary parts as separate features"
+RESCALE = "Rescale it, for example with its logarithm"
 TAKE_NUMBERS = "Take the numbers out of these objects"
 TEMPORAL = (date, time, timedelta, np.datetime64, np.timedelta64)
 # pandas' own kinds of values, by name: the package need not be imported.
@@ -68,6 +71,8 @@ def _describe_unfit(column: Any) -> tuple[str, str] | None:
     if _is_temporal(column):
         return f"dates or times ({getattr(column, 'dtype', None) or column.type})", AS_NUMBERS
     values = np.asarray(column)
+    if values.ndim > 1:  # an Array of polars
+        return f"arrays of shape {values.shape[1:]}", AS_COLUMNS
     if values.dtype.kind in "mM":  # of a categorical column
         return f"dates or times ({values.dtype})", AS_NUMBERS
     if values.dtype.kind in "USV":
@@ -80,7 +85,25 @@ def _describe_unfit(column: Any) -> tuple[str, str] | None:
         if type(value) in unfit:
             what, advice = _advice_on(type(value)) or ("", "")
             return f"{what}, such as {value!r:.40} in row {row}", advice
+    return _describe_too_large(values)
+
+
+def _describe_too_large(values: NDArray[Any]) -> tuple[str, str] | None:
+    """Name the first integer among objects that no float can hold."""
+    try:
+        values.astype(np.float64)
+    except OverflowError:
+        row = next(row for row, value in enumerate(values) if _is_too_large(value))
+        return f"an integer too large for a float in row {row}", RESCALE
     return None
+
+
+def _is_too_large(value: Any) -> bool:
+    try:
+        np.float64(value)
+    except OverflowError:
+        return True
+    return False
 
 
 def _is_temporal(column: Any) -> bool:
@@ -103,6 +126,8 @@ def _advice_on(kind: type) -> tuple[str, str] | None:
         return "dates or times", AS_NUMBERS
     if kind.__name__ == "NAType":
         return "missing values among objects", AS_NULLABLE
+    if issubclass(kind, complex | np.complexfloating):
+        return "complex numbers", AS_PARTS
     if issubclass(kind, np.ndarray | list | tuple | Tensor):
         return f"one {kind.__name__} per row", AS_COLUMNS
     # None is read as NaN; Decimal and Fraction have a __float__.

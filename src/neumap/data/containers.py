@@ -29,7 +29,7 @@ from neumap.data.kinds import is_a, is_dataset, is_on_disk, is_table
 __all__ = ["Contents", "narrowed", "numeric", "open_container", "plain_values"]
 
 NESTED = "Pad them with torch.nested.to_padded_tensor(X, 0.0)."
-READ_FIRST = "Pass an array, a table, a tensor or a Dataset with one row per sample."
+READ_FIRST = "Pass an array, a table, a tensor or a Dataset with one row per sample"
 KEPT_DTYPES = [np.float32, np.uint8, np.bool_]  # the first is what others are converted to
 
 
@@ -93,14 +93,18 @@ def _refuse_collections(X: Any) -> None:
     is_group = isinstance(X, Mapping) or is_a(X, "zarr", "Group")
     if is_group and not is_a(X, "xarray", "Dataset"):  # an open .npz or HDF5 file, loadmat's dict
         names = ", ".join(repr(name) for name in itertools.islice(X.keys(), 8))
-        advice = f"Pass one of its entries ({names}), or pandas.DataFrame(X) for one column each"
+        advice = f"Pass one of its entries ({names})" if names else READ_FIRST
+        if names and isinstance(X, dict):
+            advice += ", or pandas.DataFrame(X) for one column each"
     elif isinstance(X, DataLoader):
         advice = "Pass its dataset, X.dataset: batches are sampled from the graph"
     elif isinstance(X, Iterator):
         advice = "Read all rows first, with numpy.stack(list(X))"
     if advice:
+        name = type(X).__name__
+        article = "an" if name[0] in "aeiou" else "a"
         raise TypeError(
-            f"X must hold rows that can be read by number, got a {type(X).__name__}. {advice}."
+            f"X must hold rows that can be read by number, got {article} {name}. {advice}."
         )
 
 
@@ -254,9 +258,7 @@ def _as_array(values: Any) -> NDArray[Any]:
 def _plain_array(array: NDArray[Any], values: Any) -> NDArray[Any]:
     """Refuse what is no array of rows; bring numbers that numpy does not know to float32."""
     if array.ndim == 0 and array.dtype.kind == "O":
-        is_stream = isinstance(values, Iterator)
-        remedy = "Collect the rows in a list, and pass that." if is_stream else READ_FIRST
-        raise TypeError(f"X must hold rows of numbers, got {type(values).__name__}. {remedy}")
+        raise TypeError(f"X must hold rows of numbers, got {type(values).__name__}. {READ_FIRST}.")
     if array.dtype.names:
         raise ValueError(
             "X must be an array with one column per feature, got an array with the fields "

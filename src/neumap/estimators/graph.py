@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import math
-import re
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,7 +32,7 @@ from neumap.neighbors.metrics import (
     PynndescentMetric,
     resolve_metric,
 )
-from neumap.supervision import check_values, supervise
+from neumap.supervision import check_values, supervise, target_metric_named
 
 __all__ = [
     "Graph",
@@ -204,7 +201,7 @@ def check_supervision(targets: Column, settings: TargetSettings) -> None:
         check_target_metric(settings)
         check_values(targets, metric)
         numbers = _target_numbers(targets.values)
-        with _renamed("metric", "target_metric"):
+        with target_metric_named():
             _try(resolve_metric(metric, settings.metric_kwds), numbers, settings.metric_kwds)
         return
     nothing = np.empty(0, dtype=np.int64)
@@ -222,20 +219,8 @@ def check_target_metric(settings: TargetSettings) -> None:
     metric = settings.metric
     if isinstance(metric, str) and metric in ("categorical", *DISCRETE_METRICS):
         return
-    with _renamed("metric", "target_metric"):
+    with target_metric_named():
         resolve_metric(metric, settings.metric_kwds)
-
-
-@contextmanager
-def _renamed(name: str, wanted: str) -> Iterator[None]:
-    """Name another parameter in the messages of errors."""
-    try:
-        yield
-    except ValueError as error:
-        message = re.sub(rf"\b{name}(?=_kwds|\b)", wanted, str(error), count=1)
-        if wanted not in message:
-            message = f"{wanted}: {message}"
-        raise ValueError(message) from error
 
 
 def _target_numbers(targets: NDArray[Any]) -> NDArray[np.float32]:

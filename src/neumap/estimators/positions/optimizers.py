@@ -42,7 +42,8 @@ def resolve_optimizer(optimizer: Any) -> OptimizerFactory:
         given = f"the class {kind.__name__}" if kind is optimizer else short_text(optimizer)
         raise TypeError(
             "optimizer must be None, a name, a torch.optim class or instance, a Keras optimizer "
-            f"or a function from parameters to an optimiser, got {given}. Change optimizer."
+            f"or a function from parameters to an optimiser, got {given}. Pass "
+            "one of these, for example 'adam'."
         )
     if issubclass(kind, OTHER_STEPS):
         raise ValueError(
