@@ -115,12 +115,11 @@ def damaged(file: Path, target: Path, rng: random.Random) -> None:
 
 def forged(file: Path, target: Path, rng: random.Random) -> None:
     def change(body: dict[str, Any]) -> None:
+        part = body["metadata"]["estimator"]["fitted"]
         for _ in range(rng.choice([1, 1, 3])):
-            estimator = body["metadata"].get("estimator")
-            part = estimator.get("fitted") if isinstance(estimator, dict) else None
-            mutate(part if part and rng.random() < 0.7 else body, rng)
-            if not body.get("metadata"):
-                return
+            inside = isinstance(part, dict) and part and rng.random() < 0.7
+            if inside or body:
+                mutate(part if inside else body, rng)
 
     forge(file, target, change)
 
