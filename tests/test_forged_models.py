@@ -141,6 +141,7 @@ FORGED: list[tuple[str, Callable[[Tensors, Nodes], Any], str]] = [
         lambda t, n: n["landmarks"]["landmarks"]["dict"].pop("rows"),
         "landmarks must be a landmarks that can be built, got TypeError",
     ),
+    ("network", set_value("landmarks", {"rows": 1}), "landmarks must be landmarks, got a dict"),
     ("table", set_array("first", np.arange(40) + 6), "first must be row numbers below 45"),
     ("table", set_array("first", np.arange(9)), "first must be an array of int64"),
     ("table", set_array("training", np.zeros((40, 6))), "training must be 40 rows of 5 numbers"),
@@ -166,6 +167,7 @@ def test_the_models_themselves_load(files: dict[str, Path], tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("parameter", "node", "message"),
     [
+        ("metric", {"value": ["a"]}, "metric must be a name, or a function, got"),
         ("n_neighbors", {"value": 0}, "n_neighbors must be an integer of at least 2, got 0"),
         ("repulsion_strength", {"value": "a"}, "repulsion_strength must be a number"),
         ("metric_kwds", {"value": [1]}, "metric_kwds must be a dict of arguments"),

@@ -19,7 +19,16 @@ from torch import nn
 from neumap.archive import ArchiveError, bounded_layers
 from neumap.archive.schema import misfit
 from neumap.data import as_rows
-from neumap.estimators.constraints import SHAPE, SWITCH, Constraints, Number, Whole, check_parameter
+from neumap.estimators.constraints import (
+    FUNCTION,
+    NAME,
+    SHAPE,
+    SWITCH,
+    Constraints,
+    Number,
+    Whole,
+    check_parameter,
+)
 from neumap.estimators.fitted import Fitted, device_of
 from neumap.estimators.landmarks import Landmarks
 from neumap.losses.reconstruction import ReconstructionLoss
@@ -33,6 +42,8 @@ OUTPUTS = frozenset({"default", "pandas", "polars"})
 
 def check_saved_parameters(parameters: Mapping[str, Any], constraints: Constraints) -> None:
     """Raise if a parameter of a model is none that its class takes."""
+    # The table leaves metrics to the search, which expects a name or a function.
+    constraints = {**constraints, "metric": (NAME, FUNCTION)}
     try:
         for name in parameters.keys() & constraints.keys():
             check_parameter(name, parameters[name], *constraints[name])
@@ -157,7 +168,9 @@ def _check_roles(fitted: Fitted) -> None:
         raise misfit("classes", "there for a model with a classifier", None)
 
 
-def _check_landmarks(fitted: Fitted, landmarks: Landmarks) -> None:
+def _check_landmarks(fitted: Fitted, landmarks: Any) -> None:
+    if not isinstance(landmarks, Landmarks):
+        raise misfit("landmarks", "landmarks", landmarks)
     positions, weight = landmarks.positions, landmarks.loss_weight
     if not isinstance(positions, np.ndarray) or positions.ndim != 2:
         raise misfit("landmarks.positions", "an array with two axes", positions)
