@@ -57,7 +57,7 @@ bench-peers-env: ## create .venv-peers with umap-learn and TensorFlow, for bench
 	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/peers.txt
 
 docs: $(VENV)/.installed-dev ## run the code of the documentation
-	$(BIN)/python -m pytest -q $(PARALLEL) tests/test_readme.py tests/test_tour.py tests/test_page_blocks.py
+	$(BIN)/python -m pytest -q $(PARALLEL) tests/behaviour/test_readme.py tests/behaviour/test_tour.py tests/behaviour/test_page_blocks.py
 
 clean: ## remove everything that these commands created
 	rm -rf .venv demo-output dist build .pytest_cache .mypy_cache .ruff_cache

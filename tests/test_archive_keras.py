@@ -26,7 +26,7 @@ if keras.config.backend() != "torch":
     pytest.skip("Keras runs on another backend here", allow_module_level=True)
 layers = keras.layers
 
-from neumap.keras_bridge import KerasModule, as_module  # noqa: E402 - after the skips
+from neumap.keras_bridge import KerasModule  # noqa: E402 - after the skips
 from neumap.keras_bridge.allowed import CLASSES, check_config  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:keras.*")
@@ -272,7 +272,7 @@ def test_keras_alone_would_write_the_file(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     attack = images(calls(tmp_path)["Lambda that draws"])
     model = keras.Sequential([keras.Input((2,)), layers.Dense(2)])
-    module = as_module(model, (2,))
+    module = KerasModule(model, (2,))
     members = appended(*attack)(members_of(module.to_bytes()))
     with pytest.raises(ValueError, match="layers of Keras that only compute"):
         KerasModule.from_bytes(zipped(members))
@@ -294,7 +294,7 @@ def test_the_message_names_what_is_refused(tmp_path: Path) -> None:
 
 
 def test_zips_with_compressed_members_are_refused() -> None:
-    module = as_module(keras.Sequential([layers.Dense(2)]), (4,))
+    module = KerasModule(keras.Sequential([layers.Dense(2)]), (4,))
     members = members_of(module.to_bytes())
     KerasModule.from_bytes(zipped({**members, "extra": b"ignored"}))
     with pytest.raises(ValueError, match="must be stored as it is, got 'a compressed member"):
@@ -308,7 +308,7 @@ def test_what_others_registered_with_keras_counts_only_if_it_is_passed() -> None
 
     try:
         model = keras.Sequential([keras.Input((4,)), layers.Dense(2, activation=doubled)])
-        module = as_module(model, (4,))
+        module = KerasModule(model, (4,))
         data = module.to_bytes()
         with pytest.raises(ValueError, match="must be layers of Keras that only compute"):
             KerasModule.from_bytes(data)
@@ -360,7 +360,7 @@ PLAIN: dict[tuple[int, ...], list[Any]] = {
     ("shape", "make"), [(shape, make) for shape, all_ in PLAIN.items() for make in all_]
 )
 def test_plain_layers_are_written_and_read(shape: tuple[int, ...], make: Any) -> None:
-    module = as_module(keras.Sequential([keras.Input(shape), *make()]), shape).eval()
+    module = KerasModule(keras.Sequential([keras.Input(shape), *make()]), shape).eval()
     again = KerasModule.from_bytes(module.to_bytes()).eval()
     x = torch.rand(3, *shape, generator=torch.Generator().manual_seed(0))
     assert torch.equal(again(x), module(x))
@@ -371,7 +371,7 @@ def test_operations_of_functional_models_are_written_and_read() -> None:
     x = keras.ops.relu(inputs) + 2 * inputs
     x = keras.ops.concatenate([x, x[:, :, :2]], axis=-1)
     x = layers.Add()([x, layers.MultiHeadAttention(2, 3)(x, x)])
-    module = as_module(keras.Model(inputs, keras.ops.logsumexp(x, axis=-1)), (6, 4))
+    module = KerasModule(keras.Model(inputs, keras.ops.logsumexp(x, axis=-1)), (6, 4))
     rows = torch.rand(3, 6, 4, generator=torch.Generator().manual_seed(0))
     assert torch.equal(KerasModule.from_bytes(module.to_bytes())(rows), module(rows))
 

@@ -280,7 +280,7 @@ def test_checkpoint_that_fails_leaves_the_earlier_file(tmp_path: Path):
 def test_checkpoint_of_a_path_that_cannot_be_written_loses_no_training(tmp_path: Path):
     (tmp_path / "file").write_text("not a folder")
     checkpoint = Checkpoint(tmp_path / "file" / "state.safetensors")
-    with pytest.warns(UserWarning, match="could not be written.*pass a path"):
+    with pytest.warns(UserWarning, match="could not be written.*pass another path"):
         run = run_with_losses(2.0, 1.0).train(checkpoint)
     assert (run.step, run.weight) == (run.n_steps, 1.0)
     assert checkpoint.saved_paths == []

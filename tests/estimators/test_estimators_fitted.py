@@ -56,7 +56,7 @@ def test_positions_are_those_of_all_rows() -> None:
 
 
 def test_positions_of_distinct_rows_are_their_first() -> None:
-    model = replace(MODEL, first=np.array([0, 3]))
+    model = replace(MODEL, distinct=np.array([0, 3]))
     np.testing.assert_array_equal(model.positions, EMBEDDING[[0, 3]])
 
 
@@ -69,7 +69,7 @@ def test_a_graph_alone_has_no_positions() -> None:
 
 
 def test_the_head_cuts_everything_that_has_rows() -> None:
-    head = MODEL.head(3)
+    head = MODEL.first_rows(3)
     np.testing.assert_array_equal(head.graph.toarray(), np.ones((3, 3)) - np.eye(3))
     np.testing.assert_array_equal(head.positions, EMBEDDING[:3])
     np.testing.assert_array_equal(head.rad_orig, RADII[:3])
@@ -79,7 +79,7 @@ def test_the_head_cuts_everything_that_has_rows() -> None:
 
 def test_the_head_keeps_what_has_no_rows() -> None:
     model = replace(MODEL, encoder=doubling(), report={"n_steps": 3})
-    head = model.head(3)
+    head = model.first_rows(3)
     assert head.encoder is model.encoder
     assert head.report is model.report
     assert (head.n_features, head.row_shape) == (3, (3,))
@@ -87,13 +87,13 @@ def test_the_head_keeps_what_has_no_rows() -> None:
 
 def test_the_head_of_a_model_without_rows_has_none() -> None:
     bare = replace(MODEL, embedding=None, rad_orig=None, rad_emb=None, training=None)
-    head = bare.head(3)
+    head = bare.first_rows(3)
     assert (head.embedding, head.rad_orig, head.rad_emb, head.training) == (None,) * 4
 
 
 @pytest.mark.parametrize("n_rows", [5, 6])
 def test_the_head_of_all_rows_is_the_model(n_rows: int) -> None:
-    assert MODEL.head(n_rows) is MODEL
+    assert MODEL.first_rows(n_rows) is MODEL
 
 
 # ------------------------------------------------------------------ training rows
@@ -153,7 +153,7 @@ def test_a_fit_needs_two_rows() -> None:
 @pytest.mark.parametrize("batch_rows", [None, 2])
 def test_rows_are_encoded_in_order(batch_rows: int | None) -> None:
     model = replace(MODEL, encoder=doubling())
-    np.testing.assert_array_equal(model.encode(check_input(X), batch_rows), 2 * X[:, :2])
+    np.testing.assert_array_equal(model.embed(check_input(X), batch_rows), 2 * X[:, :2])
 
 
 def test_rows_get_the_shape_of_the_encoder() -> None:

@@ -16,7 +16,7 @@ from neumap.data import Validated, check_input
 from neumap.estimators.fitted import Fitted
 from neumap.estimators.new_rows.placement import average_neighbors, place_rows
 from neumap.estimators.new_rows.training_rows import TrainingRows
-from neumap.estimators.new_rows.transform import invert, place
+from neumap.estimators.new_rows.transform import embed, invert
 from neumap.estimators.recipe import Recipe
 from neumap.fuzzy import membership_to_train
 from neumap.losses.reconstruction import reconstruction_loss
@@ -49,13 +49,13 @@ def mapped(layer: nn.Linear, rows: np.ndarray) -> np.ndarray:
 
 def test_an_encoder_gives_positions_at_once() -> None:
     fitted = replace(FREE, encoder=ENCODER, training=None)
-    found = place(new(), fitted, ParametricUMAP(device="cpu")._recipe())
+    found = embed(new(), fitted, ParametricUMAP(device="cpu")._recipe())
     np.testing.assert_allclose(found, mapped(ENCODER, NEW), rtol=1e-5, atol=1e-6)
 
 
 def test_without_an_encoder_rows_are_placed_among_their_neighbors() -> None:
     settings = recipe(min_dist=0.3, local_connectivity=2.0, transform_seed=9)
-    found = place(new(), FREE, settings)
+    found = embed(new(), FREE, settings)
     nearest = query_neighbors(X, NEW, 5)
     expected = place_rows(*nearest, EMBEDDING, settings.kernel, local_connectivity=2.0, seed=9)
     np.testing.assert_allclose(found, expected, atol=1e-4)
@@ -65,12 +65,12 @@ def test_the_training_rows_get_their_own_positions_even_where_rows_are_equal() -
     twins = X.copy()
     twins[1] = twins[0]
     fitted = replace(FREE, training=TrainingRows(twins))
-    found = place(new(twins.copy()), fitted, recipe())
+    found = embed(new(twins.copy()), fitted, recipe())
     np.testing.assert_array_equal(found, EMBEDDING)
 
 
 def test_positions_of_the_training_rows_are_a_copy() -> None:
-    found = place(new(X), FREE, recipe())
+    found = embed(new(X), FREE, recipe())
     found[:] = 0.0
     assert EMBEDDING.any()
 
@@ -79,28 +79,28 @@ def test_positions_of_the_training_rows_are_a_copy() -> None:
 def test_memberships_are_given_where_the_model_stops_at_the_graph(encoder: Any) -> None:
     fitted = replace(FREE, encoder=encoder)
     settings = recipe(transform_mode="graph", local_connectivity=2.0, disconnection_distance=2.5)
-    found = place(new(), fitted, settings)
+    found = embed(new(), fitted, settings)
     nearest = query_neighbors(X, NEW, 5)
     expected = membership_to_train(*nearest, 30, local_connectivity=2.0, disconnection_distance=2.5)
     np.testing.assert_allclose(found.toarray(), expected.toarray(), atol=1e-5)
 
 
 def test_memberships_of_the_training_rows_are_memberships_too() -> None:
-    found = place(new(X.copy()), FREE, recipe(transform_mode="graph"))
+    found = embed(new(X.copy()), FREE, recipe(transform_mode="graph"))
     assert found.shape == (30, 30)
     np.testing.assert_array_equal(found.diagonal(), np.ones(30))  # each is at distance zero
 
 
 def test_the_seed_of_transform_chooses_which_rows_repel(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(placement, "N_REPELLERS", 5)
-    one, again, other = (place(new(), FREE, recipe(transform_seed=seed)) for seed in (1, 1, 2))
+    one, again, other = (embed(new(), FREE, recipe(transform_seed=seed)) for seed in (1, 1, 2))
     np.testing.assert_array_equal(one, again)
     assert (one != other).any()
 
 
 def test_placing_needs_the_training_rows() -> None:
     with pytest.raises(ValueError, match="transform without an encoder needs the training rows"):
-        place(new(), replace(FREE, training=None), recipe())
+        embed(new(), replace(FREE, training=None), recipe())
 
 
 # ------------------------------------------------------------------ positions to rows

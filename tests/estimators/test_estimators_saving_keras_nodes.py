@@ -164,7 +164,7 @@ def test_a_config_is_json_and_gives_an_equal_object() -> None:
     config = config_of(keras.losses.BinaryCrossentropy(label_smoothing=0.25))
     assert config is not None
     assert fits_json(config)
-    assert from_config(config, {}).get_config()["label_smoothing"] == 0.25
+    assert from_config(config, {}, "model").get_config()["label_smoothing"] == 0.25
 
 
 def test_a_loss_keeps_its_settings_or_has_no_config() -> None:
@@ -172,7 +172,7 @@ def test_a_loss_keeps_its_settings_or_has_no_config() -> None:
     config = config_of(keras.losses.Huber(delta=3.0))
     zeros, tens = torch.zeros(1, 2), torch.full((1, 2), 10.0)
     if config is not None:
-        assert float(from_config(config, {})(zeros, tens)) == pytest.approx(3.0 * 10 - 4.5)
+        assert float(from_config(config, {}, "model")(zeros, tens)) == pytest.approx(3.0 * 10 - 4.5)
     assert config_of(keras.losses.Huber()) is not None
 
 
@@ -180,7 +180,7 @@ def test_a_config_is_not_changed_by_reading_it() -> None:
     config = config_of(keras.optimizers.SGD(0.5))
     before = repr(config)
     assert config is not None
-    assert float(from_config(config, {}).learning_rate) == 0.5
+    assert float(from_config(config, {}, "model").learning_rate) == 0.5
     assert repr(config) == before
 
 
@@ -194,5 +194,7 @@ def test_a_loss_of_the_user_has_no_config() -> None:
 def test_an_unknown_class_in_a_config_is_told() -> None:
     config = config_of(keras.optimizers.SGD(0.5))
     assert config is not None
-    with pytest.raises(ArchiveError, match=r"Pass classes=\[...\] with its own"):
-        from_config({**config, "class_name": "Unheard", "module": None}, {})
+    with pytest.raises(
+        ArchiveError, match=r"got None\.Unheard\. Pass classes="
+    ):
+        from_config({**config, "class_name": "Unheard", "module": None}, {}, "model")

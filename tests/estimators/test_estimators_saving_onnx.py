@@ -52,7 +52,7 @@ def test_encoding_equals_transform(row_shape: tuple[int, ...]) -> None:
     fitted = model(row_shape=row_shape)
     with torch.no_grad():
         found = encoding_pipeline(fitted)(torch.from_numpy(X)).numpy()
-    np.testing.assert_allclose(found, fitted.encode(check_input(X)), atol=1e-6)
+    np.testing.assert_allclose(found, fitted.embed(check_input(X)), atol=1e-6)
 
 
 @pytest.mark.parametrize("row_shape", [(8,), (2, 2, 2)])

@@ -57,7 +57,7 @@ def columns_of(values: Any) -> Iterator[tuple[Any, Any]]:
         for position, name in enumerate(values.columns):
             yield name, values.iloc[:, position]
     elif is_a(values, "polars", "DataFrame"):
-        for series in values.getcolumns_of():
+        for series in values.get_columns():
             yield series.name, series
     elif is_a(values, "pyarrow", "Table"):
         yield from zip(values.column_names, values.columns, strict=True)

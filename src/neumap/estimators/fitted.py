@@ -52,7 +52,7 @@ class Fitted:
         Column names, if all of them are strings.
     embedding : ndarray of shape (n_samples, n_components), float32, or None
         Positions of all rows; None after ``transform_mode="graph"``.
-    first : ndarray of shape (n_rows,), int64, or None
+    distinct : ndarray of shape (n_rows,), int64, or None
         Numbers of the distinct rows among all rows, where ``unique=True``.
     history, report : dict or None
         See ``history_`` and ``report_`` of the estimators.
@@ -79,7 +79,7 @@ class Fitted:
     is_supervised: bool = False
     feature_names: NDArray[Any] | None = None
     embedding: NDArray[np.float32] | None = None
-    first: NDArray[np.int64] | None = None
+    distinct: NDArray[np.int64] | None = None
     history: History | None = None
     report: dict[str, Any] | None = None
     rad_orig: NDArray[np.float32] | None = None
@@ -100,7 +100,7 @@ class Fitted:
                 "transform_mode must be 'embedding' during fit for a model with positions, got "
                 "'graph'. Set transform_mode='embedding' and fit again."
             )
-        return self.embedding if self.first is None else self.embedding[self.first]
+        return self.embedding if self.distinct is None else self.embedding[self.distinct]
 
     def check_new(self, X: Any, ensure_all_finite: EnsureFinite, estimator_name: str) -> Validated:
         """Check rows that come after the fit; their width and names must be those of the fit."""
@@ -119,7 +119,7 @@ class Fitted:
         return as_rows(new.X, dims=self.row_shape, device=device_of(self.encoder))
 
     @own_torch_state()
-    def encode(self, new: Validated, batch_rows: int | None = None) -> NDArray[np.float32]:
+    def embed(self, new: Validated, batch_rows: int | None = None) -> NDArray[np.float32]:
         """Return the encoder's positions of checked rows."""
         assert self.encoder is not None
         return encode_rows(self.encoder, self.network_rows(new), batch_rows)
@@ -144,17 +144,17 @@ class Fitted:
         rows = self.training_rows(purpose).rows
         return Validated(rows, self.feature_names, self.n_features, self.input_shape)
 
-    def head(self, n_rows: int) -> Fitted:
+    def first_rows(self, n_rows: int) -> Fitted:
         """Return the model of the first rows, without landmarks that were appended to them."""
         if self.graph.shape[0] <= n_rows:
             return self
         return replace(
             self,
             graph=self.graph[:n_rows, :n_rows],
-            training=None if self.training is None else self.training.head(n_rows),
-            embedding=_head(self.embedding, n_rows),
-            rad_orig=_head(self.rad_orig, n_rows),
-            rad_emb=_head(self.rad_emb, n_rows),
+            training=None if self.training is None else self.training.first_rows(n_rows),
+            embedding=_first(self.embedding, n_rows),
+            rad_orig=_first(self.rad_orig, n_rows),
+            rad_emb=_first(self.rad_emb, n_rows),
         )
 
     def for_pickle(self) -> Fitted:
@@ -162,7 +162,7 @@ class Fitted:
         return self if self.encoder is None else replace(self, training=None)
 
 
-def _head(values: NDArray[np.float32] | None, n_rows: int) -> NDArray[np.float32] | None:
+def _first(values: NDArray[np.float32] | None, n_rows: int) -> NDArray[np.float32] | None:
     return None if values is None else values[:n_rows]
 
 

@@ -200,7 +200,7 @@ def _of_graph(task: Task, recipe: Recipe, graph: Graph) -> Fitted:
         feature_names=task.data.feature_names,
         graph=graph.fuzzy.to_csr(),
         is_supervised=task.targets is not None,
-        first=None if task.distinct is None else task.distinct.first,
+        distinct=None if task.distinct is None else task.distinct.first,
         training=TrainingRows(task.X),
     )
 

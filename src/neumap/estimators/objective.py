@@ -168,8 +168,9 @@ class Objective:
             )
             loss = choose_loss(given.loss, task.rows)
             try_reconstruction_loss(loss, task.rows)
-        if task.warm_start is not None and self.landmarks.loss_fn is not None:
-            try_landmark_loss(self.landmarks.loss_fn, n_components)
+        kept = task.warm_positions()
+        if kept is not None and self.landmarks.loss_fn is not None:
+            try_landmark_loss(self.landmarks.loss_fn, kept)
         if self.classifier_weight:
             classes = _classes(task)
             with layers_seeded(task.seed, "classifier"):

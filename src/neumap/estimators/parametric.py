@@ -43,7 +43,7 @@ from neumap.estimators.landmarks import (
     choose_landmarks,
 )
 from neumap.estimators.new_rows.confidence import Confidence, confidence_of
-from neumap.estimators.new_rows.transform import place
+from neumap.estimators.new_rows.transform import embed
 from neumap.estimators.positions.presets import PRESETS, Preset
 from neumap.estimators.recipe import parametric_recipe
 from neumap.estimators.saving.onnx import export_part
@@ -461,7 +461,7 @@ class ParametricUMAP(UMAP):
         if precomputed_distances is not None:
             self._check_distances(row_count(data.X) - n_rows)
         learned = fit_map(data, recipe, y=y, distances=precomputed_distances, warm_start=start)
-        self._fitted = replace(learned.head(n_rows), landmarks=self._landmarks)
+        self._fitted = replace(learned.first_rows(n_rows), landmarks=self._landmarks)
         return self
 
     @property
@@ -544,8 +544,8 @@ class ParametricUMAP(UMAP):
         wanted = ensure_all_finite if has_encoder else self._may_hold(ensure_all_finite)
         new = fitted.check_new(X, wanted, type(self).__name__)
         if fitted.encoder is not None and self.transform_mode == "embedding":
-            return fitted.encode(new, batch_size)
-        return place(new, fitted, self._recipe())
+            return fitted.embed(new, batch_size)
+        return embed(new, fitted, self._recipe())
 
     def inverse_transform(self, X: ArrayLike) -> NDArray[np.float32]:
         """Return rows of data for positions, by the decoder.
@@ -600,7 +600,7 @@ class ParametricUMAP(UMAP):
                 "again with labels y."
             )
         new = fitted.check_new(X, True, type(self).__name__)
-        positions = place(new, fitted, replace(self._recipe(), stops_at_graph=False))
+        positions = embed(new, fitted, replace(self._recipe(), stops_at_graph=False))
         points = as_rows(positions, device=device_of(fitted.classifier))
         logits = torch.from_numpy(encode_rows(fitted.classifier, points))
         return np.asarray(logits.softmax(1).numpy())
@@ -789,7 +789,7 @@ class ParametricUMAP(UMAP):
         seed = resolve_seed(self.random_state)
         rows = choose_landmarks(row_count(data.X), sample_pct, sample_mode, idx, seed)
         chosen = replace(data, X=take(data.X, rows))
-        landmarks = Landmarks(chosen.X, fitted.encode(chosen), landmark_loss_weight)
+        landmarks = Landmarks(chosen.X, fitted.embed(chosen), landmark_loss_weight)
         self._fitted = replace(fitted, landmarks=landmarks)
         return self
 

@@ -46,7 +46,7 @@ from neumap.estimators.constraints import (
 from neumap.estimators.fitted import EnsureFinite, Fitted, Learned, check_rows
 from neumap.estimators.fitting import fit_map
 from neumap.estimators.landmarks import WarmStart
-from neumap.estimators.new_rows.transform import invert, place
+from neumap.estimators.new_rows.transform import embed, invert
 from neumap.estimators.recipe import Recipe, free_recipe
 from neumap.estimators.saving.copies import SETTINGS, cloned, deeply_copied
 from neumap.estimators.saving.files import SavedModel, save_model
@@ -516,7 +516,7 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         """
         fitted = self._model()
         new = fitted.check_new(X, self._may_hold(ensure_all_finite), type(self).__name__)
-        return place(new, fitted, self._recipe())
+        return embed(new, fitted, self._recipe())
 
     def _may_hold(self, wanted: EnsureFinite) -> EnsureFinite:
         """Leave distances to the search, which takes infinite ones and refuses NaN."""
@@ -585,7 +585,7 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
                 "update needs the training rows of a fit with unique=False, which this model does "
                 "not have. Use add_landmarks(old rows) and fit(new rows)."
             )
-        placed = place(added, fitted, replace(recipe, stops_at_graph=False))
+        placed = embed(added, fitted, replace(recipe, stops_at_graph=False))
         start = WarmStart.after(fitted.positions, placed, fitted.encoder, fitted.history)
         joined = replace(added, X=stack(fitted.training.rows, added.X))
         learned = fit_map(joined, recipe, warm_start=start)

@@ -118,7 +118,7 @@ def _measure(data: Validated, nearest: Neighbors, fitted: Fitted, skip: int) -> 
     indices, distances = nearest
     near = slice(skip, indices.shape[1] - 1 + skip)
     neighbors = fitted.positions[indices[:, near]]  # (n, k, n_components)
-    squared = np.square(neighbors - fitted.encode(data)[:, None]).sum(2).mean(1)
+    squared = np.square(neighbors - fitted.embed(data)[:, None]).sum(2).mean(1)
     return Novelty(
         distances[:, near].mean(1, dtype=np.float64),
         np.sqrt(squared, dtype=np.float64),

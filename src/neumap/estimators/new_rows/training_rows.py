@@ -42,7 +42,7 @@ class TrainingRows:
     def __getstate__(self) -> dict[str, Any]:
         return {"rows": self.rows, "_built": {}}
 
-    def head(self, n_rows: int) -> TrainingRows:
+    def first_rows(self, n_rows: int) -> TrainingRows:
         """Return the first rows."""
         return TrainingRows(take(self.rows, slice(n_rows)))
 

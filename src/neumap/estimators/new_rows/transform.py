@@ -17,11 +17,11 @@ from neumap.estimators.recipe import Recipe
 from neumap.fuzzy import membership_to_train
 from neumap.training.embedders import encode_rows
 
-__all__ = ["invert", "place"]
+__all__ = ["embed", "invert"]
 
 
 @own_torch_state()
-def place(new: Validated, fitted: Fitted, recipe: Recipe) -> Any:
+def embed(new: Validated, fitted: Fitted, recipe: Recipe) -> Any:
     """Return the positions of checked rows, or their memberships if the recipe stops there.
 
     An encoder gives positions at once. Free positions are found among the training rows: near the
@@ -33,7 +33,7 @@ def place(new: Validated, fitted: Fitted, recipe: Recipe) -> Any:
         If the model has no encoder and was saved without its training rows.
     """
     if fitted.encoder is not None and not recipe.stops_at_graph:
-        return fitted.encode(new)
+        return fitted.embed(new)
     training = fitted.training_rows("transform without an encoder")
     if not recipe.stops_at_graph and _are_training_rows(new.X, training.rows, recipe.graph.metric):
         return fitted.positions.copy()  # equal training rows may have positions of their own

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from neumap.data import RowStore
@@ -26,9 +28,13 @@ def try_reconstruction_loss(loss: ReconstructionLoss, rows: RowStore) -> None:
         _try("parametric_reconstruction_loss_fcn", loss.function, truth)
 
 
-def try_landmark_loss(loss_fn: Callable[[Tensor, Tensor], Any], n_components: int) -> None:
-    """Raise ValueError if the loss cannot be computed or trained."""
-    _try("landmark_loss_fn", loss_fn, torch.zeros(TRIAL_ROWS, n_components))
+def try_landmark_loss(
+    loss_fn: Callable[[Tensor, Tensor], Any], positions: NDArray[np.float32]
+) -> None:
+    """Raise ValueError if the loss cannot be computed or trained at the given positions."""
+    given = torch.from_numpy(positions[~np.isnan(positions).any(axis=1)])
+    if len(given):
+        _try("landmark_loss_fn", loss_fn, given[torch.arange(TRIAL_ROWS) % len(given)])
 
 
 def _try(name: str, loss: Callable[[Tensor, Tensor], Any], truth: Tensor) -> None:

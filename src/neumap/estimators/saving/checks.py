@@ -115,15 +115,15 @@ def _is_sparse(value: Any) -> bool:
 
 def _check_embedding(fitted: Fitted) -> None:
     n_rows = n_samples = fitted.graph.shape[0]
-    first, embedding = fitted.first, fitted.embedding
-    if first is not None:
-        _check_array(first, "first", np.int64, (n_rows,))
+    distinct, embedding = fitted.distinct, fitted.embedding
+    if distinct is not None:
+        _check_array(distinct, "distinct", np.int64, (n_rows,))
     if embedding is not None:
-        if first is not None and isinstance(embedding, np.ndarray) and embedding.ndim == 2:
+        if distinct is not None and isinstance(embedding, np.ndarray) and embedding.ndim == 2:
             n_samples = len(embedding)
         _check_array(embedding, "embedding", np.float32, (n_samples, fitted.n_components))
-        if first is not None and not ((first >= 0) & (first < n_samples)).all():
-            raise misfit("first", f"row numbers below {n_samples}", "others")
+        if distinct is not None and not ((distinct >= 0) & (distinct < n_samples)).all():
+            raise misfit("distinct", f"row numbers below {n_samples}", "others")
     for name in ("rad_orig", "rad_emb"):
         if getattr(fitted, name) is not None:
             _check_array(getattr(fitted, name), name, np.float32, (n_samples,))

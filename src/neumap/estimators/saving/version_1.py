@@ -49,5 +49,5 @@ def of_version_1(nodes: Mapping[str, Any]) -> dict[str, Any]:
         fields.setdefault("row_shape", fields["input_shape"])
     placed, embedding = attributes.get("_placed", {}), attributes.get("embedding_", {})
     if parameters.get("unique") == {"value": True} and "array" in placed and "array" in embedding:
-        fields["first"] = {"first_equal": placed["array"], "among": embedding["array"]}
+        fields["distinct"] = {"first_equal": placed["array"], "among": embedding["array"]}
     return {**nodes, "settings": settings, "fitted": fields}

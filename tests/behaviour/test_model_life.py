@@ -243,7 +243,7 @@ def test_confidence_tells_an_unseen_class(tmp_path: Path) -> None:
 
 
 def test_examples_of_the_page_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = Path(__file__).parents[1] / "docs" / "new_points.md"
+    page = Path(__file__).parents[2] / "docs" / "new_points.md"
     blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     assert blocks
     monkeypatch.chdir(tmp_path)

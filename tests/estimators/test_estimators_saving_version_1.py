@@ -11,7 +11,7 @@ from neumap import ParametricUMAP, load
 from neumap.archive import ArchiveError, read_archive, write_archive
 from neumap.estimators.fitted import FIELDS
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "data"
 EXPECTED = np.load(DATA / "model_0_1_expected.npz")
 X = EXPECTED["X"]
 
@@ -32,7 +32,7 @@ def test_free_positions_of_distinct_rows() -> None:
     model = load(DATA / "model_0_1_free.neumap")
     np.testing.assert_array_equal(model.embedding_, EXPECTED["free"])
     np.testing.assert_allclose(model.transform(X + 0.01), EXPECTED["placed"], atol=1e-4)
-    assert model._model().first.tolist() == list(range(45))  # three rows were passed twice
+    assert model._model().distinct.tolist() == list(range(45))  # three rows were passed twice
 
 
 @pytest.mark.parametrize("name", ["model_0_1_network", "model_0_1_free"])
@@ -54,7 +54,7 @@ def test_todays_files_name_the_fields_of_a_fitted_model(tmp_path: Path) -> None:
         *("classifier", "classes", "landmarks"),
     }
     assert nodes["fitted"].keys() == known
-    others = {"feature_names", "first", "rad_orig", "rad_emb", "training"}
+    others = {"feature_names", "distinct", "rad_orig", "rad_emb", "training"}
     assert known | others == set(FIELDS)
 
 

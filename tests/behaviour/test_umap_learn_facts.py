@@ -22,7 +22,7 @@ from sklearn.pipeline import FeatureUnion
 import neumap
 from neumap import UMAP, ParametricUMAP
 
-PAGE = Path(__file__).parents[1] / "docs" / "from_umap_learn.md"
+PAGE = Path(__file__).parents[2] / "docs" / "from_umap_learn.md"
 BOTH = pytest.mark.parametrize("kind", [UMAP, ParametricUMAP])
 IRIS = load_iris()
 CHOSEN = np.random.default_rng(42).random(150) < 0.75
@@ -176,7 +176,7 @@ def test_columns_are_named_after_the_class(kind: type[UMAP]) -> None:
 def test_disconnected_rows_have_places_by_an_encoder() -> None:
     rows = np.concatenate([SOME, [[90.0, 90.0, 90.0, 90.0]]])
     model = make(ParametricUMAP, disconnection_distance=5.0)
-    with pytest.warns(UserWarning, match="1 of .* rows have no neighbour left"):
+    with pytest.warns(UserWarning, match="got 1 of 118 rows without one"):
         placed = model.fit_transform(rows)
     assert np.isfinite(placed).all()
     assert model.graph_[len(SOME)].nnz == 0

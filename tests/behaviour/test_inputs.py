@@ -31,7 +31,7 @@ from neumap.networks import MLP, ConvEncoder, Standardize
 from neumap.training import TrainingDivergedError, embedders, mlp_step
 
 BOTH = pytest.mark.parametrize("kind", [UMAP, ParametricUMAP])
-PAGE = Path(__file__).parents[1] / "docs" / "inputs.md"
+PAGE = Path(__file__).parents[2] / "docs" / "inputs.md"
 TRANSFORM = 1e-5  # of positions about 10 wide: BLAS sums in another order for another batch shape
 # Distances of sparse rows come from sparse products, which round otherwise; three epochs of
 # training let the difference grow.
@@ -983,23 +983,38 @@ def test_files_of_before_the_row_forms_stay_readable() -> None:
 
 
 # The test of each line of the page. Keys are the first cells of table rows, or list items.
-REFUSED = "test_data_refused.py::test_what_is_no_table_of_numbers_is_named"
+NAMED = "test_data_refused.py::test_what_is_no_table_of_numbers_is_named"
 SHOWN_ELSEWHERE = {
+    "columns whose differences float32 loses, such as Unix times": (
+        "test_numerics.py::test_differences_that_float32_loses_are_warned_of"
+    ),
+    "very large or very small units": (
+        "test_numerics.py::test_the_graph_does_not_depend_on_the_unit"
+    ),
+    "sparse matrices with entries outside their shape": (
+        "test_numerics.py::test_entries_outside_a_sparse_matrix_are_refused"
+    ),
+    "sparse rows in `transform` after dense ones in `fit`, or the reverse": (
+        "test_numerics.py::test_rows_of_any_kind_are_placed"
+    ),
+    "rows without any neighbour (`disconnection_distance`)": (
+        "test_numerics.py::test_rows_cut_off_are_warned_of_once"
+    ),
     "bfloat16 arrays (`ml_dtypes`), quantised tensors": (
         "test_data_refused.py::test_other_forms_of_numbers_are_read"
     ),
     "tensors that require gradients": "test_data_refused.py::test_other_forms_of_numbers_are_read",
     "a cell that is no number: dates of any kind, `pd.NA` among objects, lists, complex numbers": (
-        REFUSED
+        NAMED
     ),
-    "a column of arrays (embeddings)": REFUSED,
-    "records: structured arrays, lists of dicts": REFUSED,
+    "a column of arrays (embeddings)": NAMED,
+    "records: structured arrays, lists of dicts": NAMED,
     "dicts, open `.npz` files, groups of HDF5 and zarr": (
         "test_data_refused.py::test_groups_of_arrays_on_disk_are_named"
     ),
-    "a DataLoader; an iterator": REFUSED,
-    "two columns of one name": REFUSED,
-    "tensors without numbers (`meta`); nested tensors": REFUSED,
+    "a DataLoader; an iterator": NAMED,
+    "two columns of one name": NAMED,
+    "tensors without numbers (`meta`); nested tensors": NAMED,
     "a network that does not fit the rows": (
         "test_user_networks.py::test_networks_that_do_not_fit_are_refused_before_the_search"
     ),
@@ -1035,9 +1050,8 @@ SHOWN_BY = {
     "AnnData with repeated `var_names`": (
         "test_repeated_var_names_are_refused_and_the_advice_works"
     ),
-    "missing and infinite values; numbers beyond float32": "test_refused",
+    "missing and infinite values; numbers above 1e36 in size": "test_refused",
     "text, dates and times, objects, complex numbers; a file name; a lazy table": "test_refused",
-    "structured arrays, dicts, records, generators, DataLoaders": ("test_refused"),
     "ragged lists; one axis; no columns; no rows; a single row": "test_refused",
     "the same in `transform`": "test_new_rows_are_checked_too",
     "a different number of columns": "test_new_rows_of_another_width_are_refused",

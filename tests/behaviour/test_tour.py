@@ -14,7 +14,7 @@ import pytest
 
 pytest.importorskip("matplotlib")
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TOUR = ROOT / "docs" / "tour"
 SCRIPTS = sorted(TOUR.glob("[0-9]*.py"))
 HELPERS = ("images", "drawing")

@@ -17,7 +17,7 @@ from torch import nn
 from neumap import UMAP, ParametricUMAP
 
 BOTH = pytest.mark.parametrize("kind", [UMAP, ParametricUMAP])
-PAGE = Path(__file__).parents[1] / "docs" / "labels.md"
+PAGE = Path(__file__).parents[2] / "docs" / "labels.md"
 
 
 def quick(kind: type[UMAP], **parameters: Any) -> Any:

@@ -22,7 +22,7 @@ from sklearn.metrics import pairwise_distances
 from neumap import ParametricUMAP, load_ParametricUMAP
 from neumap.estimators import PRESETS
 
-TESTS = Path(__file__).parent
+TESTS = Path(__file__).parents[1]
 
 DEFECTS: dict[int, tuple[str, list[str]]] = {
     1: (
@@ -174,7 +174,7 @@ def X() -> NDArray[np.float32]:
 @cache
 def functions_of(file: str) -> set[str]:
     """Return the names of the test functions of a file, those in classes included."""
-    tree = ast.parse((TESTS / file).read_text())
+    tree = ast.parse(next(TESTS.rglob(file)).read_text())
     return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
 
 

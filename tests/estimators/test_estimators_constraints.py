@@ -193,7 +193,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "metric of one row": ({"metric": np.linalg.norm}, "metric must be a function of two rows"),
     "metric without a number": ({"metric": lambda a, b: None}, "metric must be a function of two"),
-    "metric that is NaN": ({"metric": lambda a, b: math.nan}, "metric must give a number .* NaN"),
+    "metric that is NaN": (
+        {"metric": lambda a, b: math.nan},
+        "metric must give numbers of zero or more, got nan",
+    ),
     "arguments of a function": (
         {"metric": lambda a, b: 1.0, "metric_kwds": {"power": 2}},
         "metric must be a function.*unexpected keyword argument 'power'",
