@@ -341,6 +341,27 @@ def test_damaged_and_foreign_checkpoints_are_refused(tmp_path: Path):
             load_checkpoint(tmp_path / name)
 
 
+def test_no_flipped_bit_of_a_checkpoint_gives_other_numbers(tmp_path: Path):
+    path = tmp_path / "state"
+    run_with_losses(1.0).train(Checkpoint(path))
+    whole, good = path.read_bytes(), load_checkpoint(path)
+    generator = np.random.default_rng(0)
+    refused = 0
+    for position in generator.integers(8 * len(whole), size=300).tolist():
+        damaged = bytearray(whole)
+        damaged[position // 8] ^= 1 << position % 8
+        path.write_bytes(damaged)
+        try:
+            found = load_checkpoint(path)
+        except ArchiveError:
+            refused += 1
+            continue
+        assert (found.epoch, found.step, found.logs) == (good.epoch, good.step, good.logs)
+        assert found.state.keys() == good.state.keys()
+        assert all(torch.equal(found.state[key], value) for key, value in good.state.items())
+    assert refused > 250
+
+
 # --- progress bar, copies, imports ----------------------------------------------------------
 
 

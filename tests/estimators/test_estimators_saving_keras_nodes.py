@@ -194,7 +194,5 @@ def test_a_loss_of_the_user_has_no_config() -> None:
 def test_an_unknown_class_in_a_config_is_told() -> None:
     config = config_of(keras.optimizers.SGD(0.5))
     assert config is not None
-    with pytest.raises(
-        ArchiveError, match=r"got None\.Unheard\. Pass classes="
-    ):
+    with pytest.raises(ArchiveError, match=r"got None\.Unheard\. Pass classes="):
         from_config({**config, "class_name": "Unheard", "module": None}, {}, "model")
