@@ -219,6 +219,14 @@ class ParametricUMAP(UMAP):
     The position of a row depends on that row only, except for rounding: matrix products add in
     another order for batches of another size.
 
+    *Seeds, threads and processes.* A seed gives the same embedding whatever happens in other
+    threads. User networks and decoders add in another order with another number of torch's threads
+    (``torch.set_num_threads``), so their results then differ by rounding, which training amplifies.
+    Built-in networks never use torch's global random generators. A user network that may draw from
+    them, such as one with dropout, borrows them during its fit: other fits of this kind wait, and
+    your own code in other threads should not draw at the same time. A forked child process works
+    with one thread.
+
     A fit replaces the whole model at its end. If it fails or is interrupted (Ctrl-C), the model
     stays what it was: the earlier fit, or unfitted. :class:`~neumap.callbacks.Checkpoint` keeps the
     weights of a long training on disk.
