@@ -555,31 +555,6 @@ class ParametricUMAP(UMAP):
             return fitted.embed(new, batch_size)
         return embed(new, fitted, self._recipe())
 
-    def inverse_transform(self, X: ArrayLike) -> NDArray[np.float32]:
-        """Return rows of data for positions, by the decoder.
-
-        Without a decoder each position becomes a mean of training rows; see
-        :meth:`UMAP.inverse_transform`.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_components)
-            Positions.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_features), float32
-            Decoded rows in data space, shaped like the rows passed to :meth:`fit`.
-
-        Raises
-        ------
-        NotFittedError
-            Before :meth:`fit`.
-        ValueError
-            If there is neither a decoder nor training rows, or the positions have another width.
-        """
-        return super().inverse_transform(X)
-
     @available_if(_has_classifier)  # type: ignore[untyped-decorator]
     def predict_proba(self, X: Any) -> NDArray[np.float32]:
         """Return the probability of each class, by the classifier trained with the embedding.

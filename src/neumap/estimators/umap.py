@@ -526,8 +526,9 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
     def inverse_transform(self, X: ArrayLike) -> NDArray[np.float32]:
         """Return rows of data for positions.
 
-        Each position becomes the mean of the training rows nearest to it in the embedding,
-        weighted by the similarity ``1 / (1 + a d^(2b))``.
+        A :class:`ParametricUMAP` with ``parametric_reconstruction=True`` applies its decoder.
+        Otherwise each position becomes the mean of the training rows nearest to it in the
+        embedding, weighted by the similarity ``1 / (1 + a d^(2b))``.
 
         Parameters
         ----------
@@ -544,7 +545,7 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         NotFittedError
             Before :meth:`fit`.
         ValueError
-            If the positions have another width, or the model was saved without its training rows.
+            If the positions have another width, or there is neither a decoder nor training rows.
         """
         return invert(X, self._model(), self._recipe())
 
