@@ -983,7 +983,7 @@ def test_files_of_before_the_row_forms_stay_readable() -> None:
 
 
 # The test of each line of the page. Keys are the first cells of table rows, or list items.
-NAMED = "test_data_refused.py::test_what_is_no_table_of_numbers_is_named"
+NO_TABLE = "test_data_refused.py::test_what_is_no_table_of_numbers_is_named"
 SHOWN_ELSEWHERE = {
     "columns whose differences float32 loses, such as Unix times": (
         "test_numerics.py::test_differences_that_float32_loses_are_warned_of"
@@ -1005,16 +1005,16 @@ SHOWN_ELSEWHERE = {
     ),
     "tensors that require gradients": "test_data_refused.py::test_other_forms_of_numbers_are_read",
     "a cell that is no number: dates of any kind, `pd.NA` among objects, lists, complex numbers": (
-        NAMED
+        NO_TABLE
     ),
-    "a column of arrays (embeddings)": NAMED,
-    "records: structured arrays, lists of dicts": NAMED,
+    "a column of arrays (embeddings)": NO_TABLE,
+    "records: structured arrays, lists of dicts": NO_TABLE,
     "dicts, open `.npz` files, groups of HDF5 and zarr": (
         "test_data_refused.py::test_groups_of_arrays_on_disk_are_named"
     ),
-    "a DataLoader; an iterator": NAMED,
-    "two columns of one name": NAMED,
-    "tensors without numbers (`meta`); nested tensors": NAMED,
+    "a DataLoader; an iterator": NO_TABLE,
+    "two columns of one name": NO_TABLE,
+    "tensors without numbers (`meta`); nested tensors": NO_TABLE,
     "a network that does not fit the rows": (
         "test_user_networks.py::test_networks_that_do_not_fit_are_refused_before_the_search"
     ),
