@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from neumap.data import as_rows, like, row_count, take
+from neumap.data import as_rows, row_count, take
 from neumap.estimators.graph import GraphSettings, training_neighbors
 from neumap.neighbors import NeighborGraph, NeighborIndex
 
@@ -74,8 +74,6 @@ class TrainingRows:
         """
         index = self.index(settings, device)
         matrix = as_rows(new, device=device).to_matrix()
-        if settings.metric != "precomputed":  # of distances, absent ones and zeros are different
-            matrix = like(matrix, index.rows)
         return index.query(matrix, min(settings.n_neighbors, index.rows.shape[0]))
 
     def nearest_to_sample(

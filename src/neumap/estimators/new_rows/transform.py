@@ -57,6 +57,8 @@ def embed(new: Validated, fitted: Fitted, recipe: Recipe) -> Any:
 
 
 def _are_training_rows(X: Any, training: Any, metric: Any) -> bool:
+    if row_count(X) != row_count(training):  # before sparse rows are made dense to compare them
+        return False
     # Of distances, absent ones and zeros are different.
     return same(X if metric == "precomputed" else like(X, training), training)
 
