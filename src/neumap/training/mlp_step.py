@@ -75,10 +75,9 @@ class MLPStep:
         self._last = layers[-1]
         self._hidden = _HiddenLayers(layers[:-1], self.dtype)
         self._gather = _row_source(embedder.rows, encoder.standardize, self.dtype)
-        self._noise = None
+        self._noise: InputNoise | None = None
         if embedder.noise is not None:  # its scale is in units of rows that are not standardised
-            scale = embedder.noise.scale / float(encoder.standardize.scale)
-            self._noise = InputNoise(scale, embedder.noise.seed)
+            self._noise = embedder.noise.divided_by(float(encoder.standardize.scale))
 
     @property
     def n_threads(self) -> int | None:
@@ -132,7 +131,7 @@ class MLPStep:
         with torch.no_grad():
             rows = self._gather(indices, self._hidden.input_buffer(len(indices)))
             if self._noise is not None:
-                self._noise.add_(rows, given.noise_starts)
+                self._noise.add_(rows, indices, given.noise_starts)
             features = self._hidden.forward(rows).float()  # (batch, hidden[-1])
             weight, bias = self._last_layer(given.auxiliary_scale)
             forces = umap_forces(

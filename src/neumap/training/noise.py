@@ -37,13 +37,14 @@ class InputNoise:
 
     Parameters
     ----------
-    scale : float
-        Standard deviation, in the units of the rows it is added to.
+    scale : float or Tensor of shape (n_rows,)
+        Standard deviation, in the units of the rows it is added to: one for all rows, or one for
+        each row of the data.
     seed : int
         Seed of the numbers and of the starts.
     """
 
-    def __init__(self, scale: float, seed: int) -> None:
+    def __init__(self, scale: float | Tensor, seed: int) -> None:
         self.scale = scale
         self.seed = seed
         self._random = random.Random(seed)
@@ -54,14 +55,25 @@ class InputNoise:
         n_starts = EXTRA_NUMBERS // ALIGNMENT
         return self._random.randrange(n_starts), self._random.randrange(n_starts)
 
-    def add_(self, rows: Tensor, starts: NoiseStarts | None = None) -> Tensor:
-        """Add noise to contiguous rows (batch, ...) in place, by default from new starts."""
+    def add_(self, rows: Tensor, indices: Tensor, starts: NoiseStarts | None = None) -> Tensor:
+        """Add noise to contiguous rows (batch, ...) in place, by default from new starts.
+
+        `indices` are the numbers of the rows in the data.
+        """
         flat = rows.view(len(rows), -1)
         first, second = self.draw_starts() if starts is None else starts
         mixture = self._read("mixture", (len(flat), DIRECTIONS), flat, first)
         directions = self._read("directions", (DIRECTIONS, flat.shape[1]), flat, second)
-        flat.addmm_(mixture, directions, alpha=self.scale / math.sqrt(DIRECTIONS))
+        if isinstance(self.scale, Tensor):
+            of_rows = self.scale.index_select(0, indices).to(flat.dtype)
+            flat.addmm_(mixture * of_rows[:, None], directions, alpha=1.0 / math.sqrt(DIRECTIONS))
+        else:
+            flat.addmm_(mixture, directions, alpha=self.scale / math.sqrt(DIRECTIONS))
         return rows
+
+    def divided_by(self, unit: float) -> InputNoise:
+        """Return the same noise for rows that were divided by `unit`."""
+        return InputNoise(self.scale / unit, self.seed)
 
     def _read(self, name: str, shape: tuple[int, int], like: Tensor, start: int | Tensor) -> Tensor:
         """Return normal numbers from a pool, beginning at `start`."""

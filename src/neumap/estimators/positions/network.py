@@ -10,11 +10,11 @@ from torch import nn
 from neumap.estimators.constraints import short_text
 from neumap.estimators.graph import Graph
 from neumap.estimators.positions.forces import Forces
+from neumap.estimators.positions.noise import input_noise
 from neumap.estimators.positions.networks import (
     ENCODER_NAMES,
     auxiliary_dimensions,
     copy_module,
-    input_noise,
     prepare_encoder,
 )
 from neumap.estimators.positions.optimizers import resolve_optimizer
@@ -121,7 +121,7 @@ class NetworkPositions:
     def build(self, task: Task, network: nn.Module | None, graph: Graph) -> EncoderEmbedder:
         """Return the encoder on its rows, with what acts while it trains."""
         assert network is not None
-        noise = input_noise(network, self.preset.noise(task.rows.n_rows), task.seed)
+        noise = input_noise(network, self.preset.input_noise, task, graph)
         # A user's network, or one that continues from an earlier fit, gets no other dimensions.
         is_from_scratch = self.encoder is None or isinstance(self.encoder, str)
         auxiliary = None

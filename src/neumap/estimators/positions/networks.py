@@ -16,13 +16,12 @@ from neumap.estimators.constraints import short_text
 from neumap.estimators.positions.trial import TRIAL_ROWS, try_network
 from neumap.keras_bridge import KerasModule, is_keras_model
 from neumap.networks import MLP, ConvDecoder, ConvEncoder, RowForm, Standardize
-from neumap.training import AuxiliaryDimensions, InputNoise
+from neumap.training import AuxiliaryDimensions
 
 __all__ = [
     "auxiliary_dimensions",
     "copy_module",
     "copy_network",
-    "input_noise",
     "prepare_decoder",
     "prepare_encoder",
     "tie_parameters",
@@ -210,17 +209,6 @@ def _named_encoder(
 def _probe(rows: RowStore) -> torch.Tensor:
     """Return the first rows, those of short data several times."""
     return rows.gather(torch.arange(TRIAL_ROWS) % rows.n_rows)
-
-
-def input_noise(encoder: nn.Module, relative: float, seed: int) -> InputNoise | None:
-    """Return noise for an encoder that standardises its input, None for other networks.
-
-    A user network may read images, counts or codes, for which noise of one scale makes no sense.
-    """
-    front = getattr(encoder, "standardize", None)
-    if not isinstance(front, Standardize) or relative == 0.0:
-        return None
-    return InputNoise(relative * float(front.scale), seed)
 
 
 def auxiliary_dimensions(
