@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from neumap._random import numpy_generator
 from neumap.data import RowStore
-from neumap.estimators.graph import Graph
-from neumap.estimators.task import Task
+from neumap.fuzzy import FuzzyGraph
 from neumap.networks import Standardize
 from neumap.training import InputNoise
 
@@ -27,7 +26,9 @@ PAIRS_AT_ONCE = 2**24  # numbers of one slice of pairs
 ORDINARY_FEATURES = 16
 
 
-def input_noise(encoder: nn.Module, relative: float, task: Task, graph: Graph) -> InputNoise | None:
+def input_noise(
+    encoder: nn.Module, relative: float, rows: RowStore, graph: FuzzyGraph, seed: int
+) -> InputNoise | None:
     """Return noise for an encoder that standardises its input, None for other networks.
 
     A user network may read images, counts or codes, for which noise of one scale makes no sense.
@@ -39,25 +40,29 @@ def input_noise(encoder: nn.Module, relative: float, task: Task, graph: Graph) -
     relative : float
         Length of the noise relative to a row's distance to its neighbours, for rows of at least
         ``ORDINARY_FEATURES`` features.
-    task : Task
-        With the training rows.
-    graph : Graph
+    rows : RowStore
+        The training rows.
+    graph : FuzzyGraph
         Their neighbours.
+    seed : int
+        Of the noise, and of the edges that are measured.
     """
     front = getattr(encoder, "standardize", None)
     if not isinstance(front, Standardize) or relative == 0.0:
         return None
-    lengths = neighbor_distances(task.rows, graph, front, task.seed)
-    width = max(task.rows.n_features, ORDINARY_FEATURES)
-    return InputNoise(lengths * (relative / width**0.5), task.seed)
+    basis: Tensor | None = getattr(encoder, "basis", None)
+    lengths = neighbor_distances(rows, graph, front, basis, seed)
+    width = max(rows.n_features if basis is None else len(basis), ORDINARY_FEATURES)
+    return InputNoise(lengths * (relative / width**0.5), seed, basis)
 
 
-def neighbor_distances(rows: RowStore, graph: Graph, front: Standardize, seed: int) -> Tensor:
+def neighbor_distances(
+    rows: RowStore, edges: FuzzyGraph, front: Standardize, basis: Tensor | None, seed: int
+) -> Tensor:
     """Return the mean Euclidean distance of each row to its neighbours, as the network reads rows.
 
     It is estimated from a few edges of each row; a row without any gets the median of the others.
     """
-    edges = graph.fuzzy
     n_sampled = min(len(edges.weights), EDGES_PER_ROW * rows.n_rows)
     generator = numpy_generator(seed, "noise")
     chosen = np.arange(len(edges.weights))
@@ -68,7 +73,7 @@ def neighbor_distances(rows: RowStore, graph: Graph, front: Standardize, seed: i
     size = max(1, PAIRS_AT_ONCE // rows.n_features)
     lengths = torch.cat(
         [
-            _lengths(rows, front, heads[i : i + size], tails[i : i + size])
+            _lengths(rows, front, basis, heads[i : i + size], tails[i : i + size])
             for i in range(0, len(heads), size)
         ]
     )
@@ -79,6 +84,12 @@ def neighbor_distances(rows: RowStore, graph: Graph, front: Standardize, seed: i
     return torch.where(count > 0, means, means[count > 0].median())
 
 
-def _lengths(rows: RowStore, front: Standardize, heads: Tensor, tails: Tensor) -> Tensor:
+def _lengths(
+    rows: RowStore, front: Standardize, basis: Tensor | None, heads: Tensor, tails: Tensor
+) -> Tensor:
     first = front.form(rows.gather(heads).flatten(1))
-    return torch.linalg.vector_norm(first - front.form(rows.gather(tails).flatten(1)), dim=1)
+    difference = first - front.form(rows.gather(tails).flatten(1))
+    if basis is not None:
+        difference = difference @ basis.t()
+    lengths: Tensor = torch.linalg.vector_norm(difference, dim=1)
+    return lengths
