@@ -55,9 +55,8 @@ def sampled_edges(plan: Plan) -> int:
         (90_000, 3.0),
         (160_000, 4.0),
         (10_000_000, 4.0),
-        (2500, 0.5),
-        (3600, 0.6),
-        (20, 0.5),
+        (2500, 1.0),
+        (20, 1.0),
     ],
 )
 def test_steps_grow_as_the_square_root_of_the_rows(n_rows: int, factor: float) -> None:
@@ -66,12 +65,27 @@ def test_steps_grow_as_the_square_root_of_the_rows(n_rows: int, factor: float) -
 
 @pytest.mark.parametrize(
     ("n_rows", "factor"),
-    [(10_000, 1.0), (40_000, 0.5), (1_000_000, 0.1), (2500, 2.0), (1112, 3.0), (20, 3.0)],
+    [(4000, 1.0), (8000, 0.841), (64_000, 0.6), (10**7, 0.6), (1000, 1.414), (100, 1.6)],
 )
-def test_noise_falls_as_the_square_root_of_the_rows_and_is_bounded(
-    n_rows: int, factor: float
-) -> None:
+def test_noise_falls_with_the_rows_and_is_bounded(n_rows: int, factor: float) -> None:
     assert PRESET.noise(n_rows) == pytest.approx(0.05 * factor, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "n_features", "expected"),
+    [
+        (2500, 784, 64),
+        (300, 784, 64),
+        (40, 784, 40),  # no more directions than rows
+        (10_000, 784, 128),
+        (10**6, 784, 256),
+        (2500, 128, 64),
+        (2500, 127, None),  # not wide enough
+        (10_000, 200, 100),
+    ],
+)
+def test_directions_grow_with_the_rows(n_rows: int, n_features: int, expected: int | None) -> None:
+    assert PRESET.directions(n_rows, n_features) == expected
 
 
 def test_a_preset_is_found_by_its_name_or_is_itself() -> None:
@@ -109,8 +123,8 @@ def test_a_network_of_the_user_takes_half_as_many_steps_again_at_its_own_rate() 
     assert plan.peak_learning_rate == 5e-3
 
 
-@pytest.mark.parametrize(("n_rows", "batch"), [(100, 64), (1000, 250), (2048, 512), (10**6, 512)])
-def test_a_batch_has_a_quarter_of_the_rows_between_bounds(n_rows: int, batch: int) -> None:
+@pytest.mark.parametrize(("n_rows", "batch"), [(20, 64), (100, 100), (1000, 512), (10**6, 512)])
+def test_a_batch_has_as_many_edges_as_rows_between_bounds(n_rows: int, batch: int) -> None:
     assert encoder(n_rows=n_rows).batch_edges == batch
 
 

@@ -124,8 +124,8 @@ class ParametricUMAP(UMAP):
         Factor on the preset's step size, 0.3 to 3. Lower it if the loss diverges. An `optimizer`
         that you pass keeps its own learning rate and ignores this factor.
     batch_size : int, optional
-        Edges per step; each is two rows for the encoder. By default the preset's 512, or for fewer
-        than 2,048 rows a quarter of the rows, at least 64. Larger batches have less noise and take
+        Edges per step; each is two rows for the encoder. By default the preset's 512, or the number
+        of rows if that is less, at least 64. Larger batches have less noise and take
         fewer steps per row; 128 to 4,096.
     dims : tuple of int, optional
         Shape of one row for the network, such as ``(28, 28, 1)``; X may be flat or shaped, in

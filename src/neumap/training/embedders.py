@@ -190,12 +190,17 @@ class EncoderEmbedder(nn.Module):
         self, encode: Callable[[Tensor], Tensor], inputs: Tensor, indices: Tensor
     ) -> Tensor:
         if len(indices) < self.n_rows:
-            return self._encode(encode, inputs)
+            return self._encode(encode, inputs, indices)
         everything = torch.arange(self.n_rows, device=indices.device)
-        return self._encode(encode, self.rows.gather(everything)).index_select(0, indices)
+        each = self._encode(encode, self.rows.gather(everything), everything)
+        return each.index_select(0, indices)
 
-    def _encode(self, encode: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
-        seen = inputs if self.noise is None else self.noise.add_(self._as_read(inputs))
+    def _encode(
+        self, encode: Callable[[Tensor], Tensor], inputs: Tensor, indices: Tensor
+    ) -> Tensor:
+        seen = inputs
+        if self.noise is not None:
+            seen = self.noise.add_(self._as_read(inputs), indices)
         with torch.autocast(seen.device.type, dtype=torch.bfloat16, enabled=self.mixed):
             return encode(seen)
 

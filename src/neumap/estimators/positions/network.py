@@ -14,9 +14,9 @@ from neumap.estimators.positions.networks import (
     ENCODER_NAMES,
     auxiliary_dimensions,
     copy_module,
-    input_noise,
     prepare_encoder,
 )
+from neumap.estimators.positions.noise import input_noise
 from neumap.estimators.positions.optimizers import resolve_optimizer
 from neumap.estimators.positions.presets import Budget, Preset, encoder_plan, resolve_preset
 from neumap.estimators.task import Task
@@ -115,13 +115,15 @@ class NetworkPositions:
             self.preset.hidden,
             task.seed,
             metric=self.metric,
+            subspace=self.preset.directions(task.rows.n_rows, task.rows.n_features),
             learns=self.budget.n_epochs != 0,
         )
 
     def build(self, task: Task, network: nn.Module | None, graph: Graph) -> EncoderEmbedder:
         """Return the encoder on its rows, with what acts while it trains."""
         assert network is not None
-        noise = input_noise(network, self.preset.noise(task.rows.n_rows), task.seed)
+        relative = self.preset.noise(task.rows.n_rows)
+        noise = input_noise(network, relative, task.rows, graph.fuzzy, task.seed)
         # A user's network, or one that continues from an earlier fit, gets no other dimensions.
         is_from_scratch = self.encoder is None or isinstance(self.encoder, str)
         auxiliary = None
