@@ -4,6 +4,7 @@ import logging
 
 import numpy as np
 import pytest
+import scipy.linalg
 import scipy.sparse
 from scipy.spatial.distance import cdist
 
@@ -227,6 +228,23 @@ def test_disconnection_distances():
     assert disconnection_distance_of("dice") == disconnection_distance_of("hellinger") == 1
     assert disconnection_distance_of("manhattan") == np.inf
     assert disconnection_distance_of(lambda x, y: 0.0) == np.inf
+
+
+@pytest.mark.parametrize("backend", ["exact", "hnsw"])
+@pytest.mark.parametrize("metric", ["hellinger", "cosine", "correlation"])
+def test_rows_with_nothing_in_common_are_at_the_bound(metric, backend):
+    """Else rounding decides which of them a graph cuts off."""
+    generator = np.random.default_rng(0)
+    halves = generator.random((2, 20, 301)).astype(np.float32) + 0.1
+    if metric == "hellinger":
+        rows = scipy.linalg.block_diag(*halves).astype(np.float32)
+    else:
+        rows = np.concatenate([halves[0], -halves[0]])
+    graph = find_neighbors(rows, 40, metric=metric, backend=backend)
+    opposite = (np.arange(40)[:, None] + 20) % 40 == graph.indices
+    assert opposite.sum() == 40
+    assert (graph.distances[opposite] == disconnection_distance_of(metric)).all()
+    assert (graph.distances <= disconnection_distance_of(metric)).all()
 
 
 @pytest.mark.reference

@@ -8,13 +8,13 @@ duplicates) follow umap-learn, so that both give the same graph for the same nei
 from __future__ import annotations
 
 import logging
-import warnings
 from typing import Any
 
 import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
 
+from neumap._warnings import warn_user
 from neumap.fuzzy.graph import FuzzyGraph
 from neumap.neighbors.graph import NeighborGraph
 
@@ -267,10 +267,9 @@ def _join_directions(
 def _warn_of_isolated(graph: FuzzyGraph) -> None:
     n_isolated = len(graph.isolated())
     if n_isolated:
-        warnings.warn(
+        warn_user(
             f"Every row must have a neighbour to take part in a fit, got {n_isolated} of "
             f"{graph.n_vertices} rows without one: as free positions they are NaN, and an encoder "
             "places them like new rows. Raise disconnection_distance, or n_neighbors where "
             "set_op_mix_ratio is below 1.",
-            stacklevel=3,
         )

@@ -8,7 +8,6 @@ a thousandth of the mean distance between nearest rows.
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 from neumap._random import numpy_generator
+from neumap._warnings import warn_user
 from neumap.fuzzy import FuzzyGraph
 from neumap.layout.components import spectral_positions
 from neumap.layout.principal import flat_rows, principal_positions
@@ -153,10 +153,9 @@ def _spectral_or_next_best(
                 return rough
             reason = "the eigenvectors are not finite"
     other = "random positions" if X is None else "principal components"
-    warnings.warn(
+    warn_user(
         f"A spectral start is not possible: {reason}. The layout starts from {other}. Pass "
         "init='pca', 'random' or an array to choose the start.",
-        stacklevel=4,
     )
     if X is None:
         return generator.uniform(size=(graph.n_vertices, n_components))

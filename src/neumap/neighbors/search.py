@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import time
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -19,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from neumap._structure import check_structure
+from neumap._warnings import warn_user
 from neumap.neighbors import sparse
 from neumap.neighbors.descent import UNKNOWN_TO_PYNNDESCENT, DescentBackend
 from neumap.neighbors.exact import ExactBackend
@@ -330,10 +330,9 @@ def _fitting_n_neighbors(n_neighbors: int, n_rows: int) -> int:
         raise ValueError(f"n_neighbors must be at least 1, got {n_neighbors}. 15 suits most data.")
     if n_neighbors <= n_rows:
         return int(n_neighbors)
-    warnings.warn(
+    warn_user(
         f"n_neighbors should be at most the number of rows, {n_rows}, got {n_neighbors}. "
         f"{n_rows} neighbours are searched for instead.",
-        stacklevel=3,
     )
     return n_rows
 
@@ -381,11 +380,10 @@ def _sampled_recall(
         truth = exact.query(mapped, queries, k, metric)[1]
     recall = found_share(distances[sample], truth)
     if recall < LOW_RECALL:
-        warnings.warn(
+        warn_user(
             f"The approximate search found {recall:.0%} of the true neighbours of a sample, and "
             f"should find at least {LOW_RECALL:.0%}. Use backend='exact' (for an estimator pass "
             "precomputed_knn=(graph.indices, graph.distances) with graph = find_neighbors(X, "
             "n_neighbors, backend='exact')), or reduce the data's dimension first.",
-            stacklevel=3,
         )
     return recall
