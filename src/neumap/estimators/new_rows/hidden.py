@@ -23,6 +23,8 @@ from neumap.training.embedders import rows_to_write_on
 
 __all__ = ["hidden_directions"]
 
+SMALLEST = torch.finfo(torch.float32).tiny
+
 
 def hidden_directions(
     encoder: nn.Module, rows: RowStore, batch_rows: int = 1024
@@ -43,7 +45,8 @@ def hidden_directions(
     ndarray of shape (n_rows, n_values), float32
         The squared distance between two rows is the mean over layers of the squared distance
         between their unit vectors: twice the cosine distance. For a network in which no hidden
-        layer is found, such as a Keras model or a single linear layer, the outputs themselves.
+        layer is found, such as a Keras model, a TorchScript module or a single linear layer, the
+        outputs themselves.
     """
     parts = []
     with evaluating(encoder):
@@ -69,8 +72,7 @@ def _layer_inputs(encoder: nn.Module, n_rows: int) -> Iterator[list[Tensor]]:
             return
         n_seen += 1
         if n_seen > 1 and inputs and _has_rows(inputs[0], n_rows):
-            # In memory of its own: a later layer may write on the input.
-            found.append(nn.functional.normalize(inputs[0].flatten(1).float(), dim=1))
+            found.append(_unit(inputs[0].flatten(1).float()))
 
     layers = [part for part in encoder.modules() if _is_layer(part)]
     handles = [layer.register_forward_pre_hook(read) for layer in layers]
@@ -81,8 +83,17 @@ def _layer_inputs(encoder: nn.Module, n_rows: int) -> Iterator[list[Tensor]]:
             handle.remove()
 
 
+def _unit(features: Tensor) -> Tensor:
+    """Return rows of length 1 in memory of their own: a later layer may write on the input."""
+    # Squares of large values would overflow. A row of zeros stays zero.
+    largest = features.abs().amax(dim=1, keepdim=True)
+    return nn.functional.normalize(features / largest.clamp_min(SMALLEST), dim=1)
+
+
 def _is_layer(part: nn.Module) -> bool:
-    """Whether a module has weights of its own and no parts."""
+    """Whether a module has weights of its own and no parts, and takes hooks."""
+    if isinstance(part, torch.jit.ScriptModule):
+        return False
     is_leaf = next(part.children(), None) is None
     return is_leaf and next(part.parameters(), None) is not None
 
