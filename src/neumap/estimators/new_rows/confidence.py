@@ -142,7 +142,8 @@ class _Reference:
         """Measure rows against their nearest training rows, without the first `skip` of these."""
         encoder = self.fitted.encoder
         assert encoder is not None
-        indices, distances = (part[:, skip : part.shape[1] - 1 + skip] for part in nearest)
+        near = slice(skip, nearest[0].shape[1] - 1 + skip)
+        indices, distances = nearest[0][:, near], nearest[1][:, near]
         neighbors = self.fitted.positions[indices]  # (n, k, n_components)
         squared = np.square(neighbors - self.fitted.embed(data)[:, None]).sum(2).mean(1)
         few = indices[:, :N_NEAREST]
@@ -162,7 +163,8 @@ class _Reference:
         usual = own.mean(1)
         # Training rows that repeat five times are at distance 0 of each other.
         ratio = np.where(found > 0.0, np.inf, 0.0)
-        return np.divide(found, usual, out=ratio, where=usual > 0.0)
+        np.divide(found, usual, out=ratio, where=usual > 0.0)
+        return ratio
 
     def _feature_spread(self, data: Validated, indices: NDArray[np.int64]) -> NDArray[np.float64]:
         starts = range(0, len(indices), FEATURE_ROWS)
