@@ -27,19 +27,21 @@ def hooks(encoder: nn.Module) -> int:
 
 
 @pytest.mark.parametrize("batch_rows", [3, 1024])
-def test_directions_of_the_built_in_network(batch_rows: int) -> None:
-    encoder = MLP(5, 2, hidden=(7, 6))
-    rows = torch.from_numpy(X)
-    first = torch.relu(encoder.layers[0](rows))
-    expected = np.concatenate([unit(first), unit(encoder.features(rows))], axis=1) / np.sqrt(2)
-    found = hidden_directions(encoder, as_rows(X), batch_rows)
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
-    assert found.dtype == np.float32
-    assert hooks(encoder) == 0
+def test_directions_in_the_middle_layer_of_the_built_in_network(batch_rows: int) -> None:
+    """The second of four and of three hidden layers, the first of two and of one."""
+    for n_layers, middle in ((4, 2), (3, 2), (2, 1), (1, 1)):
+        encoder = MLP(5, 2, hidden=(9, 8, 7, 6)[:n_layers])
+        features = torch.from_numpy(X)
+        for layer in encoder.layers[:middle]:
+            features = torch.relu(layer(features))
+        found = hidden_directions(encoder, as_rows(X), batch_rows)
+        np.testing.assert_allclose(found, unit(features), rtol=1e-5, atol=1e-6)
+        assert found.dtype == np.float32
+        assert hooks(encoder) == 0
 
 
 def test_feature_maps_are_flat() -> None:
-    encoder = ConvEncoder((8, 8, 1), 2)
+    encoder = ConvEncoder((8, 8, 1), 2)  # two convolutions, a hidden layer, the outputs
     images = np.random.default_rng(1).normal(size=(4, 64)).astype(np.float32)
     found = hidden_directions(encoder, as_rows(images, dims=(8, 8, 1)))
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1.0, rtol=1e-5)

@@ -2,7 +2,7 @@
 
 A network maps any input to some position, even one unlike all training data. Two measures reveal
 this and make the score: the distance to the nearest training rows relative to their own distances,
-and the spread of these rows' features around those of the row in the hidden layers of the network.
+and the spread of these rows' features around those of the row in the middle layer of the network.
 Three more are reported. Each measure is compared with the same measure at training rows, which
 gives a conformal p-value: the share of training rows that are at least as novel.
 """
@@ -66,9 +66,9 @@ class Novelty:
         Mean distance to the 5 nearest training rows, divided by the mean distance of these to
         their own 5 nearest. Near 1 for rows like the training rows, in dense and sparse regions.
     feature_spread : ndarray of shape (n_samples,)
-        Root mean square distance to the features of the same 5 training rows in the hidden layers
-        of the network, each layer's features scaled to length 1; 0 to 2. For a network without
-        hidden layers that PyTorch can see, such as a Keras model, the distance in the embedding.
+        Root mean square distance to the features of the same 5 training rows in the middle hidden
+        layer of the network, scaled to length 1; 0 to 2. For a network without hidden layers that
+        PyTorch can see, such as a Keras model, the distance in the embedding.
     """
 
     distance: NDArray[np.float64]

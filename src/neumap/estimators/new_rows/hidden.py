@@ -1,12 +1,13 @@
-"""Features of rows in the hidden layers of any network.
+"""Features of rows in the middle hidden layer of any network.
 
 The input of each layer that has weights, except the first such layer, is a hidden feature vector.
-Hooks read it during an ordinary pass, so that the network needs no method of its own.
+Hooks read it during an ordinary pass, so that the network needs no method of its own. The middle
+layer recognises novel rows best: the first ones are much like the rows themselves, and the last
+ones have lost what the embedding does not show.
 """
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,7 +30,7 @@ SMALLEST = torch.finfo(torch.float32).tiny
 def hidden_directions(
     encoder: nn.Module, rows: RowStore, batch_rows: int = 1024
 ) -> NDArray[np.float32]:
-    """Return the directions of the feature vectors in all hidden layers, side by side.
+    """Return the feature vectors of rows in the middle hidden layer, scaled to length 1.
 
     Parameters
     ----------
@@ -43,18 +44,17 @@ def hidden_directions(
     Returns
     -------
     ndarray of shape (n_rows, n_values), float32
-        The squared distance between two rows is the mean over layers of the squared distance
-        between their unit vectors: twice the cosine distance. For a network in which no hidden
-        layer is found, such as a Keras model, a TorchScript module or a single linear layer, the
-        outputs themselves.
+        Features of layer ``(n_layers + 1) // 2`` of `n_layers` hidden layers. For a network in
+        which no hidden layer is found, such as a Keras model, a TorchScript module or a single
+        linear layer, the outputs themselves, as they are.
     """
     parts = []
     with evaluating(encoder):
         for part in rows.slices(batch_rows):
             with _layer_inputs(encoder, len(part)) as found:
                 outputs = encoder(rows_to_write_on(encoder, part))
-            values = torch.cat(found, dim=1) / math.sqrt(len(found)) if found else outputs
-            parts.append(values.float().cpu().numpy())
+            values = found[(len(found) - 1) // 2] if found else outputs.float()
+            parts.append(values.cpu().numpy())
     return np.concatenate(parts)
 
 
