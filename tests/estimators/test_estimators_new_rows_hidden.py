@@ -96,13 +96,13 @@ def test_an_input_of_other_rows_is_no_feature_vector() -> None:
             self.weight, self.prototypes = nn.Linear(5, 2), nn.Linear(5, 2)
 
         def forward(self, rows: Tensor) -> Tensor:
-            offset: Tensor = self.prototypes(rows.new_ones(3, 5)).mean(0)
             positions: Tensor = self.weight(rows)
+            offset: Tensor = self.prototypes(rows.new_ones(3, 5)).mean(0)
             return positions + offset
 
     encoder = Mixing()
-    found = hidden_directions(encoder, as_rows(X))
-    np.testing.assert_allclose(found, unit(torch.from_numpy(X)), rtol=1e-5)
+    expected = encoder(torch.from_numpy(X)).detach().numpy()
+    np.testing.assert_allclose(hidden_directions(encoder, as_rows(X)), expected, rtol=1e-5)
 
 
 def test_a_pass_of_another_thread_is_not_read() -> None:
