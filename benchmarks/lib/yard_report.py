@@ -1,0 +1,212 @@
+"""Tables, targets and pictures of the yard."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lib.sets import YardSet
+
+Row = dict[str, Any]
+
+SCORES = (
+    "trust",
+    "recall",
+    "held_out_trust",
+    "held_out_recall",
+    "held_out_5nn",
+    "triplets",
+    "centres",
+    "extents",
+)
+TITLES = dict(
+    zip(SCORES, ("trust", "rec", "h.trust", "h.rec", "h.5nn", "tripl", "centr", "ext"), strict=True)
+)
+PEER = "umap"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A bound on a score relative to umap-learn's on the same rows."""
+
+    score: str
+    words: str
+    most_rows: int | None = None
+    difference: float | None = None  # at least the peer's plus this
+    ratio: float | None = None  # at least the peer's times this
+    sets: tuple[str, ...] | None = None
+    largest: float | None = None  # at most this, whatever the peer's
+
+    def is_met(self, ours: float, peers: float) -> bool:
+        if self.largest is not None:
+            return ours <= self.largest
+        if self.ratio is not None:
+            return ours >= peers * self.ratio
+        return ours >= peers + (self.difference or 0.0)
+
+
+TARGETS = (
+    Target("held_out_trust", "held-out trust within .01", difference=-0.01),
+    Target("held_out_5nn", "held-out 5-NN within .01", difference=-0.01),
+    Target("held_out_recall", "held-out recall at least .95 of it", most_rows=5_000, ratio=0.95),
+    Target("recall", "training recall at least .9 of it", most_rows=10_000, ratio=0.9),
+    Target("triplets", "triplets above", difference=0.0),
+    Target("extents", "cluster sizes within a factor of 2", sets=("density",), largest=2.0),
+)
+
+
+def line(row: Row) -> str:
+    """Return one result as a line of text."""
+    scores = row["scores"]
+    cells = " ".join(f"{TITLES[name]} {scores[name]:.3f}" for name in SCORES if name in scores)
+    name = row["method"] + (f"[{row['variant']}]" if row["variant"] else "")
+    return f"{row['set']:<13}{name:<18}{row['seed']} {cells}  {row['fit_seconds']:.1f} s"
+
+
+def report(rows: list[Row], held_out: str, variant: str) -> str:
+    """Return a Markdown table of medians, and the missed targets of the default preset."""
+    groups = ("validation", "test") if held_out == "both" else (held_out,)
+    parts = []
+    for group in groups:
+        own = [row for row in rows if row["rows"] == group]
+        found = medians(own)
+        parts += [f"Medians over seeds; held-out rows: {group}.", ""]
+        parts += [table(found), "", *misses(found, variant), ""]
+        parts += [f"**Not comparable**: {text}" for text in mixed_rows(own)]
+    return "\n".join(parts)
+
+
+def medians(rows: Iterable[Row]) -> dict[tuple[str, str, str], Row]:
+    """Return medians over the seeds for each set, method and variant."""
+    groups: dict[tuple[str, str, str], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row["set"], row["method"], row["variant"]), []).append(row)
+    return {key: _median(found) for key, found in groups.items()}
+
+
+def _median(found: list[Row]) -> Row:
+    scores = {
+        name: statistics.median(row["scores"][name] for row in found)
+        for name in SCORES
+        if all(name in row["scores"] for row in found)
+    }
+    cost = {
+        name: statistics.median(row[name] for row in found)
+        for name in ("fit_seconds", "fit_cpu_seconds", "peak_bytes")
+    }
+    return {"scores": scores, "n_train": found[0]["n_train"], "n_seeds": len(found), **cost}
+
+
+def mixed_rows(rows: Iterable[Row]) -> list[str]:
+    """Name sets whose results come from different rows, such as texts of another version."""
+    prints: dict[tuple[str, int], set[str]] = {}
+    for row in rows:
+        prints.setdefault((row["set"], row["seed"]), set()).add(row["fingerprint"])
+    return [
+        f"{name}, seed {seed}: {len(f)} versions"
+        for (name, seed), f in prints.items()
+        if len(f) > 1
+    ]
+
+
+def table(found: dict[tuple[str, str, str], Row]) -> str:
+    """Return one line per set and method; after a slash, the difference from umap-learn."""
+    heads = ["data", "rows", "method", "seeds", *TITLES.values(), "fit s", "CPU s", "peak MB"]
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    for (name, method, variant), entry in sorted(found.items()):
+        peer = found.get((name, PEER, ""))
+        cells = [
+            _cell(score, entry["scores"], {} if method == PEER or peer is None else peer["scores"])
+            for score in SCORES
+        ]
+        called = method + (f" [{variant}]" if variant else "")
+        cost = [
+            f"{entry['fit_seconds']:.1f}",
+            f"{entry['fit_cpu_seconds']:.1f}",
+            f"{entry['peak_bytes'] / 2**20:,.0f}",
+        ]
+        values = [name, f"{entry['n_train']:,}", called, str(entry["n_seeds"]), *cells, *cost]
+        lines.append("| " + " | ".join(values) + " |")
+    return "\n".join(lines)
+
+
+def _cell(name: str, ours: dict[str, float], peers: dict[str, float]) -> str:
+    if name not in ours:
+        return ""
+    if name == "extents":
+        return f"{ours[name]:.1f}"
+    if name not in peers:
+        return f"{ours[name]:.3f}"
+    if "recall" in name:
+        return f"{ours[name]:.3f} / x{ours[name] / max(peers[name], 1e-9):.2f}"
+    return f"{ours[name]:.3f} / {ours[name] - peers[name]:+.3f}"
+
+
+def misses(found: dict[tuple[str, str, str], Row], variant: str) -> list[str]:
+    """Return one line per target: how many sets meet it, and those that do not."""
+    pairs = [
+        (name, entry, found[name, PEER, ""])
+        for (name, method, own), entry in sorted(found.items())
+        if method == "neumap" and own == variant and (name, PEER, "") in found
+    ]
+    if not pairs:
+        return ["No set has results of both neumap and umap-learn, so no target is checked."]
+    lines = ["Targets, default preset beside umap-learn's `UMAP`:", ""]
+    for target in TARGETS:
+        asked = [pair for pair in pairs if _applies(target, *pair)]
+        missed = [pair for pair in asked if not _meets(target, *pair)]
+        text = f"- {target.words}: {len(asked) - len(missed)} of {len(asked)} sets"
+        lines.append(
+            text
+            + ("; missed by " + ", ".join(_gap(target, *pair) for pair in missed) if missed else "")
+        )
+    for score in ("held_out_trust", "held_out_5nn"):
+        above = sum(o["scores"][score] >= p["scores"][score] for _, o, p in pairs)
+        lines.append(f"- {score} at least umap-learn's: {above} of {len(pairs)} sets")
+    return lines
+
+
+def _applies(target: Target, name: str, ours: Row, peers: Row) -> bool:
+    few = target.most_rows is None or ours["n_train"] <= target.most_rows
+    named = target.sets is None or name in target.sets
+    return few and named and target.score in ours["scores"]
+
+
+def _meets(target: Target, name: str, ours: Row, peers: Row) -> bool:
+    return target.is_met(ours["scores"][target.score], peers["scores"][target.score])
+
+
+def _gap(target: Target, name: str, ours: Row, peers: Row) -> str:
+    return f"{name} ({ours['scores'][target.score]:.3f}, {peers['scores'][target.score]:.3f})"
+
+
+# Pictures
+
+NAMES = {"neumap": "neumap ParametricUMAP", "umap": "umap-learn UMAP", "neumap-free": "neumap UMAP"}
+
+
+def draw(data: YardSet, maps: dict[str, tuple[NDArray[Any], NDArray[Any]]], output: Path) -> None:
+    """Write one picture with a panel per map; held-out rows are ringed in black."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(3.2 * len(maps), 3.3), layout="constrained")
+    panels = np.atleast_1d(figure.subplots(1, len(maps)))
+    colours = np.unique(data.y_train, return_inverse=True)[1]
+    size = float(np.clip(4_000 / len(colours), 0.3, 6))
+    for panel, (name, (embedding, placed)) in zip(panels, maps.items(), strict=True):
+        panel.scatter(*embedding.T, c=colours, cmap="nipy_spectral", s=size, linewidths=0)
+        panel.scatter(*placed[:150].T, s=5, facecolors="none", edgecolors="k", linewidths=0.3)
+        panel.set_title(f"{data.name}: {NAMES.get(name, name)}", fontsize=8)
+        panel.set_aspect("equal", adjustable="datalim")
+        panel.set_xticks([])
+        panel.set_yticks([])
+    figure.savefig(output, dpi=80)
