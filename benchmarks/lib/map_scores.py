@@ -50,6 +50,7 @@ def score(
     }
     if data.has_clusters:
         result["centres"] = centre_correlation(X, positions, y)
+    if data.has_extents:
         result["extents"] = extent_ratio(positions, y)
     return {name: round(float(value), 5) for name, value in result.items()}
 

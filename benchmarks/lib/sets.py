@@ -8,7 +8,7 @@ MNIST alone needs a file.
 from __future__ import annotations
 
 import ast
-import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -38,13 +38,16 @@ class Drawn:
     labels : int array of shape (n_samples,)
         Class, cluster or branch of each row.
     has_clusters : bool
-        Whether the labels are clusters whose centres and extents mean something.
+        Whether the labels are classes whose centres mean something.
+    has_extents : bool
+        Whether the labels are clusters of a generator, whose extents mean something.
     """
 
     X: Any
     labels: NDArray[np.int64]
     metric: str = "euclidean"
     has_clusters: bool = True
+    has_extents: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,14 +59,19 @@ class YardSet:
     X_train: Any
     y_train: NDArray[np.int64]
     held_out: dict[str, tuple[Any, NDArray[np.int64]]]
-    metric: str
-    has_clusters: bool
+    metric: str = "euclidean"
+    has_clusters: bool = True
+    has_extents: bool = False
 
-    def fingerprint(self) -> str:
-        """Return a digest of the training rows, by which results on other rows are told apart."""
+    def fingerprint(self) -> list[float]:
+        """Return mean size and standard deviation, by which results on other rows are told apart.
+
+        Texts and cells depend on the version of a package; a hash would also tell apart rows that
+        differ by rounding on another machine.
+        """
         X = self.X_train.toarray() if scipy.sparse.issparse(self.X_train) else self.X_train
-        rounded = np.round(np.asarray(X, dtype=np.float64), 3) + 0.0  # no -0
-        return hashlib.sha256(rounded.astype(np.float32).tobytes()).hexdigest()[:12]
+        values = np.asarray(X, dtype=np.float64)
+        return [float(np.abs(values).mean()), float(values.std())]
 
 
 @dataclass(frozen=True)
@@ -92,7 +100,8 @@ def load(name: str, seed: int, sources: Sources) -> YardSet:
     X = prepare({part: drawn.X[rows] for part, rows in parts.items()})
     y = {part: drawn.labels[rows] for part, rows in parts.items()}
     held_out = {part: (X[part], y[part]) for part in ("validation", "test")}
-    return YardSet(name, seed, X["train"], y["train"], held_out, drawn.metric, drawn.has_clusters)
+    traits = (drawn.metric, drawn.has_clusters, drawn.has_extents)
+    return YardSet(name, seed, X["train"], y["train"], held_out, *traits)
 
 
 def available(sources: Sources) -> list[str]:
@@ -113,9 +122,7 @@ def _mnist(n_train: int, seed: int, sources: Sources) -> YardSet:
     for rows in ("validation", "test"):
         split = mnist(sources.mnist, n_train, seed, rows)
         held_out[rows] = (split.X_test[:MOST_HELD_OUT], split.y_test[:MOST_HELD_OUT])
-    return YardSet(
-        f"mnist-{n_train}", seed, split.X_train, split.y_train, held_out, "euclidean", True
-    )
+    return YardSet(f"mnist-{n_train}", seed, split.X_train, split.y_train, held_out)
 
 
 # Rows that a package ships
@@ -137,7 +144,8 @@ FEWEST_WORDS = 40
 
 def _text(rng: np.random.Generator, sources: Sources) -> Drawn:
     """Docstrings of numpy, scipy and scikit-learn; the label is the subpackage."""
-    labels, texts = _shipped(sources, "texts", _docstrings)
+    kept = _shipped(sources, "texts", _docstrings)
+    labels, texts = kept["labels"], kept["rows"]
     order = rng.permutation(len(texts))
     chosen: list[int] = []
     seen: dict[str, int] = {}
@@ -145,11 +153,13 @@ def _text(rng: np.random.Generator, sources: Sources) -> Drawn:
         seen[labels[row]] = seen.get(labels[row], 0) + 1
         if seen[labels[row]] <= MOST_PER_LABEL:
             chosen.append(row)
-    kept = np.array([row for row in chosen if seen[labels[row]] >= FEWEST_PER_LABEL][:N_TEXTS])
-    return Drawn(texts[kept], np.unique(labels[kept], return_inverse=True)[1], "cosine")
+    chosen = [row for row in chosen if seen[labels[row]] >= FEWEST_PER_LABEL][:N_TEXTS]
+    X = np.array([texts[row] for row in chosen], dtype=object)
+    names = [labels[row] for row in chosen]
+    return Drawn(X, np.unique(names, return_inverse=True)[1], "cosine")
 
 
-def _docstrings() -> tuple[NDArray[np.str_], NDArray[np.str_]]:
+def _docstrings() -> dict[str, list[str]]:
     """Return subpackages and docstrings, read from the sources without importing them."""
     found: dict[str, str] = {}
     for package in TEXT_PACKAGES:
@@ -161,7 +171,7 @@ def _docstrings() -> tuple[NDArray[np.str_], NDArray[np.str_]]:
             label = f"{package}.{place[0].lstrip('_')}"
             for text in _docstrings_of(file):
                 found.setdefault(text, label)
-    return np.array(list(found.values())), np.array(list(found))
+    return {"labels": list(found.values()), "rows": list(found)}
 
 
 def _docstrings_of(file: Path) -> list[str]:
@@ -190,18 +200,19 @@ def _tf_idf(parts: dict[str, Any]) -> dict[str, Any]:
 def _pbmc(rng: np.random.Generator, sources: Sources) -> Drawn:
     """700 blood cells that scanpy ships, 50 principal components, with ten cell types."""
 
-    def read() -> tuple[NDArray[Any], NDArray[Any]]:
+    def read() -> dict[str, Any]:
         import anndata
 
         cells = anndata.read_h5ad(_pbmc_file(sources))
-        return np.asarray(cells.obs["bulk_labels"].cat.codes, np.int64), cells.obsm["X_pca"]
+        labels = cells.obs["bulk_labels"].cat.codes
+        return {"labels": labels.tolist(), "rows": cells.obsm["X_pca"].tolist()}
 
-    labels, X = _shipped(sources, "pbmc", read)
-    return Drawn(X, labels)
+    kept = _shipped(sources, "pbmc", read)
+    return Drawn(np.array(kept["rows"]), np.array(kept["labels"], dtype=np.int64))
 
 
 def _pbmc_file(sources: Sources) -> Path | None:
-    kept = None if sources.shipped is None else sources.shipped / "pbmc.npz"
+    kept = None if sources.shipped is None else sources.shipped / "pbmc.json"
     if kept is not None and kept.is_file():
         return kept
     if find_spec("scanpy") is None:
@@ -217,19 +228,16 @@ def _package_folder(package: str) -> Path:
     return Path(spec.origin).parent
 
 
-def _shipped(
-    sources: Sources, name: str, read: Callable[[], tuple[NDArray[Any], NDArray[Any]]]
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return labels and rows, from the folder of kept sets if they are there."""
+def _shipped(sources: Sources, name: str, read: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return lists of labels and rows, from the folder of kept sets if they are there."""
     if sources.shipped is None:
         return read()
-    file = sources.shipped / f"{name}.npz"
+    file = sources.shipped / f"{name}.json"
     if not file.is_file():
-        labels, rows = read()
         sources.shipped.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(file, labels=labels, rows=rows)
-    with np.load(file, allow_pickle=False) as kept:
-        return kept["labels"], kept["rows"]
+        file.write_text(json.dumps(read()), encoding="utf-8")
+    kept: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return kept
 
 
 # Generated clusters
@@ -251,7 +259,7 @@ def _density(rng: np.random.Generator, sources: Sources) -> Drawn:
     """Ten Gaussians in ten dimensions, equal counts, standard deviations from .05 to 3."""
     centres = rng.normal(scale=8.0, size=(10, 10))
     X, labels = _clusters(rng, centres, np.geomspace(0.05, 3.0, 10), np.full(10, 280))
-    return Drawn(X, labels)
+    return Drawn(X, labels, has_extents=True)
 
 
 def _unequal(rng: np.random.Generator, sources: Sources) -> Drawn:
@@ -259,7 +267,7 @@ def _unequal(rng: np.random.Generator, sources: Sources) -> Drawn:
     centres = np.vstack([np.zeros(50), rng.normal(scale=1.4, size=(12, 50))])
     counts = np.array([2_000, *np.linspace(20, 130, 12).astype(int)])
     X, labels = _clusters(rng, centres, np.array([1.0, *np.full(12, 0.4)]), counts)
-    return Drawn(X, labels)
+    return Drawn(X, labels, has_extents=True)
 
 
 def _hierarchy(rng: np.random.Generator, sources: Sources) -> Drawn:
@@ -269,7 +277,7 @@ def _hierarchy(rng: np.random.Generator, sources: Sources) -> Drawn:
         steps = rng.normal(scale=scale / np.sqrt(10), size=(len(centres), 5, 20))
         centres = (centres[:, None] + steps).reshape(-1, 20)
     X, labels = _clusters(rng, centres, np.full(125, 0.1), np.full(125, 44))
-    return Drawn(X, labels)
+    return Drawn(X, labels, has_extents=True)
 
 
 def _binary(rng: np.random.Generator, sources: Sources) -> Drawn:
@@ -277,7 +285,7 @@ def _binary(rng: np.random.Generator, sources: Sources) -> Drawn:
     labels = rng.choice(15, size=2_800, p=rng.dirichlet(np.full(15, 3.0)))
     prototypes = rng.random((15, 256)) < 0.5
     flips = rng.random((len(labels), 256)) < np.linspace(0.08, 0.2, 15)[labels, None]
-    return Drawn(prototypes[labels] ^ flips, labels, "hamming")
+    return Drawn(prototypes[labels] ^ flips, labels, "hamming", has_extents=True)
 
 
 def _unit_vectors(rng: np.random.Generator, sources: Sources) -> Drawn:
@@ -288,7 +296,7 @@ def _unit_vectors(rng: np.random.Generator, sources: Sources) -> Drawn:
     labels = rng.choice(30, size=3_500, p=rng.dirichlet(np.full(30, 4.0)))
     X = 0.6 * centres[labels] + rng.normal(size=(len(labels), 20)) @ low_rank / np.sqrt(20)
     X = X + 0.8 * rng.normal(size=X.shape)
-    return Drawn(X / np.linalg.norm(X, axis=1, keepdims=True), labels, "cosine")
+    return Drawn(X / np.linalg.norm(X, axis=1, keepdims=True), labels, "cosine", has_extents=True)
 
 
 def _spoken(rng: np.random.Generator, sources: Sources) -> Drawn:

@@ -105,14 +105,14 @@ def _median(found: list[Row]) -> Row:
 
 def mixed_rows(rows: Iterable[Row]) -> list[str]:
     """Name sets whose results come from different rows, such as texts of another version."""
-    prints: dict[tuple[str, int], set[str]] = {}
+    first: dict[tuple[str, int], Row] = {}
+    mixed: dict[str, None] = {}
     for row in rows:
-        prints.setdefault((row["set"], row["seed"]), set()).add(row["fingerprint"])
-    return [
-        f"{name}, seed {seed}: {len(f)} versions"
-        for (name, seed), f in prints.items()
-        if len(f) > 1
-    ]
+        other = first.setdefault((row["set"], row["seed"]), row)
+        same_size = row["n_train"] == other["n_train"]
+        if not same_size or not np.allclose(row["fingerprint"], other["fingerprint"], rtol=1e-3):
+            mixed[f"{row['set']}, seed {row['seed']}"] = None
+    return list(mixed)
 
 
 def table(found: dict[tuple[str, str, str], Row]) -> str:
