@@ -32,7 +32,7 @@ from typing import Any
 
 import numpy as np
 from lib import machine, yard_report
-from lib.child import peak_bytes, versions
+from lib.child import forget_peak, peak_bytes, versions
 from lib.map_scores import score
 from lib.results import RESULTS
 from lib.sets import SETS, Rows, Sources, YardSet, available, load
@@ -197,7 +197,7 @@ def run(job: Job, options: argparse.Namespace) -> list[dict[str, Any]]:
 def timed_fit(job: Job, data: YardSet, options: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     """Return the fitted estimator, its seconds and the peak memory of the fit."""
     estimator = make(job.method, job.seed, data.metric, options)
-    reset_peak()
+    forget_peak()
     wall, processor = time.perf_counter(), time.process_time()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -274,14 +274,6 @@ def warm_up(method: str, data: YardSet) -> None:
         warnings.simplefilter("ignore")
         estimator = make(method, 0, data.metric).set_params(n_epochs=30).fit(X)
         estimator.transform(X[:20])
-
-
-def reset_peak() -> None:
-    """Make the peak resident size begin anew, where the system allows it."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    except OSError:
-        return
 
 
 PICTURED = ("neumap", "umap", "neumap-free")
