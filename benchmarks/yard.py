@@ -9,6 +9,7 @@
     python benchmarks/yard.py --job 3                              # compute one of them
     python benchmarks/yard.py --table --rows-for test              # Markdown, and missed targets
     python benchmarks/yard.py --pictures maps                      # one PNG per set
+    python benchmarks/yard.py --sets tree --methods pacmap         # other libraries: peers_maps.txt
 
 Each (set, method, seed) is one line of `--output`; lines that are there are not computed again. A
 fit is scored with validation rows, by which settings are chosen, or with test rows, which are
@@ -34,19 +35,23 @@ import numpy as np
 from lib import machine, yard_report
 from lib.child import forget_peak, peak_bytes, versions
 from lib.map_scores import score
+from lib.peers import PEERS, Peer
 from lib.results import RESULTS
 from lib.sets import SETS, Rows, Sources, YardSet, available, load
 
 HELD_OUT: tuple[Rows, ...] = ("validation", "test")
-# Name of a method: class of neumap and preset; None for umap-learn's UMAP.
-METHODS: dict[str, tuple[str, str] | None] = {
+# Class of neumap and preset.
+OURS = {
     "neumap": ("ParametricUMAP", "default"),
     "neumap-fast": ("ParametricUMAP", "fast"),
     "neumap-best": ("ParametricUMAP", "best"),
     "neumap-free": ("UMAP", ""),
-    "umap": None,
 }
-PACKAGES = ("neumap", "torch", "numpy", "scipy", "scikit-learn", "umap-learn", "pynndescent")
+METHODS = [*OURS, "umap", *PEERS]
+PACKAGES = (
+    *("neumap", "torch", "numpy", "scipy", "scikit-learn", "umap-learn", "pynndescent"),
+    *("pacmap", "parampacmap", "openTSNE", "contrastive-ne", "torchdr"),
+)
 
 
 @dataclass(frozen=True)
@@ -87,7 +92,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--sets", nargs="+", metavar="SET", help=f"default: all of {', '.join(SETS)}, mnist-N")
-    add("--methods", nargs="+", choices=list(METHODS), help="default: those of neumap")
+    add("--methods", nargs="+", choices=METHODS, help="default: those of neumap")
     add("--peers", action="store_true", help="add umap-learn's UMAP to the methods")
     add("--seeds", nargs="+", type=int, default=[0, 1, 2])
     add("--rows-for", choices=[*HELD_OUT, "both"], default="validation")
@@ -108,7 +113,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     options.sources = Sources(options.mnist and Path(options.mnist), options.shipped)
     options.sets = options.sets or available(options.sources)
     if options.methods is None:
-        options.methods = [name for name in METHODS if name != "umap"]
+        options.methods = list(OURS)
     if options.peers and "umap" not in options.methods:
         options.methods.append("umap")
     return options
@@ -142,7 +147,7 @@ def wanted(options: argparse.Namespace) -> tuple[Rows, ...]:
 
 
 def variant_of(method: str, options: argparse.Namespace) -> str:
-    return "" if METHODS[method] is None else options.variant
+    return options.variant if method in OURS else ""
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -168,7 +173,7 @@ def run(job: Job, options: argparse.Namespace) -> list[dict[str, Any]]:
     for held_out in wanted(options):
         X_held_out, _ = data.held_out[held_out]
         began = time.perf_counter()
-        placed = np.asarray(fitted.transform(X_held_out))
+        placed = fitted.transform(X_held_out)
         transform_seconds = time.perf_counter() - began
         rows.append(
             {
@@ -214,8 +219,9 @@ def timed_fit(job: Job, data: YardSet, options: argparse.Namespace) -> tuple[Any
 
 def make(method: str, seed: int, metric: str, options: argparse.Namespace | None = None) -> Any:
     """Return an estimator that has not been fitted."""
-    kind = METHODS[method]
-    if kind is None:
+    if method in PEERS:
+        return Peer(PEERS[method], seed)
+    if method == "umap":
         import umap
 
         return umap.UMAP(random_state=seed, metric=metric, n_jobs=1)
@@ -224,7 +230,7 @@ def make(method: str, seed: int, metric: str, options: argparse.Namespace | None
 
     overrides = [] if options is None else options.preset_override
     parameters = dict(map(pair, [] if options is None else options.parameter))
-    name, preset = kind
+    name, preset = OURS[method]
     if name == "ParametricUMAP":
         parameters = {"preset": overridden(PRESETS[preset], overrides)} | parameters
     return getattr(neumap, name)(random_state=seed, metric=metric, **parameters)
@@ -264,8 +270,8 @@ WARM: set[tuple[str, str, bool]] = set()
 
 def warm_up(method: str, data: YardSet) -> None:
     """Fit and transform random rows once, so that compilation is not in the seconds."""
-    is_large = METHODS[method] is None and data.X_train.shape[0] > EXACT_ROWS
-    if (method, data.metric, is_large) in WARM:
+    is_large = method == "umap" and data.X_train.shape[0] > EXACT_ROWS
+    if method in PEERS or (method, data.metric, is_large) in WARM:
         return
     WARM.add((method, data.metric, is_large))
     n_rows = EXACT_ROWS + 1 if is_large else 200

@@ -20,34 +20,37 @@ N_SAMPLES = 1_000
 # of its rows, so that strays do not count.
 EXTENT_PART = 0.8
 
+# Names here, and those of neumap.metrics.scores.
+NAMES = {
+    "trust": "trustworthiness",
+    "recall": "recall@15",
+    "held_out_trust": "test_trustworthiness",
+    "held_out_recall": "test_recall@15",
+    "held_out_5nn": "test_knn_accuracy",
+}
+
 Floats = NDArray[np.float32]
 
 
 def score(
-    data: YardSet, rows: str, embedding: NDArray[Any], placed: NDArray[Any]
+    data: YardSet, rows: str, embedding: NDArray[Any], placed: NDArray[Any] | None
 ) -> dict[str, float]:
-    """Return all scores of a map with the held-out rows `rows`."""
+    """Return all scores of a map, with those of the held-out rows `rows` if they were placed."""
     X, y = comparable(data.X_train, data.metric), data.y_train
-    X_held_out, y_held_out = data.held_out[rows]
-    positions, new_positions = without_nan(embedding), without_nan(placed)
-    found = metrics.scores(
-        X,
-        positions,
-        labels=y,
-        X_test=comparable(X_held_out, data.metric),
-        embedding_test=new_positions,
-        labels_test=y_held_out,
-        n_samples=N_SAMPLES,
-    )
-    result = {
-        "trust": found["trustworthiness"],
-        "recall": found["recall@15"],
-        "held_out_trust": found["test_trustworthiness"],
-        "held_out_recall": found["test_recall@15"],
-        "held_out_5nn": found["test_knn_accuracy"],
-        "triplets": metrics.random_triplet_accuracy(X, positions),
-        "unplaced": float(np.isnan(embedding).any(1).sum() + np.isnan(placed).any(1).sum()),
-    }
+    positions = without_nan(embedding)
+    result = {"triplets": metrics.random_triplet_accuracy(X, positions)}
+    result["unplaced"] = float(np.isnan(embedding).any(1).sum())
+    options: dict[str, Any] = {}
+    if placed is not None:
+        X_held_out, y_held_out = data.held_out[rows]
+        options = {
+            "X_test": comparable(X_held_out, data.metric),
+            "embedding_test": without_nan(placed),
+            "labels_test": y_held_out,
+        }
+        result["unplaced"] += float(np.isnan(placed).any(1).sum())
+    found = metrics.scores(X, positions, labels=y, n_samples=N_SAMPLES, **options)
+    result |= {ours: found[theirs] for ours, theirs in NAMES.items() if theirs in found}
     if data.has_clusters:
         result["centres"] = centre_correlation(X, positions, y)
     if data.has_extents:
