@@ -156,6 +156,14 @@ def test_centres_that_move_along_are_fully_correlated(script):
     assert ranks == pytest.approx(-0.5)
 
 
+def test_siblings_are_clusters_whose_nearest_one_is_of_their_group(script):
+    scores = script("lib.map_scores")
+    # Groups of two: 0 and 1 lie side by side; 2 and 3 are apart, and 3 lies beside 1.
+    positions = np.array([[0.0, 0], [1, 0], [9, 0], [2.5, 0], [2.5, 0]])
+    labels = np.array([0, 1, 2, 3, 3])
+    assert scores.sibling_rate(positions, labels, 2) == 0.75
+
+
 def test_rows_without_position_go_to_the_middle(script):
     scores = script("lib.map_scores")
     positions = np.array([[0.0, 0], [np.nan, np.nan], [2, 4], [1, 1]])

@@ -55,6 +55,8 @@ def score(
         result["centres"] = centre_correlation(X, positions, y)
     if data.has_extents:
         result["extents"] = extent_ratio(positions, y)
+    if data.n_siblings > 1:
+        result["siblings"] = sibling_rate(positions, y, data.n_siblings)
     return {name: round(float(value), 5) for name, value in result.items()}
 
 
@@ -97,3 +99,13 @@ def extent_ratio(positions: Floats, labels: NDArray[np.int64]) -> float:
         radii = np.linalg.norm(own - np.median(own, axis=0), axis=1)
         extents.append(np.quantile(radii, EXTENT_PART) / np.sqrt(len(own)))
     return float(max(extents) / max(min(extents), 1e-12))
+
+
+def sibling_rate(positions: Floats, labels: NDArray[np.int64], n_siblings: int) -> float:
+    """Return the part of the clusters whose nearest cluster on the map is of the same group."""
+    from sklearn.neighbors import NearestNeighbors
+
+    classes = np.unique(labels)
+    centres = np.array([positions[labels == c].mean(0) for c in classes])
+    nearest = NearestNeighbors(n_neighbors=1).fit(centres).kneighbors(return_distance=False)[:, 0]
+    return float(np.mean(classes[nearest] // n_siblings == classes // n_siblings))

@@ -41,6 +41,8 @@ class Drawn:
         Whether the labels are classes whose centres mean something.
     has_extents : bool
         Whether the labels are clusters of a generator, whose extents mean something.
+    n_siblings : int
+        Labels in a row that form a group of clusters, if more than one.
     """
 
     X: Any
@@ -48,6 +50,7 @@ class Drawn:
     metric: str = "euclidean"
     has_clusters: bool = True
     has_extents: bool = False
+    n_siblings: int = 1
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,7 @@ class YardSet:
     metric: str = "euclidean"
     has_clusters: bool = True
     has_extents: bool = False
+    n_siblings: int = 1
 
     def fingerprint(self) -> list[float]:
         """Return mean size and standard deviation, by which results on other rows are told apart.
@@ -100,7 +104,7 @@ def load(name: str, seed: int, sources: Sources) -> YardSet:
     X = prepare({part: drawn.X[rows] for part, rows in parts.items()})
     y = {part: drawn.labels[rows] for part, rows in parts.items()}
     held_out = {part: (X[part], y[part]) for part in ("validation", "test")}
-    traits = (drawn.metric, drawn.has_clusters, drawn.has_extents)
+    traits = (drawn.metric, drawn.has_clusters, drawn.has_extents, drawn.n_siblings)
     return YardSet(name, seed, X["train"], y["train"], held_out, *traits)
 
 
@@ -277,7 +281,7 @@ def _hierarchy(rng: np.random.Generator, sources: Sources) -> Drawn:
         steps = rng.normal(scale=scale / np.sqrt(10), size=(len(centres), 5, 20))
         centres = (centres[:, None] + steps).reshape(-1, 20)
     X, labels = _clusters(rng, centres, np.full(125, 0.1), np.full(125, 44))
-    return Drawn(X, labels, has_extents=True)
+    return Drawn(X, labels, has_extents=True, n_siblings=5)
 
 
 def _binary(rng: np.random.Generator, sources: Sources) -> Drawn:
