@@ -24,7 +24,6 @@ import argparse
 import ast
 import json
 import os
-import sys
 import time
 import warnings
 from dataclasses import asdict, astuple, dataclass, replace
@@ -107,6 +106,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--table", action="store_true", help="print the results as Markdown")
     add("--baseline", default="", help="with --table: a variant to compare instead of the default")
     add("--pictures", type=Path, metavar="DIR", help="fit and draw every set of the first seed")
+    add("--maps", type=Path, metavar="DIR", help="with --pictures: positions that are kept")
+    add("--ringed", type=int, default=150, help="with --pictures: held-out rows that are shown")
     options = parser.parse_args(arguments)
     if bool(options.variant) != bool(options.preset_override or options.parameter):
         parser.error("--variant must name the overrides, and only them. Pass both or neither.")
@@ -282,29 +283,28 @@ def warm_up(method: str, data: YardSet) -> None:
         estimator.transform(X[:20])
 
 
-PICTURED = ("neumap", "umap", "neumap-free")
-
-
 def draw_all(options: argparse.Namespace) -> None:
-    """Draw every set with each method side by side; positions are kept beside the picture."""
+    """Draw every set with each method side by side; positions are kept in the folder `--maps`."""
+    kept = options.maps or options.pictures
+    kept.mkdir(parents=True, exist_ok=True)
     options.pictures.mkdir(parents=True, exist_ok=True)
     for name in options.sets:
         data = load(name, options.seeds[0], options.sources)
         maps = {}
-        for method in PICTURED:
-            label = method + ("-" + options.variant if variant_of(method, options) else "")
-            file = options.pictures / f"{name}-{label}.npz"
+        for method in options.methods:
+            variant = variant_of(method, options)
+            label = method + (f"-{variant}" if variant else "")
+            file = kept / f"{name}-{label}.npz"
             if not file.is_file():
                 warm_up(method, data)
                 fitted, _ = timed_fit(Job(name, method, options.seeds[0]), data, options)
-                X_held_out, _ = data.held_out["validation"]
-                np.savez_compressed(
-                    file, embedding=fitted.embedding_, placed=fitted.transform(X_held_out)
-                )
-            with np.load(file) as kept:
-                maps[label] = (kept["embedding"], kept["placed"])
-        yard_report.draw(data, maps, options.pictures / f"{name}.png")
-        print(name, file=sys.stderr, flush=True)
+                placed = fitted.transform(data.held_out["validation"][0])
+                np.savez_compressed(file, embedding=fitted.embedding_, placed=placed)
+            with np.load(file) as positions:
+                maps[label] = (positions["embedding"], positions["placed"])
+        picture = options.pictures / f"yard_{name.replace('-', '_')}.png"
+        yard_report.draw(data, maps, picture, options.ringed)
+        print(name, flush=True)
 
 
 if __name__ == "__main__":

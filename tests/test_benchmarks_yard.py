@@ -309,3 +309,22 @@ def test_the_yard_writes_lines_once_and_pictures(tmp_path):
     assert run() == ""
     assert len(output.read_text().splitlines()) == 2
     assert "| rings |" in run("--table")
+    run("--pictures", str(tmp_path / "pictures"), "--maps", str(tmp_path / "maps"))
+    assert [file.name for file in (tmp_path / "pictures").iterdir()] == ["yard_rings.png"]
+    with np.load(tmp_path / "maps" / "rings-neumap-short.npz") as kept:
+        assert kept["embedding"].shape == (2000, 2)
+
+
+def test_colours_tell_outer_groups_by_hue_and_inner_ones_by_lightness(script):
+    import colorsys
+
+    sets, report = script("lib.sets"), script("lib.yard_report")
+    labels = np.arange(125)
+    data = sets.YardSet("hierarchy", 0, np.zeros((125, 2)), labels, {}, n_siblings=5)
+    colours = report.colours(data)
+    assert len(np.unique(colours.round(6), axis=0)) == 25
+    hues, lightness, _ = np.array([colorsys.rgb_to_hls(*colour) for colour in colours]).T
+    outer = hues.reshape(5, 25)
+    np.testing.assert_allclose(outer, outer[:, :1].repeat(25, 1), atol=0.02)
+    assert np.diff(np.sort(outer[:, 0])).min() > 0.02
+    assert (np.diff(lightness.reshape(5, 5, 5)[:, :, 0], axis=1) < 0).all()

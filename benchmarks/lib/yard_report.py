@@ -191,22 +191,69 @@ def _gap(target: Target, name: str, ours: Row, peers: Row) -> str:
 NAMES = {"neumap": "neumap ParametricUMAP", "umap": "umap-learn UMAP", "neumap-free": "neumap UMAP"}
 
 
-def draw(data: YardSet, maps: dict[str, tuple[NDArray[Any], NDArray[Any]]], output: Path) -> None:
-    """Write one picture with a panel per map; held-out rows are ringed in black."""
+# Coordinates from which the data of three columns are seen, as (right, up).
+VIEWS = {"mammoth": (0, 2), "swiss-roll": (0, 2), "s-curve": (0, 2), "rings": (0, 2)}
+
+
+def draw(
+    data: YardSet,
+    maps: dict[str, tuple[NDArray[Any], NDArray[Any]]],
+    output: Path,
+    n_ringed: int = 150,
+) -> None:
+    """Write one picture with a panel per map; some held-out rows are ringed in black.
+
+    Data of three columns get a panel of their own in front. Of groups of clusters, one group of the
+    first map is shown enlarged behind.
+    """
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(3.2 * len(maps), 3.3), layout="constrained")
-    panels = np.atleast_1d(figure.subplots(1, len(maps)))
-    colours = np.unique(data.y_train, return_inverse=True)[1]
-    size = float(np.clip(4_000 / len(colours), 0.3, 6))
-    for panel, (name, (embedding, placed)) in zip(panels, maps.items(), strict=True):
-        panel.scatter(*embedding.T, c=colours, cmap="nipy_spectral", s=size, linewidths=0)
-        panel.scatter(*placed[:150].T, s=5, facecolors="none", edgecolors="k", linewidths=0.3)
-        panel.set_title(f"{data.name}: {NAMES.get(name, name)}", fontsize=8)
+    colour = colours(data)
+    panels: list[tuple[str, NDArray[Any], NDArray[Any], NDArray[Any]]] = []
+    if data.name in VIEWS:
+        seen = np.asarray(data.X_train)[:, VIEWS[data.name]]
+        panels.append(("the data from one side", seen, seen[:0], colour))
+    for name, (embedding, placed) in maps.items():
+        panels.append((NAMES.get(name, name), embedding, placed[:n_ringed], colour))
+    if data.n_siblings > 1:
+        first = data.y_train // data.n_siblings == 0
+        name, (embedding, placed) = next(iter(maps.items()))
+        shades = mpl.colormaps["tab10"](data.y_train[first])
+        panels.append(
+            (
+                f"one group of {data.n_siblings} in the first map",
+                embedding[first],
+                placed[:0],
+                shades,
+            )
+        )
+
+    figure = Figure(figsize=(3.4 * len(panels), 3.5), layout="constrained")
+    size = float(np.clip(12_000 / len(colour), 0.8, 5))
+    for panel, (title, rows, new, c) in zip(
+        np.atleast_1d(figure.subplots(1, len(panels))), panels, strict=True
+    ):
+        panel.scatter(*rows.T, c=c, s=size, linewidths=0)
+        panel.scatter(*new.T, s=5, facecolors="none", edgecolors="k", linewidths=0.3)
+        panel.set_title(f"{data.name}: {title}", fontsize=9)
         panel.set_aspect("equal", adjustable="datalim")
         panel.set_xticks([])
         panel.set_yticks([])
     figure.savefig(output, dpi=80)
+
+
+def colours(data: YardSet) -> NDArray[np.float64]:
+    """Return a colour per training row: hue by outer group, lightness by the group within it."""
+    import matplotlib as mpl
+
+    codes = np.unique(data.y_train, return_inverse=True)[1]
+    if data.n_siblings == 1:
+        return np.asarray(mpl.colormaps["nipy_spectral"](0.05 + 0.9 * codes / max(codes.max(), 1)))
+    group = data.y_train // data.n_siblings
+    hue = mpl.colormaps["Dark2"](group // data.n_siblings)[:, :3]
+    lightness = 0.5 - 0.2 * (group % data.n_siblings)[:, None]  # from lighter to darker
+    lighter = hue + (1 - hue) * np.clip(lightness, 0, 1)
+    return np.asarray(lighter * (1 + np.clip(lightness, -1, 0)))
