@@ -61,7 +61,8 @@ def contrastive(X: Floats, seed: int) -> tuple[Any, Transform | None]:
     from cne import CNE
 
     model = CNE(seed=seed, parametric=True)
-    return model.fit_transform(X), model.transform
+    # Version 0.4 takes the number of rows from `init`, which a parametric model does not use.
+    return model.fit_transform(X, init=np.zeros((len(X), 2))), model.transform
 
 
 def torchdr_umap(X: Floats, seed: int) -> tuple[Any, Transform | None]:
