@@ -65,7 +65,8 @@ class Job:
 def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
     if options.table:
-        print(yard_report.report(read(options.output), options.rows_for, options.baseline))
+        rows = [row for row in read(options.output) if row["set"] in options.sets]
+        print(yard_report.report(rows, options.rows_for, options.shown_variant, options.compact))
         return 0
     if options.pictures is not None:
         draw_all(options)
@@ -104,7 +105,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--jobs-list", action="store_true", help="number the fits that remain")
     add("--job", nargs="+", type=int, metavar="K", help="compute only the fits of these numbers")
     add("--table", action="store_true", help="print the results as Markdown")
-    add("--baseline", default="", help="with --table: a variant to compare instead of the default")
+    add("--shown-variant", default="", help="with --table: the variant whose targets are checked")
+    add("--compact", choices=METHODS, help="with --table: one line per set for this method")
     add("--pictures", type=Path, metavar="DIR", help="fit and draw every set of the first seed")
     add("--maps", type=Path, metavar="DIR", help="with --pictures: positions that are kept")
     add("--ringed", type=int, default=150, help="with --pictures: held-out rows that are shown")
@@ -112,7 +114,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     if bool(options.variant) != bool(options.preset_override or options.parameter):
         parser.error("--variant must name the overrides, and only them. Pass both or neither.")
     options.sources = Sources(options.mnist and Path(options.mnist), options.shipped)
-    options.sets = options.sets or available(options.sources)
+    if options.sets is None:
+        options.sets = [row["set"] for row in read(options.output)] if options.table else []
+        options.sets = options.sets or available(options.sources)
     if options.methods is None:
         options.methods = list(OURS)
     if options.peers and "umap" not in options.methods:

@@ -234,6 +234,24 @@ def test_a_table_holds_medians_and_ratios(script):
     assert "| 0.300 / x0.60 |" in first
 
 
+def test_a_compact_table_sets_missed_targets_in_bold_and_mnist_last(script):
+    report = script("lib.yard_report")
+    rows = []
+    for name, ours in (("mnist-1000", 0.4), ("mnist-300", 0.5), ("tree", 0.5)):
+        rows += [result_row(name, "neumap", recall=ours), result_row(name, "umap", recall=0.5)]
+    rows.append(result_row("rings", "neumap", recall=0.5))  # nothing beside it
+    lines = report.report(rows, "validation", "", "neumap").split("\n")
+    shown = [[cell.strip() for cell in line.split("|")[1:5]] for line in lines if ".500" in line]
+    assert [cells[0] for cells in shown[:3]] == ["tree", "mnist-300", "mnist-1000"]
+    assert [cells[3] for cells in shown[:3]] == [".500 (.500)", ".500 (.500)", "**.400** (.500)"]
+
+
+def test_numbers_lose_the_zero_before_their_point_only(script):
+    short = script("lib.yard_report")._short
+    assert [short(v, 1) for v in (0.5, -0.5, 10.5, 20.04)] == [".5", "-.5", "10.5", "20.0"]
+    assert short(0.9996, 3) == "1.000"
+
+
 def test_results_on_other_rows_are_named(script):
     report = script("lib.yard_report")
     rows = [result_row("text", m, recall=0.5) for m in ("neumap", "umap")]

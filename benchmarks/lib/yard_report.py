@@ -69,15 +69,19 @@ def line(row: Row) -> str:
     return f"{row['set']:<13}{name:<18}{row['seed']} {cells}  {row['fit_seconds']:.1f} s"
 
 
-def report(rows: list[Row], held_out: str, variant: str) -> str:
-    """Return a Markdown table of medians, and the missed targets of the default preset."""
+def report(rows: list[Row], held_out: str, variant: str, method: str | None = None) -> str:
+    """Return a Markdown table of medians, and the missed targets of the default preset.
+
+    With a method the table is compact: its scores only, with those of umap-learn in brackets.
+    """
     groups = ("validation", "test") if held_out == "both" else (held_out,)
     parts = []
     for group in groups:
         own = [row for row in rows if row["rows"] == group]
         found = medians(own)
         parts += [f"Medians over seeds; held-out rows: {group}.", ""]
-        parts += [table(found), "", *misses(found, variant), ""]
+        shown = table(found) if method is None else compact(found, method, variant)
+        parts += [shown, "", *misses(found, method or "neumap", variant), ""]
         parts += [f"**Not comparable**: {text}" for text in mixed_rows(own)]
     return "\n".join(parts)
 
@@ -148,16 +152,52 @@ def _cell(name: str, ours: dict[str, float], peers: dict[str, float]) -> str:
     return f"{ours[name]:.3f} / {ours[name] - peers[name]:+.3f}"
 
 
-def misses(found: dict[tuple[str, str, str], Row], variant: str) -> list[str]:
+def compact(found: dict[tuple[str, str, str], Row], method: str, variant: str) -> str:
+    """Return one line per set: a method's scores, umap-learn's in brackets, missed targets bold."""
+    heads = ["data", "rows", *TITLES.values()]
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    for (name, own, other), entry in sorted(found.items(), key=lambda item: _place(item[0][0])):
+        if (own, other) != (method, variant) or (name, PEER, "") not in found:
+            continue
+        peer = found[name, PEER, ""]
+        cells = [_beside(score, name, entry, peer) for score in SCORES]
+        lines.append("| " + " | ".join([name, f"{entry['n_train']:,}", *cells]) + " |")
+    return "\n".join(lines)
+
+
+def _beside(score: str, name: str, ours: Row, peers: Row) -> str:
+    if score not in ours["scores"] or score not in peers["scores"]:
+        return ""
+    digits = 1 if score == "extents" else 3
+    text = _short(ours["scores"][score], digits)
+    targets = [t for t in TARGETS if t.score == score and _applies(t, name, ours, peers)]
+    if not all(_meets(target, name, ours, peers) for target in targets):
+        text = f"**{text}**"
+    return f"{text} ({_short(peers['scores'][score], digits)})"
+
+
+def _short(value: float, digits: int) -> str:
+    """Return the number without the zero before its point."""
+    text = f"{value:.{digits}f}"
+    return text.replace("0.", ".", 1) if abs(value) < 1 else text
+
+
+def _place(name: str) -> tuple[int, int, str]:
+    """MNIST comes last, by size."""
+    size = name.removeprefix("mnist-")
+    return (1, int(size), name) if size != name else (0, 0, name)
+
+
+def misses(found: dict[tuple[str, str, str], Row], ours: str, variant: str) -> list[str]:
     """Return one line per target: how many sets meet it, and those that do not."""
     pairs = [
         (name, entry, found[name, PEER, ""])
         for (name, method, own), entry in sorted(found.items())
-        if method == "neumap" and own == variant and (name, PEER, "") in found
+        if method == ours and own == variant and (name, PEER, "") in found
     ]
     if not pairs:
-        return ["No set has results of both neumap and umap-learn, so no target is checked."]
-    lines = ["Targets, default preset beside umap-learn's `UMAP`:", ""]
+        return [f"No set has results of both {ours} and umap-learn, so no target is checked."]
+    lines = [f"Targets, {ours} beside umap-learn's `UMAP`:", ""]
     for target in TARGETS:
         asked = [pair for pair in pairs if _applies(target, *pair)]
         missed = [pair for pair in asked if not _meets(target, *pair)]
@@ -167,8 +207,9 @@ def misses(found: dict[tuple[str, str, str], Row], variant: str) -> list[str]:
             + ("; missed by " + ", ".join(_gap(target, *pair) for pair in missed) if missed else "")
         )
     for score in ("held_out_trust", "held_out_5nn"):
-        above = sum(o["scores"][score] >= p["scores"][score] for _, o, p in pairs)
-        lines.append(f"- {score} at least umap-learn's: {above} of {len(pairs)} sets")
+        values = [(o["scores"], p["scores"]) for _, o, p in pairs if score in o["scores"]]
+        above = sum(o[score] >= p[score] for o, p in values)
+        lines.append(f"- {score} at least umap-learn's: {above} of {len(values)} sets")
     return lines
 
 
