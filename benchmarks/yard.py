@@ -108,7 +108,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--shown-variant", default="", help="with --table: the variant whose targets are checked")
     add("--compact", choices=METHODS, help="with --table: one line per set for this method")
     add("--pictures", type=Path, metavar="DIR", help="fit and draw every set of the first seed")
-    add("--maps", type=Path, metavar="DIR", help="with --pictures: positions that are kept")
+    add("--maps", type=Path, metavar="DIR", help="keep positions here, for --pictures")
     add("--ringed", type=int, default=150, help="with --pictures: held-out rows that are shown")
     options = parser.parse_args(arguments)
     if bool(options.variant) != bool(options.preset_override or options.parameter):
@@ -174,6 +174,8 @@ def run(job: Job, options: argparse.Namespace) -> list[dict[str, Any]]:
     data = load(job.data, job.seed, options.sources)
     warm_up(job.method, data)
     fitted, cost = timed_fit(job, data, options)
+    if options.maps is not None:
+        keep(data, fitted, kept(job, options))
     rows = []
     for held_out in wanted(options):
         X_held_out, _ = data.held_out[held_out]
@@ -289,26 +291,37 @@ def warm_up(method: str, data: YardSet) -> None:
 
 def draw_all(options: argparse.Namespace) -> None:
     """Draw every set with each method side by side; positions are kept in the folder `--maps`."""
-    kept = options.maps or options.pictures
-    kept.mkdir(parents=True, exist_ok=True)
     options.pictures.mkdir(parents=True, exist_ok=True)
     for name in options.sets:
         data = load(name, options.seeds[0], options.sources)
         maps = {}
         for method in options.methods:
-            variant = variant_of(method, options)
-            label = method + (f"-{variant}" if variant else "")
-            file = kept / f"{name}-{label}.npz"
+            job = Job(name, method, options.seeds[0])
+            file = kept(job, options)
             if not file.is_file():
                 warm_up(method, data)
-                fitted, _ = timed_fit(Job(name, method, options.seeds[0]), data, options)
-                placed = fitted.transform(data.held_out["validation"][0])
-                np.savez_compressed(file, embedding=fitted.embedding_, placed=placed)
+                keep(data, timed_fit(job, data, options)[0], file)
             with np.load(file) as positions:
-                maps[label] = (positions["embedding"], positions["placed"])
+                maps[method] = (positions["embedding"], positions["placed"])
         picture = options.pictures / f"yard_{name.replace('-', '_')}.png"
         yard_report.draw(data, maps, picture, options.ringed)
         print(name, flush=True)
+
+
+def kept(job: Job, options: argparse.Namespace) -> Path:
+    """Return the file of a fit's positions."""
+    variant = variant_of(job.method, options)
+    label = job.method + (f"-{variant}" if variant else "")
+    folder: Path = options.maps or options.pictures
+    return folder / f"{job.data}-{job.seed}-{label}.npz"
+
+
+def keep(data: YardSet, fitted: Any, file: Path) -> None:
+    """Write the positions of training rows and validation rows."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    placed = fitted.transform(data.held_out["validation"][0])
+    placed = np.empty((0, 2)) if placed is None else placed
+    np.savez_compressed(file, embedding=fitted.embedding_, placed=placed)
 
 
 if __name__ == "__main__":

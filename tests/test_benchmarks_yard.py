@@ -329,7 +329,7 @@ def test_the_yard_writes_lines_once_and_pictures(tmp_path):
     assert "| rings |" in run("--table")
     run("--pictures", str(tmp_path / "pictures"), "--maps", str(tmp_path / "maps"))
     assert [file.name for file in (tmp_path / "pictures").iterdir()] == ["yard_rings.png"]
-    with np.load(tmp_path / "maps" / "rings-neumap-short.npz") as kept:
+    with np.load(tmp_path / "maps" / "rings-0-neumap-short.npz") as kept:
         assert kept["embedding"].shape == (2000, 2)
 
 
