@@ -78,12 +78,20 @@ def report(rows: list[Row], held_out: str, variant: str, method: str | None = No
     parts = []
     for group in groups:
         own = [row for row in rows if row["rows"] == group]
-        found = medians(own)
+        found = medians(own if method is None else common(own, method, variant))
         parts += [f"Medians over seeds; held-out rows: {group}.", ""]
         shown = table(found) if method is None else compact(found, method, variant)
         parts += [shown, "", *misses(found, method or "neumap", variant), ""]
         parts += [f"**Not comparable**: {text}" for text in mixed_rows(own)]
     return "\n".join(parts)
+
+
+def common(rows: list[Row], method: str, variant: str) -> list[Row]:
+    """Return the rows of a method, and those of umap-learn for the same sets and seeds."""
+    ours = [row for row in rows if (row["method"], row["variant"]) == (method, variant)]
+    fits = {(row["set"], row["seed"]) for row in ours}
+    peers = [row for row in rows if row["method"] == PEER and (row["set"], row["seed"]) in fits]
+    return ours + [row for row in peers if row not in ours]
 
 
 def medians(rows: Iterable[Row]) -> dict[tuple[str, str, str], Row]:
