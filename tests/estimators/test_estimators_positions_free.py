@@ -107,8 +107,8 @@ def test_there_is_no_network(init: Any) -> None:
     assert made.build(task(), None, GRAPH).encoder is None
 
 
-def test_both_ends_of_a_negative_pair_move_so_repulsion_is_halved() -> None:
-    assert positions().forces.repulsion == 0.5
+def test_both_ends_of_a_negative_pair_move_so_repulsion_is_lowered() -> None:
+    assert positions().forces.repulsion == 0.7
 
 
 def test_the_plan_is_one_step_per_epoch() -> None:

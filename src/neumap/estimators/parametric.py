@@ -695,9 +695,10 @@ class ParametricUMAP(UMAP):
 
         Notes
         -----
-        The network regresses on the positions; UMAP's objective plays no part. A network that is
-        trained with that objective places new rows better, so prefer :meth:`fit` unless you need
-        this very embedding.
+        The network regresses on the positions; UMAP's objective plays no part. It is trained for
+        twice the preset's steps, with twice its input noise. A network that is trained with UMAP's
+        objective keeps more of the neighbourhoods, so prefer :meth:`fit` unless you need this very
+        embedding.
         """
         targets = np.asarray(embedding, dtype=np.float32)
         if targets.ndim != 2:
@@ -706,7 +707,7 @@ class ParametricUMAP(UMAP):
                 "coordinates per row of X."
             )
         model = cls(**{**parameters, "n_components": targets.shape[1]})
-        recipe = model._checked_recipe()
+        recipe = model._checked_recipe().for_regression()
         data = check_rows(X, True, cls.__name__)
         positions = check_landmark_positions(targets, row_count(data.X), targets.shape[1])
         start = WarmStart(positions, loss_weight=1.0, only_landmarks=True)

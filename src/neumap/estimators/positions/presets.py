@@ -6,13 +6,21 @@ The figures behind the choices are in ``docs/decisions.md``.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from neumap.estimators.constraints import short_text
 from neumap.losses.terms import Softening
 from neumap.training import Plan
 
-__all__ = ["PRESETS", "Budget", "Preset", "encoder_plan", "free_plan", "resolve_preset"]
+__all__ = [
+    "PRESETS",
+    "Budget",
+    "Preset",
+    "encoder_plan",
+    "for_regression",
+    "free_plan",
+    "resolve_preset",
+]
 
 
 # Mostly bounded forces for the first half, then towards the exact kernel.
@@ -86,6 +94,11 @@ PRESETS = {
     "best": Preset((384,) * 6, 2600, 512, 2.5e-3, input_noise=0.07),
 }
 
+# Regression on an embedding that exists takes more steps and more noise than UMAP's loss: each row
+# has one target, which a network soon meets, and what remains to be learned lies between the rows.
+REGRESSION_STEPS = 2.0
+REGRESSION_NOISE = 2.0
+
 SMALLEST_BATCH = 64
 
 # User networks get a learning rate that suits most of them. The 1e-3 of umap-learn is too small for
@@ -100,7 +113,7 @@ USER_STEPS = 1.5
 # point in one training (Adam's step size times the number of steps), in units of the layout, whose
 # initial extent is 20.
 FREE_SAMPLES = 0.25
-FREE_TRAVEL = 225.0
+FREE_TRAVEL = 100.0
 LARGEST_FREE_LEARNING_RATE = 1.0
 
 
@@ -120,6 +133,15 @@ def resolve_preset(preset: str | Preset) -> Preset:
             f"{short_text(preset)}. Change preset."
         )
     return PRESETS[preset]
+
+
+def for_regression(preset: Preset) -> Preset:
+    """Return a preset for learning positions that are given."""
+    return replace(
+        preset,
+        n_steps=round(REGRESSION_STEPS * preset.n_steps),
+        input_noise=REGRESSION_NOISE * preset.input_noise,
+    )
 
 
 @dataclass(frozen=True)
