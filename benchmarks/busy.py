@@ -39,14 +39,13 @@ def main(arguments: list[str] | None = None) -> None:
     torch.set_num_threads(N_CORES)
     rows = np.random.default_rng(0).normal(size=(options.rows, 30)).astype(np.float32)
     fit("free", rows[:100])  # imports and allocates what the first fit needs
+    measured = []
     with busy(options.busy):
-        measured = [
-            {"positions": kind, "threads": which, **seconds(kind, rows, which)}
-            for kind in ("free", "network")
-            for which in ("all", "chosen")
-        ]
-    for line in measured:
-        print("{positions:8} {threads:7} {wall:7.1f} s, {cpu:7.1f} processor s".format(**line))
+        for kind in ("free", "network"):
+            for which in ("chosen", "all"):
+                wall, cpu = seconds(kind, rows, which)
+                print(f"{kind:8} {which:7} {wall:7.1f} s, {cpu:7.1f} processor s", flush=True)
+                measured.append({"positions": kind, "threads": which, "wall": wall, "cpu": cpu})
     if options.output:
         found = {"command": command("busy.py", arguments), "machine": machine.describe()}
         write({**found, "busy": options.busy, "fits": measured}, options.output)
@@ -78,14 +77,14 @@ def busy(n_processes: int) -> Iterator[None]:
             other.wait()
 
 
-def seconds(kind: str, rows: np.ndarray, which: str) -> dict[str, float]:
+def seconds(kind: str, rows: np.ndarray, which: str) -> tuple[float, float]:
     """Fit once and return wall and processor seconds."""
     chosen = steps.training_threads
     if which == "all":
         steps.training_threads = mlp_step.training_threads = all_threads
     wall, cpu = time.perf_counter(), time.process_time()
     fit(kind, rows)
-    found = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
+    found = time.perf_counter() - wall, time.process_time() - cpu
     steps.training_threads = mlp_step.training_threads = chosen
     return found
 
@@ -99,7 +98,8 @@ def fit(kind: str, rows: np.ndarray) -> None:
         neumap.UMAP(random_state=0).fit(rows)
         return
     layers = [torch.nn.Linear(rows.shape[1], 100), torch.nn.ReLU(), torch.nn.Linear(100, 2)]
-    neumap.ParametricUMAP(encoder=torch.nn.Sequential(*layers), random_state=0).fit(rows)
+    network = torch.nn.Sequential(*layers)
+    neumap.ParametricUMAP(encoder=network, n_epochs=5, random_state=0).fit(rows)
 
 
 if __name__ == "__main__":

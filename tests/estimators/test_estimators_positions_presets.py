@@ -171,6 +171,11 @@ def test_a_point_can_travel_the_same_way_in_any_number_of_steps(n_epochs: int, p
     assert free(replace(UNSET, n_epochs=n_epochs)).peak_learning_rate == pytest.approx(peak)
 
 
+def test_a_start_without_order_gets_a_longer_way() -> None:
+    plan = free(replace(UNSET, n_epochs=500), starts_in_order=False)
+    assert plan.peak_learning_rate == pytest.approx(225 / 500)
+
+
 def test_the_learning_rate_of_free_positions_is_a_factor_and_does_not_warm_up() -> None:
     plan = free(replace(UNSET, n_epochs=500, learning_rate=2.0))
     assert plan.peak_learning_rate == pytest.approx(2 * 100 / 500)

@@ -224,8 +224,10 @@ class ParametricUMAP(UMAP):
     (``torch.set_num_threads``), so their results then differ by rounding, which training amplifies.
     Built-in networks never use torch's global random generators. A user network that may draw from
     them, such as one with dropout, borrows them during its fit: other fits of this kind wait, and
-    your own code in other threads should not draw at the same time. A forked child process works
-    with one thread.
+    your own code in other threads should not draw at the same time. Training takes half of the
+    cores that the process may use, at most four for built-in networks and 16 for others, so that
+    other busy processes do not stop it; ``torch.set_num_threads`` lowers this. A forked child
+    process works with one thread.
 
     A fit replaces the whole model at its end. If it fails or is interrupted (Ctrl-C), the model
     stays what it was: the earlier fit, or unfitted. :class:`~neumap.callbacks.Checkpoint` keeps the

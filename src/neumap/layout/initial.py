@@ -2,9 +2,9 @@
 
 Computed positions keep the ratio of their axes; the longest spans 0 to 20. They get noise of 1e-5
 of it, so that no two rows coincide: coincident points exert no force on each other. umap-learn
-(``simplicial_set_embedding``) stretches every axis to 0..10, which bends what is long and thin. An
-array that is given is stretched in this way too. It gets noise only if it has equal rows, a
-thousandth of the mean distance between nearest rows.
+(``simplicial_set_embedding``) stretches every axis to 0..10, which bends what is long and thin.
+Random positions, and an array that is given, are stretched in this way here too. An array gets
+noise only if it has equal rows, a thousandth of the mean distance between nearest rows.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["check_initial", "initial_positions"]
 
 EXTENT = 20.0
 NOISE = 1e-5  # relative to the largest coordinate
-EXTENT_OF_ARRAYS = 10.0
+EXTENT_OF_OTHERS = 10.0
 WORDS = ("spectral", "pca", "tswspectral", "random")
 
 
@@ -59,7 +59,7 @@ def initial_positions(
     Returns
     -------
     array of shape (n, n_components), float32
-        The longest axis spans 0 to 20; of an array each axis spans 0 to 10.
+        The longest axis spans 0 to 20; of an array or random positions each axis spans 0 to 10.
 
     Raises
     ------
@@ -85,7 +85,7 @@ def initial_positions(
     if not isinstance(init, str):
         return _stretch(_separate_duplicates(check_initial(init, shape), generator))
     if init == "random":
-        return _scaled(generator.uniform(size=shape))
+        return _stretch(generator.uniform(size=shape))
     if init == "pca":
         if X_matrix is None:
             raise ValueError(
@@ -209,4 +209,4 @@ def _stretch(positions: NDArray[Any]) -> NDArray[np.float32]:
     low, extent = positions.min(axis=0), np.ptp(positions, axis=0)
     has_extent = extent > 0
     share = np.where(has_extent, (positions - low) / np.where(has_extent, extent, 1.0), 0.5)
-    return np.ascontiguousarray(EXTENT_OF_ARRAYS * share, dtype=np.float32)
+    return np.ascontiguousarray(EXTENT_OF_OTHERS * share, dtype=np.float32)

@@ -92,7 +92,11 @@ class FreePositions:
     def plan(self, n_rows: int, total_weight: float) -> Plan:
         """Return the course of the training."""
         return free_plan(
-            self.budget, n_rows, total_weight, has_user_optimizer=self.optimizer is not None
+            self.budget,
+            n_rows,
+            total_weight,
+            has_user_optimizer=self.optimizer is not None,
+            starts_in_order=isinstance(self.init, str) and self.init != "random",
         )
 
     def optimizer_factory(self) -> OptimizerFactory:

@@ -111,9 +111,11 @@ USER_STEPS = 1.5
 
 # Free positions: the fraction of umap-learn's edge samples that is used, and the longest way of a
 # point in one training (Adam's step size times the number of steps), in units of the layout, whose
-# initial extent is 20.
+# initial extent is 20. A short way keeps the order of the start. A random start has none, and a
+# start that the user gives may be of any kind.
 FREE_SAMPLES = 0.25
 FREE_TRAVEL = 100.0
+LONG_TRAVEL = 225.0
 LARGEST_FREE_LEARNING_RATE = 1.0
 
 
@@ -196,7 +198,12 @@ def free_epochs(n_rows: int) -> int:
 
 
 def free_plan(
-    budget: Budget, n_rows: int, total_weight: float, *, has_user_optimizer: bool
+    budget: Budget,
+    n_rows: int,
+    total_weight: float,
+    *,
+    has_user_optimizer: bool,
+    starts_in_order: bool = True,
 ) -> Plan:
     """Return the plan for free positions: one step per epoch, which moves every row.
 
@@ -207,7 +214,8 @@ def free_plan(
     samples = edge_samples(n_epochs, total_weight) * FREE_SAMPLES
     batch = budget.batch_size or math.ceil(samples / max(n_epochs, 1))
     n_steps = max(1, round(samples / max(batch, 1)))
-    peak = min(FREE_TRAVEL / n_steps, LARGEST_FREE_LEARNING_RATE)
+    travel = FREE_TRAVEL if starts_in_order else LONG_TRAVEL
+    peak = min(travel / n_steps, LARGEST_FREE_LEARNING_RATE)
     return Plan(
         n_steps=n_steps * budget.n_training_epochs,
         n_reports=budget.n_reports,
