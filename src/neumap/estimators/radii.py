@@ -41,7 +41,7 @@ def _map_graph(
         found = find_neighbors(positions, k)
     else:
         distances, indices = KDTree(positions).query(positions, k=np.arange(1, k + 1))
-        own_first = own_row_first(indices, distances)
+        own_first = own_row_first(np.asarray(indices), np.asarray(distances))
         found = NeighborGraph(*own_first, backend="tree", recall=1.0, seconds=0.0)
     return fuzzy_simplicial_set(found), found
 
