@@ -8,6 +8,7 @@ import scipy.linalg
 import scipy.sparse
 from scipy.spatial.distance import cdist
 
+from neumap import _device
 from neumap.neighbors import (
     METRICS,
     DescentBackend,
@@ -16,12 +17,16 @@ from neumap.neighbors import (
     NeighborGraph,
     NeighborSearch,
     SparseBackend,
+    descent,
     disconnection_distance_of,
+    exact,
     find_neighbors,
+    hnsw,
     neighbors_from_distances,
     neighbors_from_knn,
     query_neighbors,
     resolve_metric,
+    sparse,
 )
 from neumap.neighbors.exact import smallest
 from neumap.neighbors.graph import own_row_first
@@ -329,6 +334,39 @@ def test_threads_are_restored():
     find_neighbors(blobs(), 5, backend="hnsw", n_jobs=2)
     find_neighbors(blobs(), 5, backend="exact", n_jobs=2)
     assert (faiss.omp_get_max_threads(), torch.get_num_threads()) == before
+
+
+@pytest.mark.parametrize(("n_jobs", "cores", "threads"), [(-1, 1, 1), (4, 2, 2), (1, 2, 1)])
+def test_searches_take_no_more_threads_than_cores(monkeypatch, n_jobs, cores, threads):
+    """A container's quota, say, below the number of threads that the libraries start with."""
+    import faiss
+    import torch
+
+    def searched(*_):
+        seen.append(torch.get_num_threads())
+        return np.zeros((2, 1), dtype=np.int64), np.zeros((2, 1), dtype=np.float32)
+
+    seen = []
+    monkeypatch.setattr(exact, "euclidean_neighbors", searched)
+    for module in (_device, descent, exact, hnsw, sparse):
+        monkeypatch.setattr(module, "usable_cores", lambda: cores)
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(4)
+    with _device.torch_threads(4):
+        ExactBackend(n_jobs=n_jobs).query(blobs(), blobs(2), 1, resolve_metric("euclidean"))
+    with hnsw._faiss_threads(n_jobs):
+        assert faiss.omp_get_max_threads() == threads
+    faiss.omp_set_num_threads(before)
+    assert seen == [threads]
+    assert SparseBackend(n_jobs=n_jobs)._n_threads() == threads
+
+
+@pytest.mark.parametrize(("n_jobs", "cores", "started", "asked"), [(-1, 2, 8, 2), (-1, 8, 4, 4)])
+def test_descent_asks_numba_for_threads_that_it_has(monkeypatch, n_jobs, cores, started, asked):
+    numba = pytest.importorskip("numba")
+    monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", started)
+    monkeypatch.setattr(descent, "usable_cores", lambda: cores)
+    assert descent._numba_threads(n_jobs) == asked
 
 
 def test_seed_decides_hnsw():

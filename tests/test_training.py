@@ -15,6 +15,8 @@ import torch
 from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor, nn
 
+from neumap import _device
+from neumap._device import torch_threads
 from neumap._modes import evaluating
 from neumap.callbacks import Callback, Checkpoint, EarlyStopping, TimeBudget
 from neumap.data import DenseRows
@@ -262,6 +264,31 @@ def test_run_gives_callbacks_state_and_positions() -> None:
     train(embedder, [term], sampler(), Plan(4, 2, 4), seed=0, callbacks=[Rewind()])
     assert states[0].keys() == {"embedder.positions", "decoder.weight", "decoder.bias"}
     assert torch.equal(embedder.positions, initial)
+
+
+@pytest.mark.parametrize(
+    ("is_free", "cores", "threads"), [(True, 16, 4), (True, 2, 1), (False, 16, 8), (False, 6, 3)]
+)
+def test_training_leaves_cores_to_others(
+    monkeypatch: pytest.MonkeyPatch, is_free: bool, cores: int, threads: int
+) -> None:
+    class Watch(Callback):
+        def on_step_end(self, run: Any) -> None:
+            seen.append(torch.get_num_threads())
+
+    seen: list[int] = []
+    monkeypatch.setattr(_device, "usable_cores", lambda: cores)
+    own = EncoderEmbedder(nn.Linear(5, 2), DenseRows(features()))
+    with torch_threads(16):
+        train(
+            free() if is_free else own,
+            [Scripted(float)],
+            sampler(),
+            Plan(2, 1, 4, 1e-3),
+            seed=0,
+            callbacks=[Watch()],
+        )
+    assert seen == [threads, threads]
 
 
 def test_modules_train_in_training_mode_and_end_in_evaluation() -> None:

@@ -13,6 +13,7 @@ from neumap.estimators.positions.presets import (
     Budget,
     Preset,
     encoder_plan,
+    for_regression,
     free_epochs,
     free_plan,
     resolve_preset,
@@ -179,14 +180,19 @@ def test_the_batch_size_does_not_change_how_many_edges_are_sampled(batch_size: i
     assert sampled_edges(plan) == sampled_edges(free(replace(UNSET, n_epochs=40)))
 
 
-@pytest.mark.parametrize(("n_epochs", "peak"), [(500, 225 / 500), (300, 0.75), (100, 1.0)])
+@pytest.mark.parametrize(("n_epochs", "peak"), [(500, 100 / 500), (250, 0.4), (80, 1.0)])
 def test_a_point_can_travel_the_same_way_in_any_number_of_steps(n_epochs: int, peak: float) -> None:
     assert free(replace(UNSET, n_epochs=n_epochs)).peak_learning_rate == pytest.approx(peak)
 
 
+def test_a_start_without_order_gets_a_longer_way() -> None:
+    plan = free(replace(UNSET, n_epochs=500), starts_in_order=False)
+    assert plan.peak_learning_rate == pytest.approx(225 / 500)
+
+
 def test_the_learning_rate_of_free_positions_is_a_factor_and_does_not_warm_up() -> None:
     plan = free(replace(UNSET, n_epochs=500, learning_rate=2.0))
-    assert plan.peak_learning_rate == pytest.approx(2 * 225 / 500)
+    assert plan.peak_learning_rate == pytest.approx(2 * 100 / 500)
     assert plan.warm_up == 0.0
 
 
@@ -201,3 +207,9 @@ def test_no_epochs_or_no_edges_still_make_a_plan(n_epochs: int, weight: float) -
     plan = free_plan(replace(UNSET, n_epochs=n_epochs), 50, weight, has_user_optimizer=False)
     assert plan.n_steps >= 1
     assert plan.batch_edges == 1
+
+
+def test_regression_takes_twice_the_steps_and_twice_the_noise() -> None:
+    found = for_regression(PRESET)
+    assert found == replace(PRESET, n_steps=2000, input_noise=0.1)
+    assert (found.steps(10_000), found.noise(10_000)) == (2000, pytest.approx(0.1))

@@ -35,11 +35,11 @@ from neumap.estimators.new_rows.training_rows import TrainingRows
 from neumap.estimators.objective import Networks
 from neumap.estimators.positions import NetworkPositions
 from neumap.estimators.positions.networks import tie_parameters
+from neumap.estimators.radii import embedded_radii
 from neumap.estimators.recipe import Recipe
 from neumap.estimators.task import Task, prepare
-from neumap.fuzzy import FuzzyGraph, edge_distances, fuzzy_simplicial_set, local_radii
+from neumap.fuzzy import FuzzyGraph
 from neumap.metrics import distance_correlation
-from neumap.neighbors import find_neighbors
 from neumap.sampling import EdgeSampler
 from neumap.training import Embedder, train
 from neumap.training.loop import History, Validation
@@ -269,13 +269,7 @@ def _embedded_radii(
     """Return the log local radius of each row in the embedding, NaN for one without position."""
     if not recipe.keeps_radii:
         return None
-    placed = np.isfinite(positions).all(axis=1)
-    n_neighbors = min(recipe.graph.n_neighbors, int(placed.sum()))
-    neighbors = find_neighbors(positions[placed], n_neighbors)
-    graph = fuzzy_simplicial_set(neighbors)
-    radii = np.full(len(positions), np.nan, dtype=np.float32)
-    radii[placed] = local_radii(graph, edge_distances(graph, neighbors) ** 2)
-    return task.expand(radii)
+    return task.expand(embedded_radii(positions, recipe.graph.n_neighbors))
 
 
 def _report(

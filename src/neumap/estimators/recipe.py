@@ -149,6 +149,12 @@ class Recipe:
         """Similarity in the embedding and weight of repulsion."""
         return self.objective.similarity.kernel(self.positions.forces)
 
+    def for_regression(self) -> Recipe:
+        """Return the recipe for learning positions that are given."""
+        if not isinstance(self.positions, NetworkPositions):
+            return self
+        return replace(self, positions=self.positions.for_regression())
+
     def graph_settings_of_the_fit(self) -> GraphSettings:
         """Return the graph settings with the seed of the fit, where that is a number.
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from neumap._device import fast_dtype
+from neumap._device import fast_dtype, torch_threads
 from neumap._modes import evaluating
 from neumap.data import RowStore
 from neumap.networks import MLP, ConvDecoder, ConvEncoder, Standardize
@@ -87,7 +87,7 @@ def encode_rows(module: nn.Module, rows: RowStore, batch_rows: int | None = None
     # which could then not be returned to the system.
     outputs: np.ndarray | None = None
     start = 0
-    with evaluating(module):
+    with evaluating(module), torch_threads():
         for part in rows.slices(size):
             output = module(rows_to_write_on(module, part)).float().cpu().numpy()
             check_row_count(len(output), len(part))

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from neumap._device import fast_dtype
+from neumap._device import fast_dtype, training_threads
 from neumap.data import DenseRows, RowStore
 from neumap.losses import umap_forces
 from neumap.losses.terms import UmapTerm
@@ -84,14 +84,9 @@ class MLPStep:
             self._noise = embedder.noise.divided_by(float(encoder.standardize.scale))
 
     @property
-    def n_threads(self) -> int | None:
-        """Half of torch's threads, at most four.
-
-        Products of this size gain little from more threads: 15 % from the second of two. With one
-        thread per core, a single other busy process delays each of a step's 60 operations, which
-        makes training twenty times slower on two cores.
-        """
-        return max(1, min(4, torch.get_num_threads() // 2))
+    def n_threads(self) -> int:
+        """Few threads: products of this size gain little from more."""
+        return training_threads(is_small=True)
 
     @property
     def device(self) -> torch.device:

@@ -241,7 +241,7 @@ class Replay:
         self._basis: Hashable = None
 
     @property
-    def n_threads(self) -> int | None:
+    def n_threads(self) -> int:
         """Those of the step."""
         return self._step.n_threads
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
@@ -18,7 +18,13 @@ from neumap.estimators.positions.networks import (
 )
 from neumap.estimators.positions.noise import input_noise
 from neumap.estimators.positions.optimizers import resolve_optimizer
-from neumap.estimators.positions.presets import Budget, Preset, encoder_plan, resolve_preset
+from neumap.estimators.positions.presets import (
+    Budget,
+    Preset,
+    encoder_plan,
+    for_regression,
+    resolve_preset,
+)
 from neumap.estimators.task import Task
 from neumap.networks import MLP, ConvEncoder
 from neumap.training import EncoderEmbedder, Muon, Plan
@@ -64,6 +70,10 @@ class NetworkPositions:
     def preset(self) -> Preset:
         """The preset itself."""
         return resolve_preset(self.named_preset)
+
+    def for_regression(self) -> NetworkPositions:
+        """Return the settings for learning positions that are given."""
+        return replace(self, named_preset=for_regression(self.preset))
 
     @property
     def forces(self) -> Forces:

@@ -6,13 +6,21 @@ The figures behind the choices are in ``docs/decisions.md``.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from neumap.estimators.constraints import short_text
 from neumap.losses.terms import Softening
 from neumap.training import Plan
 
-__all__ = ["PRESETS", "Budget", "Preset", "encoder_plan", "free_plan", "resolve_preset"]
+__all__ = [
+    "PRESETS",
+    "Budget",
+    "Preset",
+    "encoder_plan",
+    "for_regression",
+    "free_plan",
+    "resolve_preset",
+]
 
 
 # Mostly bounded forces for the first half, then towards the exact kernel.
@@ -111,6 +119,11 @@ PRESETS = {
     "best": Preset((384,) * 6, 2600, 512, 2.5e-3),
 }
 
+# Regression on an embedding that exists takes more steps and more noise than UMAP's loss: each row
+# has one target, which a network soon meets, and what remains to be learned lies between the rows.
+REGRESSION_STEPS = 2.0
+REGRESSION_NOISE = 2.0
+
 SMALLEST_BATCH = 64
 
 # User networks get a learning rate that suits most of them. The 1e-3 of umap-learn is too small for
@@ -123,9 +136,11 @@ USER_STEPS = 1.5
 
 # Free positions: the fraction of umap-learn's edge samples that is used, and the longest way of a
 # point in one training (Adam's step size times the number of steps), in units of the layout, whose
-# initial extent is 20.
+# initial extent is 20. A short way keeps the order of the start. A random start has none, and a
+# start that the user gives may be of any kind.
 FREE_SAMPLES = 0.25
-FREE_TRAVEL = 225.0
+FREE_TRAVEL = 100.0
+LONG_TRAVEL = 225.0
 LARGEST_FREE_LEARNING_RATE = 1.0
 
 
@@ -145,6 +160,15 @@ def resolve_preset(preset: str | Preset) -> Preset:
             f"{short_text(preset)}. Change preset."
         )
     return PRESETS[preset]
+
+
+def for_regression(preset: Preset) -> Preset:
+    """Return a preset for learning positions that are given."""
+    return replace(
+        preset,
+        n_steps=round(REGRESSION_STEPS * preset.n_steps),
+        input_noise=REGRESSION_NOISE * preset.input_noise,
+    )
 
 
 @dataclass(frozen=True)
@@ -199,7 +223,12 @@ def free_epochs(n_rows: int) -> int:
 
 
 def free_plan(
-    budget: Budget, n_rows: int, total_weight: float, *, has_user_optimizer: bool
+    budget: Budget,
+    n_rows: int,
+    total_weight: float,
+    *,
+    has_user_optimizer: bool,
+    starts_in_order: bool = True,
 ) -> Plan:
     """Return the plan for free positions: one step per epoch, which moves every row.
 
@@ -210,7 +239,8 @@ def free_plan(
     samples = edge_samples(n_epochs, total_weight) * FREE_SAMPLES
     batch = budget.batch_size or math.ceil(samples / max(n_epochs, 1))
     n_steps = max(1, round(samples / max(batch, 1)))
-    peak = min(FREE_TRAVEL / n_steps, LARGEST_FREE_LEARNING_RATE)
+    travel = FREE_TRAVEL if starts_in_order else LONG_TRAVEL
+    peak = min(travel / n_steps, LARGEST_FREE_LEARNING_RATE)
     return Plan(
         n_steps=n_steps * budget.n_training_epochs,
         n_reports=budget.n_reports,
