@@ -5,6 +5,7 @@ import pytest
 import torch
 from scipy.spatial.distance import cdist
 
+from neumap._workers import workers
 from neumap.neighbors import CellBackend, NeighborSearch, find_neighbors, resolve_metric
 from neumap.neighbors import cells as cells_module
 from neumap.neighbors.hnsw import found_share
@@ -16,7 +17,6 @@ from neumap.neighbors.partition import (
     scores_as_integers,
     smallest_columns,
     sorted_keys,
-    workers,
 )
 
 EUCLIDEAN = resolve_metric("euclidean")

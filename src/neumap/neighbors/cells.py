@@ -23,12 +23,12 @@ from torch import Tensor
 
 from neumap._device import fast_dtype
 from neumap._views import tensor_view
+from neumap._workers import Run, workers
 from neumap.neighbors.exact import euclidean_neighbors
 from neumap.neighbors.graph import Found
 from neumap.neighbors.metrics import EuclideanMetric, Metric
 from neumap.neighbors.partition import (
     GROUP,
-    Run,
     find_centres,
     left_factor,
     nearest_cells,
@@ -36,7 +36,6 @@ from neumap.neighbors.partition import (
     scores_as_integers,
     smallest_columns,
     sorted_keys,
-    workers,
 )
 
 __all__ = ["CellBackend", "Cells"]
@@ -50,10 +49,11 @@ N_SAMPLE = 256
 SAMPLE_BLOCK = 1 << 14  # rows compared with the sample at a time
 N_SPARE = 8  # candidates beyond the neighbours, since products rank with a rounding error
 LARGEST_PART = 1 << 15  # held rows that are searched at once: equal rows all lie in one cell
-TILE_QUERIES = 128
-TILE_SCORES = 1 << 20  # 2 MB in bfloat16: what a core's cache holds
-CARD_SCORES = 1 << 27
-WIDTH_STEP = 16 * GROUP  # few different widths, since the product prepares itself for each
+TILE_QUERIES = 512
+DIFFERENCE_QUERIES = 64
+TILE_BYTES = 1 << 21  # of scores: what a core's cache holds
+CARD_TILE_BYTES = 1 << 29
+WIDTH_STEP = 32 * GROUP  # few different widths, since the product prepares itself for each
 # Squared distance to the farthest neighbour over the squared norm below which products are too
 # coarse to rank rows: some times the rounding error of a product.
 BLUR = {torch.bfloat16: 0.03, torch.float32: 1e-5}
@@ -255,7 +255,7 @@ class _Part:
         width = max(-(-len(self.rows) // WIDTH_STEP) * WIDTH_STEP, WIDTH_STEP)
         right = right_factor(self.rows - self.centre, width, dtype)
         centred = self.queries[asking] - self.centre
-        step = _tile_queries(width, len(asking), centred.device)
+        step = _tile_queries(width * right.itemsize, len(asking), centred.device)
         left = left_factor(centred, -(-len(asking) // step) * step, dtype)
         buffer = torch.empty(step, width, dtype=dtype, device=centred.device)
         keys = torch.full((len(asking), self.k), NOTHING, device=centred.device)
@@ -274,15 +274,15 @@ class _Part:
         """Keys (n, k) from all differences, which takes longest."""
         n_kept = min(self.k, len(self.rows))
         keys = torch.full((len(asking), self.k), NOTHING, device=asking.device)
-        for start in range(0, len(asking), TILE_QUERIES):
-            tile = asking[start : start + TILE_QUERIES]
+        for start in range(0, len(asking), DIFFERENCE_QUERIES):
+            tile = asking[start : start + DIFFERENCE_QUERIES]
             distances = torch.cdist(
                 self.queries[tile], self.rows, compute_mode="donot_use_mm_for_euclid_dist"
             )
             if self.own is not None:
                 distances.scatter_(1, self.own[tile, None], 0)
             columns = distances.topk(n_kept, largest=False, sorted=False).indices
-            keys[start : start + TILE_QUERIES, :n_kept] = self._keys(tile, columns)
+            keys[start : start + DIFFERENCE_QUERIES, :n_kept] = self._keys(tile, columns)
         return keys
 
     def _keys(self, tile: Tensor, columns: Tensor) -> Tensor:
@@ -295,11 +295,11 @@ class _Part:
         return sorted_keys(scores, self.numbers[columns], self.k)
 
 
-def _tile_queries(width: int, n_queries: int, device: torch.device) -> int:
-    """Queries that are compared at once."""
+def _tile_queries(row_bytes: int, n_queries: int, device: torch.device) -> int:
+    """Queries that are compared at once, whose scores take this many bytes each."""
     if device.type != "cpu":
-        return max(1, min(n_queries, CARD_SCORES // width))
-    return max(8, min(TILE_QUERIES, TILE_SCORES // width))
+        return max(1, min(n_queries, CARD_TILE_BYTES // row_bytes))
+    return max(8, min(n_queries, TILE_QUERIES, TILE_BYTES // row_bytes))
 
 
 def _by_cell(cells: Tensor, n_cells: int) -> tuple[list[int], Tensor]:

@@ -9,20 +9,13 @@ the minima of 16-bit integers cost half.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor
 
-from neumap._device import allowed_threads, torch_threads
+from neumap._workers import Run
 
 __all__ = [
-    "Run",
     "find_centres",
     "left_factor",
     "nearest_cells",
@@ -30,12 +23,9 @@ __all__ = [
     "scores_as_integers",
     "smallest_columns",
     "sorted_keys",
-    "workers",
 ]
 
-Run = Callable[[Callable[[Any], Any], Iterable[Any]], list[Any]]
-
-GROUP = 16  # columns whose minimum is taken before the selection
+GROUP = 8  # columns whose minimum is taken before the selection
 PADDED_COLUMNS = 32  # of a bfloat16 factor, which the processor multiplies in tiles of this width
 FAR = 3e38  # score of a column that stands for no row
 SAMPLE_PER_CELL = 64
@@ -43,18 +33,6 @@ MAX_SAMPLE = 1 << 18
 N_ROUNDS = 6
 BLOCK_ROWS = 512  # their scores stay in the cache of a core
 BLOCK_SCORES = 1 << 26  # on a card
-
-
-@contextmanager
-def workers(n_jobs: int) -> Iterator[Run]:
-    """Give a map over tasks that uses ``n_jobs`` threads, one core each; -1 takes torch's number.
-
-    A task computes with one thread, so that its result does not depend on their number.
-    """
-    n_threads = min(n_jobs, os.cpu_count() or 1) if n_jobs > 0 else torch.get_num_threads()
-    pool = ThreadPoolExecutor(allowed_threads(n_threads), "cells", torch.set_num_threads, (1,))
-    with torch_threads(1), pool:
-        yield lambda task, over: list(pool.map(task, over))
 
 
 def right_factor(rows: Tensor, n_padded: int, dtype: torch.dtype) -> Tensor:
@@ -128,9 +106,15 @@ def _smallest(scores: Tensor, k: int) -> Tensor:
         return torch.arange(k, device=scores.device).expand(len(scores), k)
     if scores.device.type != "cpu":
         return scores.topk(k, largest=False, sorted=False).indices
-    # numpy has a vectorised selection for 32 bits, torch sorts.
-    order = np.argpartition(scores.to(torch.int32).numpy(), k - 1, axis=1)
-    return torch.from_numpy(order[:, :k])
+    # numpy has a vectorised selection of numbers where torch sorts. The column is put into the
+    # lower half of a number of twice the width.
+    n_bits = 8 * scores.itemsize
+    if scores.shape[1] > 1 << n_bits:
+        return torch.from_numpy(np.argpartition(scores.numpy(), k - 1, axis=1)[:, :k])
+    wide = torch.int32 if n_bits == 16 else torch.int64
+    pairs = (scores.to(wide) << n_bits) | torch.arange(scores.shape[1], dtype=wide)
+    chosen = torch.from_numpy(np.partition(pairs.numpy(), k - 1, axis=1)[:, :k])
+    return (chosen & ((1 << n_bits) - 1)).long()
 
 
 def sorted_keys(scores: Tensor, numbers: Tensor, k: int) -> Tensor:
