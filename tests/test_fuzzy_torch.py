@@ -7,10 +7,13 @@ import pytest
 import torch
 
 from neumap.fuzzy import FuzzyGraph, fuzzy_simplicial_set, smooth_knn
+from neumap.fuzzy import graph as graph_module
+from neumap.fuzzy import joining as joining_module
 from neumap.fuzzy import scales as scales_module
 from neumap.fuzzy.joining import join_directions
 from neumap.fuzzy.scales import scales_and_offsets, strengths_of
 from neumap.neighbors import NeighborGraph, find_neighbors
+from neumap.sampling import EdgeSampler
 
 
 def rows_with_ties():
@@ -132,6 +135,20 @@ def test_edges_on_the_host_are_kept_once():
     graph = FuzzyGraph.from_tensors(*edges, n_vertices=2)
     assert graph.on_device is None
     assert graph.to_csr().toarray().tolist() == [[0, 0.5], [0.5, 0]]
+
+
+def test_the_code_for_cards_gives_the_same(monkeypatch):
+    """On the processor, as if its tensors were on a card."""
+    graph = find_neighbors(rows_with_ties(), 10)
+    here = fuzzy_simplicial_set(graph)
+    for module in (scales_module, joining_module, graph_module):
+        monkeypatch.setattr(module, "is_on_card", lambda tensor: True)
+    there = fuzzy_simplicial_set(graph)
+    for name in ("heads", "tails", "weights"):
+        np.testing.assert_array_equal(getattr(here, name), getattr(there, name))
+    assert there.on_device is not None
+    one, other = (EdgeSampler(fuzzy, seed=3).draw(500) for fuzzy in (here, there))
+    assert torch.equal(one, other)
 
 
 @pytest.mark.gpu

@@ -8,6 +8,7 @@ from scipy.spatial.distance import cdist
 from neumap._workers import workers
 from neumap.neighbors import CellBackend, NeighborSearch, find_neighbors, resolve_metric
 from neumap.neighbors import cells as cells_module
+from neumap.neighbors import partition as partition_module
 from neumap.neighbors.hnsw import found_share
 from neumap.neighbors.partition import (
     find_centres,
@@ -179,6 +180,20 @@ def test_rows_on_disk_give_the_same(tmp_path):
     )
 
 
+@pytest.mark.parametrize("make", [normal, uneven, tight_clusters])
+def test_the_code_for_cards_gives_the_same(make, monkeypatch):
+    """On the processor, as if its tensors were on a card."""
+    rows = make()
+    monkeypatch.setattr(cells_module, "fast_dtype", lambda device: torch.float32)
+    here = find_neighbors(rows, 10, backend=SMALL)
+    for module in (cells_module, partition_module):
+        monkeypatch.setattr(module, "is_on_card", lambda tensor: True)
+    monkeypatch.setattr(cells_module, "CARD_TILE_BYTES", 1 << 18)
+    there = find_neighbors(rows, 10, backend=SMALL)
+    np.testing.assert_array_equal(here.indices, there.indices)
+    np.testing.assert_array_equal(here.distances, there.distances)
+
+
 # Equal rows, few rows
 
 
@@ -281,3 +296,15 @@ def test_every_centre_is_that_of_a_row_where_many_are_equal():
         centres = find_centres(rows, 20, np.random.default_rng(0), torch.float32, run)
     assert centres.shape == (20, 3)
     assert torch.isfinite(centres).all()
+
+
+@pytest.mark.gpu
+def test_a_card_finds_the_neighbours():
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    rows = normal(20_000, 12)
+    first, second = (find_neighbors(rows, 15, backend=CellBackend(device="cuda")) for _ in range(2))
+    np.testing.assert_array_equal(first.indices, second.indices)
+    sample, truth = all_pairs(rows, 15)
+    assert found_share(first.distances[sample], truth) >= 0.96
+    np.testing.assert_array_equal(first.indices[:, 0], np.arange(20_000))

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 
 import torch
 
-__all__ = ["allowed_threads", "fast_dtype", "resolve_device", "torch_threads"]
+__all__ = ["allowed_threads", "fast_dtype", "is_on_card", "resolve_device", "torch_threads"]
 
 # OpenMP's threads do not survive a fork: a forked child that starts a parallel region waits for
 # ever. A child works with one thread, which starts none.
@@ -30,6 +30,11 @@ if hasattr(os, "register_at_fork"):
 def allowed_threads(n_threads: int) -> int:
     """Return the number of threads to use where `n_threads` are wanted: 1 in a forked process."""
     return 1 if os.getpid() in _forked_in else n_threads
+
+
+def is_on_card(tensor: torch.Tensor) -> bool:
+    """Whether numpy cannot read the tensor's memory."""
+    return tensor.device.type != "cpu"
 
 
 def resolve_device(device: str | torch.device) -> torch.device:

@@ -10,6 +10,7 @@ import scipy.sparse
 from numpy.typing import NDArray
 from torch import Tensor
 
+from neumap._device import is_on_card
 from neumap._structure import check_structure
 
 __all__ = ["FuzzyGraph"]
@@ -51,13 +52,12 @@ class FuzzyGraph:
         cls, heads: Tensor, tails: Tensor, weights: Tensor, *, n_vertices: int
     ) -> FuzzyGraph:
         """Take sorted edges that were computed on a device, and keep them there as well."""
-        on_card = weights.device.type != "cpu"
         return cls(
             heads.cpu().numpy(),
             tails.cpu().numpy(),
             weights.cpu().numpy(),
             n_vertices,
-            (heads, tails, weights) if on_card else None,
+            (heads, tails, weights) if is_on_card(weights) else None,
         )
 
     @classmethod

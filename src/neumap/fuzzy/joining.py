@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from neumap._device import is_on_card
+
 __all__ = ["join_directions"]
 
 
@@ -51,7 +53,7 @@ def join_directions(
 
 def _sorted_with(keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
     """Keys in rising order, and the values in the order of their keys."""
-    if keys.device.type == "cpu":  # numpy's sort is vectorised
+    if not is_on_card(keys):  # numpy's sort is vectorised
         order = torch.from_numpy(np.argsort(keys.numpy()))
         return keys[order], values[order]
     result = keys.sort()

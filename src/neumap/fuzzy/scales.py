@@ -11,6 +11,7 @@ import math
 import torch
 from torch import Tensor
 
+from neumap._device import is_on_card
 from neumap._workers import workers
 
 __all__ = ["scales_and_offsets", "strengths_of"]
@@ -30,8 +31,7 @@ def scales_and_offsets(
     n = len(distances)
     sigmas, rhos = distances.new_empty(n), distances.new_empty(n)
     mean = distances.mean(dtype=torch.float64)
-    on_card = distances.device.type != "cpu"
-    step = CARD_TILE_ROWS if on_card else TILE_ROWS
+    step = CARD_TILE_ROWS if is_on_card(distances) else TILE_ROWS
 
     def solve(start: int) -> None:
         part = slice(start, start + step)
@@ -39,7 +39,7 @@ def scales_and_offsets(
             distances[part], mean, math.log2(n_neighbors), local_connectivity
         )
 
-    with workers(1 if on_card else -1) as run:
+    with workers(-1, distances.device) as run:
         run(solve, range(0, n, step))
     return sigmas, rhos
 

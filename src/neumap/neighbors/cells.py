@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from neumap._device import fast_dtype
+from neumap._device import fast_dtype, is_on_card
 from neumap._views import tensor_view
 from neumap._workers import Run, workers
 from neumap.neighbors.exact import euclidean_neighbors
@@ -108,7 +108,7 @@ class CellBackend:
         dtype = fast_dtype(torch.device("cpu")) if self.device == "cpu" else torch.float32
         per_cell = max(self.rows_per_cell, CELL_PER_NEIGHBOR * n_neighbors)
         n_cells = max(1, min(len(rows) // per_cell, 1 << 16))
-        with workers(self.n_jobs) as run:
+        with workers(self.n_jobs, self.device) as run:
             centres = find_centres(on_device, n_cells, generator, dtype, run)
             n_held, dtype = self._measure(on_device, centres, n_neighbors, generator, dtype, run)
             cells_of_rows = nearest_cells(on_device, centres, n_held, dtype, run)
@@ -159,7 +159,7 @@ class CellBackend:
         assert isinstance(metric, EuclideanMetric)  # prepare has refused the others
         asking = cells.rows if are_rows else tensor_view(queries).to(self.device)
         keys = torch.full((len(asking), k), NOTHING, device=asking.device)
-        with workers(self.n_jobs) as run:
+        with workers(self.n_jobs, self.device) as run:
             own = cells.own
             if not are_rows:
                 own = nearest_cells(asking, cells.centres, 1, cells.dtype, run)[:, 0]
@@ -170,11 +170,7 @@ class CellBackend:
                 if len(here):
                     keys[here] = cells.answer(cell, asking, here, k, are_rows)
 
-            if asking.device.type == "cpu":
-                run(answer, range(len(cells.centres)))
-            else:
-                for cell in range(len(cells.centres)):
-                    answer(cell)
+            run(answer, range(len(cells.centres)))
         indices, distances = _decoded(keys)
         if are_rows:
             distances[:, 0] = 0
@@ -255,7 +251,7 @@ class _Part:
         width = max(-(-len(self.rows) // WIDTH_STEP) * WIDTH_STEP, WIDTH_STEP)
         right = right_factor(self.rows - self.centre, width, dtype)
         centred = self.queries[asking] - self.centre
-        step = _tile_queries(width * right.itemsize, len(asking), centred.device)
+        step = _tile_queries(width * right.itemsize, len(asking), is_on_card(centred))
         left = left_factor(centred, -(-len(asking) // step) * step, dtype)
         buffer = torch.empty(step, width, dtype=dtype, device=centred.device)
         keys = torch.full((len(asking), self.k), NOTHING, device=centred.device)
@@ -295,9 +291,9 @@ class _Part:
         return sorted_keys(scores, self.numbers[columns], self.k)
 
 
-def _tile_queries(row_bytes: int, n_queries: int, device: torch.device) -> int:
+def _tile_queries(row_bytes: int, n_queries: int, on_card: bool) -> int:
     """Queries that are compared at once, whose scores take this many bytes each."""
-    if device.type != "cpu":
+    if on_card:
         return max(1, min(n_queries, CARD_TILE_BYTES // row_bytes))
     return max(8, min(n_queries, TILE_QUERIES, TILE_BYTES // row_bytes))
 
@@ -310,7 +306,7 @@ def _by_cell(cells: Tensor, n_cells: int) -> tuple[list[int], Tensor]:
     flat = cells.flatten()
     counts = torch.bincount(flat, minlength=n_cells)
     starts = [0, *counts.cumsum(0).tolist()]
-    if flat.device.type == "cpu":  # numpy sorts 16-bit integers by their digits
+    if not is_on_card(flat):  # numpy sorts 16-bit integers by their digits
         order = torch.from_numpy(np.argsort(flat.numpy().astype(np.uint16), kind="stable"))
     else:
         order = flat.sort(stable=True).indices

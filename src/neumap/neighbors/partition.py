@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from neumap._device import is_on_card
 from neumap._workers import Run
 
 __all__ = [
@@ -31,6 +32,8 @@ FAR = 3e38  # score of a column that stands for no row
 SAMPLE_PER_CELL = 64
 MAX_SAMPLE = 1 << 18
 N_ROUNDS = 6
+SUM_ROWS = 1 << 14  # summed at once
+SUM_STEPS = 2.0**40  # which leaves room for sums of 4 million rows
 BLOCK_ROWS = 512  # their scores stay in the cache of a core
 BLOCK_SCORES = 1 << 26  # on a card
 
@@ -104,7 +107,7 @@ def smallest_columns(scores: Tensor, k: int) -> Tensor:
 def _smallest(scores: Tensor, k: int) -> Tensor:
     if k == scores.shape[1]:
         return torch.arange(k, device=scores.device).expand(len(scores), k)
-    if scores.device.type != "cpu":
+    if is_on_card(scores):
         return scores.topk(k, largest=False, sorted=False).indices
     # numpy has a vectorised selection of numbers where torch sorts. The column is put into the
     # lower half of a number of twice the width.
@@ -123,7 +126,7 @@ def sorted_keys(scores: Tensor, numbers: Tensor, k: int) -> Tensor:
     Rising along each row; equal scores by number, whatever order they came in.
     """
     keys = (scores.to(torch.int64) << 32) | numbers
-    if keys.device.type != "cpu":
+    if is_on_card(keys):
         return keys.sort(dim=1).values[:, :k]
     return torch.from_numpy(np.sort(keys.numpy(), axis=1)[:, :k])
 
@@ -140,13 +143,17 @@ def find_centres(
     sample = rows[torch.from_numpy(chosen).to(rows.device)]
     first = torch.from_numpy(generator.choice(n_sample, n_cells, replace=False))
     centres = sample[first.to(rows.device)]
+    # Cards add in an order that varies. Sums of integers do not depend on it.
+    unit = sample.abs().max().double().clamp_min(1e-30) / SUM_STEPS
     for _ in range(N_ROUNDS):
         own = nearest_cells(sample, centres, 1, dtype, run)[:, 0].long()
         counts = torch.bincount(own, minlength=n_cells)
-        # In float64 sums do not depend on their order, on a card either.
-        sums = sample.new_zeros(centres.shape, dtype=torch.float64)
-        sums.index_add_(0, own, sample.double())
-        centres = (sums / counts.clamp_min(1)[:, None]).float()
+        sums = torch.zeros(centres.shape, dtype=torch.int64, device=rows.device)
+        for part, cells in zip(
+            torch.split(sample, SUM_ROWS), torch.split(own, SUM_ROWS), strict=True
+        ):
+            sums.index_add_(0, cells, (part / unit).long())
+        centres = (sums * unit / counts.clamp_min(1)[:, None]).float()
         empty = torch.nonzero(counts == 0).flatten()
         again = torch.from_numpy(generator.choice(n_sample, len(empty)))
         centres[empty] = sample[again.to(rows.device)]
@@ -159,8 +166,7 @@ def nearest_cells(rows: Tensor, centres: Tensor, m: int, dtype: torch.dtype, run
     n_padded = -(-len(centres) // GROUP) * GROUP
     right = right_factor(centres - middle, n_padded, dtype)
     found = torch.empty(len(rows), m, dtype=torch.int32, device=rows.device)
-    on_card = rows.device.type != "cpu"
-    step = max(1, BLOCK_SCORES // n_padded) if on_card else BLOCK_ROWS
+    step = max(1, BLOCK_SCORES // n_padded) if is_on_card(rows) else BLOCK_ROWS
 
     def assign(start: int) -> None:
         part = slice(start, start + step)
