@@ -151,6 +151,16 @@ def test_the_code_for_cards_gives_the_same(monkeypatch):
     assert torch.equal(one, other)
 
 
+def test_neighbours_on_a_device_are_taken_from_there():
+    found = find_neighbors(rows_with_ties(), 10)
+    on_device = torch.from_numpy(found.indices), torch.from_numpy(found.distances)
+    nothing = np.full_like(found.indices, -1)
+    moved = NeighborGraph(nothing, found.distances, "cells", 1.0, 0.0, on_device)
+    np.testing.assert_array_equal(
+        fuzzy_simplicial_set(moved).weights, fuzzy_simplicial_set(found).weights
+    )
+
+
 @pytest.mark.gpu
 def test_a_card_gives_the_same_graph():
     if not torch.cuda.is_available():

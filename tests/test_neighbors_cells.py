@@ -190,6 +190,7 @@ def test_the_code_for_cards_gives_the_same(make, monkeypatch):
         monkeypatch.setattr(module, "is_on_card", lambda tensor: True)
     monkeypatch.setattr(cells_module, "CARD_TILE_BYTES", 1 << 18)
     there = find_neighbors(rows, 10, backend=SMALL)
+    assert there.on_device is None
     np.testing.assert_array_equal(here.indices, there.indices)
     np.testing.assert_array_equal(here.distances, there.distances)
 
@@ -308,3 +309,5 @@ def test_a_card_finds_the_neighbours():
     sample, truth = all_pairs(rows, 15)
     assert found_share(first.distances[sample], truth) >= 0.96
     np.testing.assert_array_equal(first.indices[:, 0], np.arange(20_000))
+    for kept, array in zip(first.on_device, (first.indices, first.distances), strict=True):
+        np.testing.assert_array_equal(kept.cpu().numpy(), array)

@@ -16,11 +16,12 @@ import numpy as np
 import scipy.sparse
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from neumap._views import tensor_view
 from neumap.fuzzy.graph import FuzzyGraph
 from neumap.fuzzy.joining import join_directions
-from neumap.fuzzy.scales import scales_and_offsets, strengths_of
+from neumap.fuzzy.scales import memberships_of_rows, scales_and_offsets, strengths_of
 from neumap.neighbors.graph import NeighborGraph
 
 __all__ = ["directed_memberships", "fuzzy_simplicial_set", "membership_to_train", "smooth_knn"]
@@ -113,18 +114,26 @@ def fuzzy_simplicial_set(
     >>> fuzzy_simplicial_set(line).weights.tolist()
     [1.0, 1.0, 1.0]
     """
-    indices = tensor_view(graph.indices).to(device)
-    distances = tensor_view(graph.distances.astype(np.float32, copy=False)).to(device)
+    indices, distances = _on(device, graph)
     if disconnection_distance is not None and np.isfinite(disconnection_distance):
         cut = distances >= disconnection_distance
         indices, distances = indices.masked_fill(cut, -1), distances.masked_fill(cut, torch.inf)
-    sigmas, rhos = scales_and_offsets(distances, indices.shape[1], local_connectivity)
-    strengths = strengths_of(distances, sigmas, rhos)
+    strengths = memberships_of_rows(distances, indices.shape[1], local_connectivity)
     joined = FuzzyGraph.from_tensors(
         *join_directions(indices, strengths, set_op_mix_ratio), n_vertices=len(indices)
     )
     _warn_of_isolated(joined)
     return joined
+
+
+def _on(device: str | torch.device, graph: NeighborGraph) -> tuple[Tensor, Tensor]:
+    """Neighbours and distances on the device, from where they are."""
+    if graph.on_device is not None:
+        indices, distances = graph.on_device
+    else:
+        indices = tensor_view(graph.indices)
+        distances = tensor_view(graph.distances.astype(np.float32, copy=False))
+    return indices.to(device), distances.to(device)
 
 
 def membership_to_train(

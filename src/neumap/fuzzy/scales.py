@@ -7,6 +7,7 @@ same graph for the same neighbours.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ from torch import Tensor
 from neumap._device import is_on_card
 from neumap._workers import workers
 
-__all__ = ["scales_and_offsets", "strengths_of"]
+__all__ = ["memberships_of_rows", "scales_and_offsets", "strengths_of"]
 
 N_BISECTIONS = 64
 TOLERANCE = 1e-5
@@ -24,24 +25,48 @@ TILE_ROWS = 2048  # whose excesses stay in the cache of a core
 CARD_TILE_ROWS = 1 << 20
 
 
+def memberships_of_rows(distances: Tensor, n_neighbors: float, local_connectivity: float) -> Tensor:
+    """Membership of each neighbour at the scale of its row, shape (n, k), float32."""
+    strengths = torch.empty_like(distances)
+
+    def keep(part: slice, sigmas: Tensor, rhos: Tensor) -> None:
+        strengths[part] = strengths_of(distances[part], sigmas, rhos)
+
+    _solve_all(distances, n_neighbors, local_connectivity, keep)
+    return strengths
+
+
 def scales_and_offsets(
     distances: Tensor, n_neighbors: float, local_connectivity: float
 ) -> tuple[Tensor, Tensor]:
     """Scales sigma and offsets rho of the rows of distances (n, k), float32; see ``smooth_knn``."""
     n = len(distances)
     sigmas, rhos = distances.new_empty(n), distances.new_empty(n)
+
+    def keep(part: slice, sigmas_of_part: Tensor, rhos_of_part: Tensor) -> None:
+        sigmas[part], rhos[part] = sigmas_of_part, rhos_of_part
+
+    _solve_all(distances, n_neighbors, local_connectivity, keep)
+    return sigmas, rhos
+
+
+def _solve_all(
+    distances: Tensor,
+    n_neighbors: float,
+    local_connectivity: float,
+    keep: Callable[[slice, Tensor, Tensor], None],
+) -> None:
+    """Find the scales and offsets of all rows, some rows at a time."""
     mean = distances.mean(dtype=torch.float64)
     step = CARD_TILE_ROWS if is_on_card(distances) else TILE_ROWS
 
     def solve(start: int) -> None:
         part = slice(start, start + step)
-        sigmas[part], rhos[part] = _solved(
-            distances[part], mean, math.log2(n_neighbors), local_connectivity
-        )
+        solved = _solved(distances[part], mean, math.log2(n_neighbors), local_connectivity)
+        keep(part, *solved)
 
     with workers(-1, distances.device) as run:
-        run(solve, range(0, n, step))
-    return sigmas, rhos
+        run(solve, range(0, len(distances), step))
 
 
 def strengths_of(distances: Tensor, sigmas: Tensor, rhos: Tensor) -> Tensor:

@@ -98,7 +98,13 @@ class CellBackend:
 
     def search(self, rows: NDArray[Any], n_neighbors: int, metric: Metric) -> Found:
         """Neighbours of each row among all rows, itself first."""
-        return self._ask(self.build(rows, n_neighbors, metric), rows, n_neighbors, metric, True)
+        return _on_host(self.search_on_device(rows, n_neighbors, metric), metric)
+
+    def search_on_device(
+        self, rows: NDArray[Any], n_neighbors: int, metric: Metric
+    ) -> tuple[Tensor, Tensor]:
+        """Return the same as tensors on the device, with Euclidean distances."""
+        return self._ask(self.build(rows, n_neighbors, metric), rows, n_neighbors, True)
 
     @torch.no_grad()
     def build(self, rows: NDArray[Any], n_neighbors: int, metric: Metric) -> Cells:
@@ -117,7 +123,7 @@ class CellBackend:
 
     def query(self, index: Cells, queries: NDArray[Any], n_neighbors: int, metric: Metric) -> Found:
         """Neighbours of each query among the rows of the index."""
-        return self._ask(index, queries, n_neighbors, metric, False)
+        return _on_host(self._ask(index, queries, n_neighbors, False), metric)
 
     def _measure(
         self,
@@ -154,11 +160,12 @@ class CellBackend:
 
     @torch.no_grad()
     def _ask(
-        self, cells: Cells, queries: NDArray[Any], k: int, metric: Metric, are_rows: bool
-    ) -> Found:
-        assert isinstance(metric, EuclideanMetric)  # prepare has refused the others
+        self, cells: Cells, queries: NDArray[Any], k: int, are_rows: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Indices and Euclidean distances (n_queries, k), on the device."""
         asking = cells.rows if are_rows else tensor_view(queries).to(self.device)
-        keys = torch.full((len(asking), k), NOTHING, device=asking.device)
+        indices = torch.full((len(asking), k), -1, device=asking.device)
+        distances = asking.new_full((len(asking), k), torch.inf)
         with workers(self.n_jobs, self.device) as run:
             own = cells.own
             if not are_rows:
@@ -168,17 +175,19 @@ class CellBackend:
             def answer(cell: int) -> None:
                 here = by_cell[starts[cell] : starts[cell + 1]].long()
                 if len(here):
-                    keys[here] = cells.answer(cell, asking, here, k, are_rows)
+                    keys = cells.answer(cell, asking, here, k, are_rows)
+                    indices[here], distances[here] = _decoded(keys)
 
             run(answer, range(len(cells.centres)))
-        indices, distances = _decoded(keys)
-        if are_rows:
-            distances[:, 0] = 0
-        short = np.flatnonzero(indices[:, -1] < 0)
-        if len(short):
-            found = euclidean_neighbors(cells.array, queries[short], k, self.device)
-            indices[short], distances[short] = _own_first(found, short) if are_rows else found
-        return indices, metric.finish(distances)
+        short = torch.nonzero(indices[:, -1] < 0).flatten()
+        if len(short):  # their cell holds too few rows
+            numbers = short.cpu().numpy()
+            found = euclidean_neighbors(cells.array, queries[numbers], k, self.device)
+            if are_rows:
+                found = _own_first(found, numbers)
+            indices[short] = torch.from_numpy(found[0]).to(indices.device)
+            distances[short] = torch.from_numpy(found[1]).to(indices.device)
+        return indices, distances
 
 
 @dataclass(frozen=True)
@@ -332,12 +341,16 @@ def _exact(rows: Tensor, queries: Tensor, k: int, run: Run) -> tuple[Tensor, Ten
     return keys & 0xFFFFFFFF, (keys >> 32).int().view(torch.float32)
 
 
-def _decoded(keys: Tensor) -> Found:
+def _decoded(keys: Tensor) -> tuple[Tensor, Tensor]:
     """Indices, -1 where there is none, and distances."""
-    squared = (keys >> 32).int()
-    squared[:, 0].clamp_(min=0)
-    distances = squared.view(torch.float32).sqrt_().cpu().numpy()
-    return keys.int().long().cpu().numpy(), distances
+    squared = (keys >> 32).int().clamp_(min=0)  # the row itself has a negative one
+    return keys.int().long(), squared.view(torch.float32).sqrt_()
+
+
+def _on_host(found: tuple[Tensor, Tensor], metric: Metric) -> Found:
+    assert isinstance(metric, EuclideanMetric)  # prepare has refused the others
+    indices, distances = (part.cpu().numpy() for part in found)
+    return indices, metric.finish(distances)
 
 
 def _own_first(found: Found, numbers: NDArray[Any]) -> Found:

@@ -133,7 +133,12 @@ class NeighborSearch:
         data = scaled_by(given, exponent)
         backend = self.choose_backend(data, data.shape[0], metric)
         rows = backend.prepare(data, metric)
-        indices, distances = backend.search(rows, k, metric)
+        on_device = None
+        if isinstance(backend, CellBackend) and _stays_on_device(backend, exponent, metric):
+            on_device = backend.search_on_device(rows, k, metric)
+            indices, distances = (part.cpu().numpy() for part in on_device)
+        else:
+            indices, distances = backend.search(rows, k, metric)
         check_found(indices, distances, metric)
         recall: float | None = 1.0
         if not backend.exact:
@@ -144,7 +149,7 @@ class NeighborSearch:
         logger.log(
             level, "%d neighbours by %s in %.2f s, recall %s", k, backend.name, seconds, recall
         )
-        return NeighborGraph(indices, distances, backend.name, recall, seconds)
+        return NeighborGraph(indices, distances, backend.name, recall, seconds, on_device)
 
     def index(self, X_train: Any) -> NeighborIndex:
         """Return what answers queries for the nearest of these rows."""
@@ -340,6 +345,11 @@ def _fitting_n_neighbors(n_neighbors: int, n_rows: int) -> int:
         stacklevel=3,
     )
     return n_rows
+
+
+def _stays_on_device(backend: CellBackend, exponent: int, metric: Metric) -> bool:
+    """Whether Euclidean distances that a card has found are those of the metric."""
+    return backend.device != "cpu" and exponent == 0 and metric.name in ("euclidean", "minkowski")
 
 
 def _automatic(data: Any, n_queries: int, metric: Metric, device: str) -> BackendName:
