@@ -171,9 +171,11 @@ def test_global_state_and_rows_stay_as_they_were():
     assert torch.get_num_threads() == threads
 
 
-def test_rows_on_disk_give_the_same(tmp_path):
+def test_rows_on_disk_give_the_same_without_a_copy(tmp_path):
     np.save(tmp_path / "rows.npy", normal())
     on_disk = np.load(tmp_path / "rows.npy", mmap_mode="r")
+    cells = SMALL.build(SMALL.prepare(on_disk, EUCLIDEAN), 6, EUCLIDEAN)
+    assert np.shares_memory(cells.rows.numpy(), on_disk)
     np.testing.assert_array_equal(
         find_neighbors(on_disk, 6, backend=SMALL).indices,
         find_neighbors(normal(), 6, backend=SMALL).indices,
