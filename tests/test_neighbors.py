@@ -11,6 +11,7 @@ from scipy.spatial.distance import cdist
 from neumap import _device
 from neumap.neighbors import (
     METRICS,
+    CellBackend,
     DescentBackend,
     ExactBackend,
     HnswBackend,
@@ -37,6 +38,7 @@ EUCLIDEAN = ["euclidean", "sqeuclidean", "cosine", "correlation"]
 BACKENDS = [
     pytest.param(ExactBackend(), id="exact"),
     pytest.param(HnswBackend(n_jobs=1), id="hnsw"),
+    pytest.param(CellBackend(n_jobs=1), id="cells"),
     pytest.param(SparseBackend(), id="sparse"),
     pytest.param(DescentBackend(n_jobs=1), id="pynndescent", marks=pytest.mark.slow),
 ]
@@ -185,7 +187,7 @@ def test_function_as_metric_may_return_its_gradient():
 
 def test_zero_rows_have_no_direction():
     rows = np.array([[0, 0], [0, 0], [1, 0], [2, 0], [-1, 0]], dtype=np.float32)
-    for backend in ("exact", "hnsw"):
+    for backend in ("exact", "cells", "hnsw"):
         graph = find_neighbors(rows, 5, metric="cosine", backend=backend)
         np.testing.assert_allclose(graph.distances[0], [0, 0, 1, 1, 1], atol=1e-6)
         np.testing.assert_allclose(graph.distances[2], [0, 0, 1, 1, 2], atol=1e-6)
@@ -272,6 +274,7 @@ def test_every_name_of_umap_learn_is_known():
         (np.ones((4, 3)), {"metric": "seuclidean"}, "exactly one of sigma and V"),
         (np.ones((4, 3)), {"n_jobs": 0}, "n_jobs must be positive.*got 0"),
         (np.ones((4, 3)), {"backend": "kd-tree"}, "backend must be .*got 'kd-tree'"),
+        (np.ones((4, 3)), {"metric": "l1", "backend": "cells"}, "reduce to Euclidean.*manhattan"),
         (np.ones((4, 3)), {"metric": "l1", "backend": "hnsw"}, "reduce to Euclidean.*manhattan"),
         (np.ones((4, 3)), {"metric": "tsss", "backend": "exact"}, "pynndescent"),
         (
@@ -307,14 +310,14 @@ def test_query_with_other_columns():
 def test_choice_by_size_and_metric(monkeypatch):
     monkeypatch.setattr("neumap.neighbors.search.MAX_EXACT_ROWS", 200)
     assert find_neighbors(blobs(150), 5).backend == "exact"
-    assert find_neighbors(blobs(), 5).backend == "hnsw"
+    assert find_neighbors(blobs(), 5).backend == "cells"
     assert find_neighbors(blobs(), 5, metric="l1").backend == "exact"
     assert find_neighbors(scipy.sparse.csr_matrix(blobs()), 5).backend == "exact-sparse"
 
 
 def test_float32_rows_are_not_copied():
     rows = blobs()
-    for backend in (ExactBackend(), HnswBackend()):
+    for backend in (ExactBackend(), CellBackend(), HnswBackend()):
         assert backend.prepare(rows, resolve_metric("euclidean")) is rows
 
 
@@ -333,6 +336,7 @@ def test_threads_are_restored():
     before = faiss.omp_get_max_threads(), torch.get_num_threads()
     find_neighbors(blobs(), 5, backend="hnsw", n_jobs=2)
     find_neighbors(blobs(), 5, backend="exact", n_jobs=2)
+    find_neighbors(blobs(), 5, backend="cells", n_jobs=2)
     assert (faiss.omp_get_max_threads(), torch.get_num_threads()) == before
 
 

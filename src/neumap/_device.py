@@ -13,6 +13,7 @@ import torch
 __all__ = [
     "allowed_threads",
     "fast_dtype",
+    "is_on_card",
     "resolve_device",
     "torch_threads",
     "training_threads",
@@ -121,6 +122,11 @@ def training_threads(*, is_small: bool) -> int:
     """
     most = SMALL_STEP_THREADS if is_small else LARGE_STEP_THREADS
     return max(1, min(most, min(torch.get_num_threads(), usable_cores()) // 2))
+
+
+def is_on_card(tensor: torch.Tensor) -> bool:
+    """Whether numpy cannot read the tensor's memory."""
+    return tensor.device.type != "cpu"
 
 
 def resolve_device(device: str | torch.device) -> torch.device:

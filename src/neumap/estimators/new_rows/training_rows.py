@@ -7,6 +7,7 @@ with the rows. Pickles, copies and files hold the rows only.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -121,9 +122,9 @@ class TrainingRows:
         """Return the neighbours that the graph was made of, by the same search again."""
 
         def make() -> NeighborGraph:
-            return training_neighbors(
-                as_rows(self.rows, device=device).to_matrix(), settings, device
-            )
+            matrix = as_rows(self.rows, device=device).to_matrix()
+            found = training_neighbors(matrix, settings, device)
+            return replace(found, on_device=None)  # a model that is kept holds no card's memory
 
         return self._once("neighbors", settings, device, make)
 
