@@ -19,6 +19,7 @@ from neumap._modes import evaluating
 from neumap.data import RowStore
 from neumap.networks import MLP, ConvDecoder, ConvEncoder, Standardize
 from neumap.training.auxiliary import AuxiliaryDimensions
+from neumap.training.last_layer import LastLayer
 from neumap.training.noise import InputNoise
 
 __all__ = ["Embedder", "EncoderEmbedder", "FreeEmbedder", "encode_rows", "rows_to_write_on"]
@@ -126,8 +127,10 @@ class EncoderEmbedder(nn.Module):
         Added to the inputs of the encoder in training, in units of the rows after the
         normalisation that the encoder applies to each row.
     auxiliary : AuxiliaryDimensions, optional
-        Additional dimensions for :meth:`embed_with_auxiliary`. Only for encoders of the package,
-        which have the methods ``features`` and ``head``.
+        Additional dimensions for :meth:`embed_with_auxiliary`.
+    last_layer : LastLayer, optional
+        Of an encoder of the user with auxiliary dimensions. Those of the package have the methods
+        ``features`` and ``head`` instead.
     """
 
     def __init__(
@@ -136,12 +139,15 @@ class EncoderEmbedder(nn.Module):
         rows: RowStore,
         noise: InputNoise | None = None,
         auxiliary: AuxiliaryDimensions | None = None,
+        last_layer: LastLayer | None = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.rows = rows
         self.noise = noise
         self.auxiliary = auxiliary
+        self._last_layer = last_layer
+        self.repeats_rows = False
         # The package's MLP keeps its last layer in float32. Other networks choose their own
         # precision. Convolutions stay in float32: torch 2.13 computes some of their bfloat16 weight
         # gradients wrongly on CPUs.
@@ -179,16 +185,25 @@ class EncoderEmbedder(nn.Module):
         return inputs, coordinates, auxiliary
 
     def _encode_extended(self, seen: Tensor) -> Tensor:
-        assert isinstance(self.encoder, MLP | ConvEncoder)
         assert self.auxiliary is not None
-        features = self.encoder.features(seen)
+        if self._last_layer is None:
+            assert isinstance(self.encoder, MLP | ConvEncoder)
+            features = self.encoder.features(seen)
+            placed = self.encoder.head(features)
+        else:
+            own = rows_to_write_on(self.encoder, seen)
+            placed, features = self._last_layer.run(self.encoder, own)
+            check_row_count(len(placed), len(seen))
         with torch.autocast(features.device.type, enabled=False):
             auxiliary = self.auxiliary(features)
-        return torch.cat([self.encoder.head(features), auxiliary], dim=1)
+        return torch.cat([placed.float(), auxiliary], dim=1)
 
     def _each_once(
         self, encode: Callable[[Tensor], Tensor], inputs: Tensor, indices: Tensor
     ) -> Tensor:
+        if self.repeats_rows and len(indices) < self.n_rows * 64:
+            rows, places = indices.unique(return_inverse=True)
+            return self._encode(encode, self.rows.gather(rows)).index_select(0, places)
         if len(indices) < self.n_rows:
             return self._encode(encode, inputs)
         everything = torch.arange(self.n_rows, device=indices.device)

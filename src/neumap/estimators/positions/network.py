@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
+import torch
 from torch import nn
 
 from neumap.estimators.constraints import short_text
@@ -18,9 +20,12 @@ from neumap.estimators.positions.networks import (
     prepare_encoder,
 )
 from neumap.estimators.positions.optimizers import resolve_optimizer
+from neumap.estimators.positions.own import OWN, matrices_of
 from neumap.estimators.positions.presets import Budget, Preset, encoder_plan, resolve_preset
 from neumap.estimators.task import Task
+from neumap.fuzzy import FuzzyGraph
 from neumap.networks import MLP, ConvEncoder
+from neumap.sampling import ClusterSampler, EdgeSampler
 from neumap.training import EncoderEmbedder, Muon, Plan
 from neumap.training.optimizers import OptimizerFactory
 
@@ -121,17 +126,34 @@ class NetworkPositions:
     def build(self, task: Task, network: nn.Module | None, graph: Graph) -> EncoderEmbedder:
         """Return the encoder on its rows, with what acts while it trains."""
         assert network is not None
-        noise = input_noise(network, self.preset.noise(task.rows.n_rows), task.seed)
-        # A user's network, or one that continues from an earlier fit, gets no other dimensions.
-        is_from_scratch = self.encoder is None or isinstance(self.encoder, str)
-        auxiliary = None
-        if is_from_scratch and task.warm_start is None:
-            auxiliary = auxiliary_dimensions(network, self.preset.n_auxiliary, task.seed)
-        return EncoderEmbedder(network, task.rows, noise, auxiliary)
+        rows = task.rows
+        noise = input_noise(network, self.preset.noise(rows.n_rows), rows, task.seed)
+        n_auxiliary = OWN.n_auxiliary
+        if self.is_builtin_network:
+            # A network that is passed may be one of an earlier fit.
+            is_from_scratch = self.encoder is None or isinstance(self.encoder, str)
+            n_auxiliary = self.preset.n_auxiliary if is_from_scratch else 0
+        if task.warm_start is not None:
+            n_auxiliary = 0
+        auxiliary, last = auxiliary_dimensions(network, n_auxiliary, rows, task.seed)
+        embedder = EncoderEmbedder(network, rows, noise, auxiliary, last)
+        embedder.repeats_rows = not self.is_builtin_network and OWN.cluster_rows > 0
+        return embedder
+
+    def sampler(self, graph: FuzzyGraph, seed: int, device: torch.device) -> EdgeSampler:
+        if self.is_builtin_network or not OWN.cluster_rows:
+            return EdgeSampler(graph, seed=seed, device=device)
+        return ClusterSampler(
+            graph,
+            n_rows=OWN.batch_rows or 512,
+            cluster_rows=OWN.cluster_rows,
+            seed=seed,
+            device=device,
+        )
 
     def plan(self, n_rows: int, total_weight: float) -> Plan:
         """Return the course of the training."""
-        return encoder_plan(
+        plan = encoder_plan(
             self.preset,
             self.budget,
             n_rows,
@@ -139,9 +161,23 @@ class NetworkPositions:
             is_builtin_network=self.is_builtin_network,
             has_user_optimizer=self.optimizer is not None,
         )
+        if self.is_builtin_network or self.budget.n_epochs is not None:
+            return plan
+        batch = plan.batch_edges if OWN.batch_rows is None else OWN.batch_rows // 2
+        if OWN.cluster_rows:
+            batch = OWN.n_edges
+        return replace(
+            plan,
+            n_steps=plan.n_steps if OWN.n_steps is None else OWN.n_steps,
+            batch_edges=batch,
+            peak_learning_rate=None if self.optimizer is not None else OWN.learning_rate,
+        )
 
-    def optimizer_factory(self) -> OptimizerFactory:
+    def optimizer_factory(self, *networks: nn.Module | None) -> OptimizerFactory:
         """Return a function from parameters to an optimiser."""
         if self.optimizer is None and self.is_builtin_network:
             return Muon
+        if self.optimizer is None and OWN.optimizer == "muon":
+            matrices = [m for n in networks if n is not None for m in matrices_of(n)]
+            return partial(Muon, matrices=matrices)
         return resolve_optimizer(self.optimizer)

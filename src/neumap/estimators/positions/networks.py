@@ -13,10 +13,12 @@ from neumap._random import layers_seeded, torch_seeded
 from neumap.data import DenseRows, RowMoments, RowStore
 from neumap.data.moments import sample_rows
 from neumap.estimators.constraints import short_text
+from neumap.estimators.positions.own import OWN, last_layer, read_columns
 from neumap.estimators.positions.trial import TRIAL_ROWS, try_network
 from neumap.keras_bridge import KerasModule, is_keras_model
 from neumap.networks import MLP, ConvDecoder, ConvEncoder, RowForm, Standardize
 from neumap.training import AuxiliaryDimensions, InputNoise
+from neumap.training.last_layer import LastLayer
 
 __all__ = [
     "auxiliary_dimensions",
@@ -155,7 +157,7 @@ def prepare_encoder(
         else:
             module = copy_network(encoder, rows.row_shape, "encoder")
         module = module.to(rows.device)
-        try_network(module, _probe(rows), (n_components,), "encoder", learns=learns)
+        try_network(module, probe_rows(rows), (n_components,), "encoder", learns=learns)
     _standardize_input(module, rows, seed)
     return module
 
@@ -207,33 +209,48 @@ def _named_encoder(
     )
 
 
-def _probe(rows: RowStore) -> torch.Tensor:
+def probe_rows(rows: RowStore) -> torch.Tensor:
     """Return the first rows, those of short data several times."""
     return rows.gather(torch.arange(TRIAL_ROWS) % rows.n_rows)
 
 
-def input_noise(encoder: nn.Module, relative: float, seed: int) -> InputNoise | None:
-    """Return noise for an encoder that standardises its input, None for other networks.
+def input_noise(
+    encoder: nn.Module, relative: float, rows: RowStore, seed: int
+) -> InputNoise | None:
+    """Return noise for an encoder, None for a network that does not read its rows as numbers.
 
-    A user network may read images, counts or codes, for which noise of one scale makes no sense.
+    Built-in networks know the scale of the rows. For a user's network it is measured.
     """
-    front = getattr(encoder, "standardize", None)
-    if not isinstance(front, Standardize) or relative == 0.0:
+    if relative == 0.0:
         return None
-    return InputNoise(relative * float(front.scale), seed)
+    front = getattr(encoder, "standardize", None)
+    if isinstance(front, Standardize):
+        return InputNoise(relative * float(front.scale), seed)
+    columns = read_columns(encoder, probe_rows(rows))
+    if columns is None or not bool(columns.any()):
+        return None
+    return InputNoise(OWN.noise * relative * rows.mean_and_scale(seed=seed).scale, seed)
 
 
 def auxiliary_dimensions(
-    encoder: nn.Module, n_auxiliary: int, seed: int
-) -> AuxiliaryDimensions | None:
-    """Return auxiliary dimensions for a built-in network, None for others."""
-    if n_auxiliary == 0 or not isinstance(encoder, MLP | ConvEncoder):
-        return None
-    last = encoder.layers[-1] if isinstance(encoder, MLP) else encoder.output
-    assert isinstance(last, nn.Linear)
+    encoder: nn.Module, n_auxiliary: int, rows: RowStore, seed: int
+) -> tuple[AuxiliaryDimensions | None, LastLayer | None]:
+    """Return auxiliary dimensions, and for a user's network the layer whose input they read."""
+    if n_auxiliary == 0:
+        return None, None
+    found = None
+    if isinstance(encoder, MLP | ConvEncoder):
+        last = encoder.layers[-1] if isinstance(encoder, MLP) else encoder.output
+        assert isinstance(last, nn.Linear)
+        n_features = last.in_features
+    else:
+        found = last_layer(encoder, probe_rows(rows))
+        if found is None:
+            return None, None
+        n_features = found.n_features
     with layers_seeded(seed, "spare dimensions"):
-        auxiliary = AuxiliaryDimensions(last.in_features, n_auxiliary)
-    return auxiliary.to(last.weight.device)
+        auxiliary = AuxiliaryDimensions(n_features, n_auxiliary)
+    return auxiliary.to(rows.device), found
 
 
 def _standardize_input(module: nn.Module, rows: RowStore, seed: int) -> None:
