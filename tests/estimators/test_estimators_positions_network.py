@@ -158,10 +158,13 @@ def has_auxiliary(made: NetworkPositions, one: Task) -> bool:
     return made.build(one, made.network(one), GRAPH).auxiliary is not None
 
 
-def test_auxiliary_dimensions_are_for_built_in_networks_from_scratch() -> None:
+def test_auxiliary_dimensions_are_for_networks_from_scratch() -> None:
     assert has_auxiliary(positions(), task())
     assert has_auxiliary(positions(encoder="residual"), task())
     assert not has_auxiliary(positions(encoder=MLP(5, 2)), task())
-    assert not has_auxiliary(positions(encoder=nn.Linear(5, 2)), task())
+    assert has_auxiliary(positions(encoder=nn.Linear(5, 2)), task())
+    assert not has_auxiliary(positions(encoder=nn.Linear(5, 2)), task(kept(nn.Linear(5, 2))))
+    bounded = nn.Sequential(nn.Linear(5, 2), nn.Tanh())  # does not end with a linear layer
+    assert not has_auxiliary(positions(encoder=bounded), task())
     assert not has_auxiliary(positions(), task(kept(None)))
     assert not has_auxiliary(positions(preset=replace(PRESET, n_auxiliary=0)), task())

@@ -7,7 +7,7 @@ network ends with something else, there is none.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
@@ -57,9 +57,9 @@ def _watched(layer: nn.Module) -> Iterator[list[Call]]:
     name = "call" if hasattr(layer, "call") else "forward"
     method = getattr(layer, name)
 
-    def watch(given: Tensor, *args: Any, **kwargs: Any) -> Any:
-        returned = method(given, *args, **kwargs)
-        calls.append(Call(given, returned))
+    def watch(*args: Any, **kwargs: Any) -> Any:
+        returned = method(*args, **kwargs)
+        calls.append(Call([*args, *kwargs.values()][0], returned))
         return returned
 
     before = vars(layer).get(name)
@@ -74,7 +74,7 @@ def _watched(layer: nn.Module) -> Iterator[list[Call]]:
 
 
 def find_last_layer(
-    network: nn.Module, layers: list[nn.Module], probe: Tensor
+    network: nn.Module, layers: Sequence[nn.Module], probe: Tensor
 ) -> LastLayer | None:
     """Return the linear layer whose output is the output of a network, None where there is none.
 
@@ -82,7 +82,7 @@ def find_last_layer(
     ----------
     network : nn.Module
         Already tried: it takes the probe.
-    layers : list of nn.Module
+    layers : sequence of nn.Module
         Its linear layers without an activation.
     probe : Tensor of shape (n, ...)
         A few rows, which the network may write on.

@@ -17,6 +17,8 @@ from neumap.estimators.positions.networks import (
     auxiliary_dimensions,
     copy_module,
     input_noise,
+    own_auxiliary,
+    own_noise,
     prepare_encoder,
 )
 from neumap.estimators.positions.optimizers import resolve_optimizer
@@ -126,18 +128,29 @@ class NetworkPositions:
     def build(self, task: Task, network: nn.Module | None, graph: Graph) -> EncoderEmbedder:
         """Return the encoder on its rows, with what acts while it trains."""
         assert network is not None
-        rows = task.rows
-        noise = input_noise(network, self.preset.noise(rows.n_rows), rows, task.seed)
-        n_auxiliary = OWN.n_auxiliary
         if self.is_builtin_network:
-            # A network that is passed may be one of an earlier fit.
-            is_from_scratch = self.encoder is None or isinstance(self.encoder, str)
-            n_auxiliary = self.preset.n_auxiliary if is_from_scratch else 0
-        if task.warm_start is not None:
-            n_auxiliary = 0
-        auxiliary, last = auxiliary_dimensions(network, n_auxiliary, rows, task.seed)
-        embedder = EncoderEmbedder(network, rows, noise, auxiliary, last)
-        embedder.repeats_rows = not self.is_builtin_network and OWN.cluster_rows > 0
+            return self._built_in(task, network)
+        return self._own(task, network)
+
+    def _built_in(self, task: Task, network: nn.Module) -> EncoderEmbedder:
+        noise = input_noise(network, self.preset.noise(task.rows.n_rows), task.seed)
+        # A network that is passed may be one of an earlier fit, and gets no other dimensions.
+        is_from_scratch = self.encoder is None or isinstance(self.encoder, str)
+        auxiliary = None
+        if is_from_scratch and task.warm_start is None:
+            auxiliary = auxiliary_dimensions(network, self.preset.n_auxiliary, task.seed)
+        return EncoderEmbedder(network, task.rows, noise, auxiliary)
+
+    def _own(self, task: Task, network: nn.Module) -> EncoderEmbedder:
+        is_trained = any(parameter.requires_grad for parameter in network.parameters())
+        if self.budget.n_epochs == 0 or not is_trained:
+            return EncoderEmbedder(network, task.rows)
+        noise = own_noise(network, self.preset.noise(task.rows.n_rows), task.rows, task.seed)
+        auxiliary = last = None
+        if task.warm_start is None:
+            auxiliary, last = own_auxiliary(network, OWN.n_auxiliary, task.rows, task.seed)
+        embedder = EncoderEmbedder(network, task.rows, noise, auxiliary, last)
+        embedder.repeats_rows = OWN.cluster_rows > 0
         return embedder
 
     def sampler(self, graph: FuzzyGraph, seed: int, device: torch.device) -> EdgeSampler:
@@ -179,5 +192,6 @@ class NetworkPositions:
             return Muon
         if self.optimizer is None and OWN.optimizer == "muon":
             matrices = [m for n in networks if n is not None for m in matrices_of(n)]
-            return partial(Muon, matrices=matrices)
+            if any(matrix.can_be_orthogonal for matrix in matrices):
+                return partial(Muon, matrices=matrices)
         return resolve_optimizer(self.optimizer)

@@ -214,42 +214,53 @@ def probe_rows(rows: RowStore) -> torch.Tensor:
     return rows.gather(torch.arange(TRIAL_ROWS) % rows.n_rows)
 
 
-def input_noise(
-    encoder: nn.Module, relative: float, rows: RowStore, seed: int
-) -> InputNoise | None:
-    """Return noise for an encoder, None for a network that does not read its rows as numbers.
-
-    Built-in networks know the scale of the rows. For a user's network it is measured.
-    """
-    if relative == 0.0:
-        return None
+def input_noise(encoder: nn.Module, relative: float, seed: int) -> InputNoise | None:
+    """Return noise for an encoder that standardises its input, None for other networks."""
     front = getattr(encoder, "standardize", None)
-    if isinstance(front, Standardize):
-        return InputNoise(relative * float(front.scale), seed)
-    columns = read_columns(encoder, probe_rows(rows))
+    if not isinstance(front, Standardize) or relative == 0.0:
+        return None
+    return InputNoise(relative * float(front.scale), seed)
+
+
+def own_noise(encoder: nn.Module, relative: float, rows: RowStore, seed: int) -> InputNoise | None:
+    """Return noise for a network of the user, None for one that does not read numbers."""
+    if relative * OWN.noise == 0.0:
+        return None
+    with torch_seeded(seed, "trial"):
+        columns = read_columns(encoder, probe_rows(rows))
     if columns is None or not bool(columns.any()):
         return None
     return InputNoise(OWN.noise * relative * rows.mean_and_scale(seed=seed).scale, seed)
 
 
 def auxiliary_dimensions(
+    encoder: nn.Module, n_auxiliary: int, seed: int
+) -> AuxiliaryDimensions | None:
+    """Return auxiliary dimensions for a built-in network, None for others."""
+    if n_auxiliary == 0 or not isinstance(encoder, MLP | ConvEncoder):
+        return None
+    last = encoder.layers[-1] if isinstance(encoder, MLP) else encoder.output
+    assert isinstance(last, nn.Linear)
+    with layers_seeded(seed, "spare dimensions"):
+        auxiliary = AuxiliaryDimensions(last.in_features, n_auxiliary)
+    return auxiliary.to(last.weight.device)
+
+
+def own_auxiliary(
     encoder: nn.Module, n_auxiliary: int, rows: RowStore, seed: int
 ) -> tuple[AuxiliaryDimensions | None, LastLayer | None]:
-    """Return auxiliary dimensions, and for a user's network the layer whose input they read."""
+    """Return auxiliary dimensions for a network of the user, and the layer whose input they read.
+
+    Both are None where the network does not end with a linear layer.
+    """
     if n_auxiliary == 0:
         return None, None
-    found = None
-    if isinstance(encoder, MLP | ConvEncoder):
-        last = encoder.layers[-1] if isinstance(encoder, MLP) else encoder.output
-        assert isinstance(last, nn.Linear)
-        n_features = last.in_features
-    else:
+    with torch_seeded(seed, "trial"):
         found = last_layer(encoder, probe_rows(rows))
-        if found is None:
-            return None, None
-        n_features = found.n_features
+    if found is None:
+        return None, None
     with layers_seeded(seed, "spare dimensions"):
-        auxiliary = AuxiliaryDimensions(n_features, n_auxiliary)
+        auxiliary = AuxiliaryDimensions(found.n_features, n_auxiliary)
     return auxiliary.to(rows.device), found
 
 

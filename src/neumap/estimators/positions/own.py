@@ -7,9 +7,8 @@ arithmetic of one row. The figures are in "Own networks" in ``docs/decisions.md`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -69,9 +68,8 @@ def _torch_matrices(network: nn.Module) -> Iterator[Matrix]:
 
 def _keras_matrices(network: KerasModule) -> Iterator[Matrix]:
     for layer in network.model._flatten_layers():
-        kernel = getattr(layer, "kernel", None)
-        for kernel in (kernel, getattr(layer, "recurrent_kernel", None)):
-            value = getattr(kernel, "value", None)
+        for name in ("kernel", "recurrent_kernel"):
+            value = getattr(getattr(layer, name, None), "value", None)
             if isinstance(value, nn.Parameter) and value.ndim >= 2:
                 yield Matrix(value, outputs_last=True)
 
@@ -84,19 +82,36 @@ def last_layer(network: nn.Module, probe: Tensor) -> LastLayer | None:
             for layer in network.model._flatten_layers()
             if type(layer).__name__ == "Dense" and layer.activation.__name__ == "linear"
         ]
+    elif any(map(_is_compiled, network.modules())):
+        return None  # watching a layer would compile its network a second time
     else:
         layers = [part for part in network.modules() if isinstance(part, nn.Linear)]
     return find_last_layer(network, layers, probe)
 
 
+def _is_compiled(part: nn.Module) -> bool:
+    """Whether a module is one of ``torch.compile``, or compiled in place."""
+    return hasattr(part, "_orig_mod") or getattr(part, "_compiled_call_impl", None) is not None
+
+
 def read_columns(network: nn.Module, probe: Tensor) -> Tensor | None:
-    """Return whether the output depends smoothly on each number of a row, (n_features,) bool."""
+    """Return whether the output depends smoothly on each number of a row, (n_features,) bool.
+
+    Where a network turns numbers into integers, as codes for the table of an embedding, no gradient
+    comes back. Returns None if none comes back at all.
+    """
     rows = probe.clone().requires_grad_(True)
-    with evaluating(network, to_be_trained=True), torch.enable_grad():
-        output = network(rows * 1.0)
-        if not output.requires_grad:
-            return None
-        (slope,) = torch.autograd.grad(output.float().sum(), rows, allow_unused=True)
+    try:
+        # CUDA's recurrent layers go backward in training mode only.
+        with (
+            evaluating(network, to_be_trained=True),
+            torch.backends.cudnn.flags(enabled=False),
+            torch.enable_grad(),
+        ):
+            output = network(rows * 1.0)  # not a leaf: the network may write on it
+            (slope,) = torch.autograd.grad(output.float().sum(), rows, allow_unused=True)
+    except Exception:  # of any kind: an operation of the user may have no gradient for its input
+        return None
     return None if slope is None else (slope != 0).flatten(1).any(0)
 
 
