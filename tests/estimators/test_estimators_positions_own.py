@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from neumap.data import RowStore, as_rows
 from neumap.estimators.positions.networks import copy_network, own_noise
 from neumap.estimators.positions.own import matrices_of, read_columns
+from neumap.training import EncoderEmbedder
+from neumap.training.embedders import Found
 
 GENERATOR = np.random.default_rng(0)
 
@@ -117,19 +119,50 @@ def test_the_numbers_of_a_row_that_are_read_smoothly() -> None:
     assert read_columns(nn.Sequential(Reads(integers), nn.Tanh()), probe) is None
 
 
-def noise(network: nn.Module, X: np.ndarray) -> Any:
+def noise(network: nn.Module, X: np.ndarray) -> tuple[Any, Any]:
     rows: RowStore = as_rows(X)
     return own_noise(network, 0.1, rows, seed=0)
 
 
 def test_noise_for_networks_that_read_numbers() -> None:
-    found = noise(nn.Linear(4, 2), CONTINUOUS)
+    found, noisy = noise(nn.Linear(4, 2), CONTINUOUS)
     principal = np.sqrt(np.linalg.eigvalsh(np.cov(CONTINUOUS.T, ddof=0))[-1])
     assert found.scale == pytest.approx(0.1 * principal, rel=1e-3)
-    assert noise(nn.Linear(4, 2), CODES) is not None  # read as numbers
-    assert noise(Reads(integers), CODES) is None
-    codes = nn.Sequential(Reads(lambda rows: nn.functional.embedding(rows.long(), TABLE).mean(1)))
-    assert noise(codes, CODES) is None
+    assert noisy is None  # all of them
+    assert noise(nn.Linear(4, 2), CODES)[0] is not None  # read as numbers
+
+
+def test_no_noise_for_codes_and_for_zeros_and_ones() -> None:
+    tables = Reads(lambda rows: nn.functional.embedding(rows.long(), TABLE).mean(1))
+    for network in (Reads(integers), tables):
+        assert noise(network, CODES) == (None, None)
+    assert noise(nn.Linear(4, 2), CODES > 4) == (None, None)
+    assert noise(nn.Linear(4, 2), np.eye(4, dtype=np.float32)) == (None, None)
+
+
+def test_a_code_among_numbers_stays_as_it_is() -> None:
+    found, noisy = noise(Reads(first_as_integer), MIXED)
+    assert noisy.tolist() == [False, True, True, True]
+    seen: list[Tensor] = []
+
+    class Watches(Reads):
+        def forward(self, rows: Tensor) -> Tensor:
+            seen.append(rows.clone())
+            return super().forward(rows)
+
+    embedder = EncoderEmbedder(
+        Watches(first_as_integer), as_rows(MIXED), found, found=Found(noisy=noisy)
+    )
+    embedder.embed(torch.arange(30))
+    np.testing.assert_array_equal(seen[0][:, 0], MIXED[:30, 0])
+    assert (seen[0][:, 1:] != torch.from_numpy(MIXED[:30, 1:])).all()
+
+
+def test_a_network_that_starts_at_zero_gets_noise() -> None:
+    network = nn.Linear(4, 2)
+    nn.init.zeros_(network.weight)
+    assert noise(network, CODES)[0] is not None
+    assert noise(network, CODES)[1] is None
 
 
 TABLE = torch.randn(9, 4, generator=torch.Generator().manual_seed(0))
@@ -139,7 +172,7 @@ def test_the_trial_leaves_the_weights_and_the_state() -> None:
     network = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 2))
     before = {name: value.clone() for name, value in network.state_dict().items()}
     state = torch.get_rng_state()
-    assert noise(network, CONTINUOUS) is not None
+    assert noise(network, CONTINUOUS)[0] is not None
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
     assert all(parameter.grad is None for parameter in network.parameters())

@@ -7,6 +7,7 @@ embedder they train.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -22,7 +23,14 @@ from neumap.training.auxiliary import AuxiliaryDimensions
 from neumap.training.last_layer import LastLayer
 from neumap.training.noise import InputNoise
 
-__all__ = ["Embedder", "EncoderEmbedder", "FreeEmbedder", "encode_rows", "rows_to_write_on"]
+__all__ = [
+    "Embedder",
+    "EncoderEmbedder",
+    "Found",
+    "FreeEmbedder",
+    "encode_rows",
+    "rows_to_write_on",
+]
 
 # Rows encoded at once outside training: a multiple of every GEMM tile, and few enough that the
 # activations of a 1,000-wide layer take only a few MB. Fewer if the rows are wide: a sparse matrix
@@ -114,6 +122,25 @@ def _slice_rows(rows: RowStore) -> int:
     return min(ENCODE_ROWS, max(SMALLEST_SLICE, affordable // SMALLEST_SLICE * SMALLEST_SLICE))
 
 
+@dataclass(frozen=True)
+class Found:
+    """What was found out about a network of the user.
+
+    Attributes
+    ----------
+    last_layer : LastLayer or None
+        For auxiliary dimensions, where it ends with a linear layer.
+    noisy : Tensor of shape row_shape, bool, or None
+        Which numbers of a row get noise; None stands for all.
+    repeats_rows : bool
+        Whether batches hold rows several times, so that it is worth to encode each once.
+    """
+
+    last_layer: LastLayer | None = None
+    noisy: Tensor | None = None
+    repeats_rows: bool = False
+
+
 class EncoderEmbedder(nn.Module):
     """Positions are the encoder's output at the rows of a store.
 
@@ -128,9 +155,8 @@ class EncoderEmbedder(nn.Module):
         normalisation that the encoder applies to each row.
     auxiliary : AuxiliaryDimensions, optional
         Additional dimensions for :meth:`embed_with_auxiliary`.
-    last_layer : LastLayer, optional
-        Of an encoder of the user with auxiliary dimensions. Those of the package have the methods
-        ``features`` and ``head`` instead.
+    found : Found, optional
+        What was found out about an encoder of the user. Those of the package are known.
     """
 
     def __init__(
@@ -139,15 +165,14 @@ class EncoderEmbedder(nn.Module):
         rows: RowStore,
         noise: InputNoise | None = None,
         auxiliary: AuxiliaryDimensions | None = None,
-        last_layer: LastLayer | None = None,
+        found: Found | None = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.rows = rows
         self.noise = noise
         self.auxiliary = auxiliary
-        self._last_layer = last_layer
-        self.repeats_rows = False
+        self._found = Found() if found is None else found
         # The package's MLP keeps its last layer in float32. Other networks choose their own
         # precision. Convolutions stay in float32: torch 2.13 computes some of their bfloat16 weight
         # gradients wrongly on CPUs.
@@ -186,13 +211,14 @@ class EncoderEmbedder(nn.Module):
 
     def _encode_extended(self, seen: Tensor) -> Tensor:
         assert self.auxiliary is not None
-        if self._last_layer is None:
+        last_layer = self._found.last_layer
+        if last_layer is None:
             assert isinstance(self.encoder, MLP | ConvEncoder)
             features = self.encoder.features(seen)
             placed = self.encoder.head(features)
         else:
             own = rows_to_write_on(self.encoder, seen)
-            placed, features = self._last_layer.run(self.encoder, own)
+            placed, features = last_layer.run(self.encoder, own)
             check_row_count(len(placed), len(seen))
         with torch.autocast(features.device.type, enabled=False):
             auxiliary = self.auxiliary(features)
@@ -201,7 +227,7 @@ class EncoderEmbedder(nn.Module):
     def _each_once(
         self, encode: Callable[[Tensor], Tensor], inputs: Tensor, indices: Tensor
     ) -> Tensor:
-        if self.repeats_rows and len(indices) < self.n_rows * 64:
+        if self._found.repeats_rows:
             rows, places = indices.unique(return_inverse=True)
             return self._encode(encode, self.rows.gather(rows)).index_select(0, places)
         if len(indices) < self.n_rows:
@@ -211,6 +237,8 @@ class EncoderEmbedder(nn.Module):
 
     def _encode(self, encode: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
         seen = inputs if self.noise is None else self.noise.add_(self._as_read(inputs))
+        if self._found.noisy is not None:
+            seen = torch.where(self._found.noisy, seen, inputs)
         with torch.autocast(seen.device.type, dtype=torch.bfloat16, enabled=self.mixed):
             return encode(seen)
 

@@ -29,6 +29,7 @@ from neumap.fuzzy import FuzzyGraph
 from neumap.networks import MLP, ConvEncoder
 from neumap.sampling import ClusterSampler, EdgeSampler
 from neumap.training import EncoderEmbedder, Muon, Plan
+from neumap.training.embedders import Found
 from neumap.training.optimizers import OptimizerFactory
 
 __all__ = ["NetworkPositions"]
@@ -145,13 +146,12 @@ class NetworkPositions:
         is_trained = any(parameter.requires_grad for parameter in network.parameters())
         if self.budget.n_epochs == 0 or not is_trained:
             return EncoderEmbedder(network, task.rows)
-        noise = own_noise(network, self.preset.noise(task.rows.n_rows), task.rows, task.seed)
+        noise, noisy = own_noise(network, self.preset.noise(task.rows.n_rows), task.rows, task.seed)
         auxiliary = last = None
         if task.warm_start is None:
             auxiliary, last = own_auxiliary(network, OWN.n_auxiliary, task.rows, task.seed)
-        embedder = EncoderEmbedder(network, task.rows, noise, auxiliary, last)
-        embedder.repeats_rows = OWN.cluster_rows > 0
-        return embedder
+        found = Found(last, noisy, OWN.cluster_rows > 0)
+        return EncoderEmbedder(network, task.rows, noise, auxiliary, found)
 
     def sampler(self, graph: FuzzyGraph, seed: int, device: torch.device) -> EdgeSampler:
         if self.is_builtin_network or not OWN.cluster_rows:

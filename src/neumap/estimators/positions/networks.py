@@ -38,6 +38,9 @@ ROW_FORMS: dict[str, RowForm] = {"cosine": "unit", "correlation": "centred unit"
 MOMENT_ROWS = 10_000
 MOMENT_COPIES = 4
 
+# Rows that show whether data hold anything but zeros and ones.
+BINARY_ROWS = 256
+
 
 def copy_network(network: Any, input_shape: Sequence[int], role: str) -> nn.Module:
     """Copy a user's network so that a fit cannot change it.
@@ -222,15 +225,31 @@ def input_noise(encoder: nn.Module, relative: float, seed: int) -> InputNoise | 
     return InputNoise(relative * float(front.scale), seed)
 
 
-def own_noise(encoder: nn.Module, relative: float, rows: RowStore, seed: int) -> InputNoise | None:
-    """Return noise for a network of the user, None for one that does not read numbers."""
-    if relative * OWN.noise == 0.0:
-        return None
+def own_noise(
+    encoder: nn.Module, relative: float, rows: RowStore, seed: int
+) -> tuple[InputNoise | None, torch.Tensor | None]:
+    """Return noise for a network of the user, and the numbers of a row that get it (None for all).
+
+    There is none for rows of zeros and ones. Numbers that the network turns into integers stay as
+    they are.
+    """
+    probe = probe_rows(rows)
     with torch_seeded(seed, "trial"):
-        columns = read_columns(encoder, probe_rows(rows))
-    if columns is None or not bool(columns.any()):
-        return None
-    return InputNoise(OWN.noise * relative * rows.mean_and_scale(seed=seed).scale, seed)
+        smooth = read_columns(encoder, probe)
+    if relative * OWN.noise == 0.0 or smooth is None or _is_binary(rows, seed):
+        return None, None
+    noise = InputNoise(OWN.noise * relative * rows.mean_and_scale(seed=seed).scale, seed)
+    whole = (probe == probe.round()).flatten(1).all(0)
+    noisy = smooth | ~whole
+    if bool(noisy.all()) or not bool(smooth.any()):
+        return noise, None
+    return noise, noisy.view(rows.row_shape)
+
+
+def _is_binary(rows: RowStore, seed: int) -> bool:
+    chosen = torch.from_numpy(sample_rows(rows.n_rows, BINARY_ROWS, seed))
+    sample = rows.gather(chosen)
+    return bool(((sample == 0.0) | (sample == 1.0)).all())
 
 
 def auxiliary_dimensions(
