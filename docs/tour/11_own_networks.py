@@ -1,9 +1,9 @@
 """11. A network of each kind.
 
-Plain layers, batch normalisation, convolutions in two dimensions and in one, a recurrent network
-and attention, each as you would write it anyway. neumap adds noise to their inputs while they
-train, takes orthogonal steps for their matrices, and chooses the length of the training from the
-arithmetic of one row; nothing has to be set.
+Plain layers, batch normalisation, convolutions in two dimensions and in one, a recurrent network,
+attention and a table of codes, each as you would write it anyway, beside the network that comes
+with neumap. Input noise, the optimiser and the length of the training are chosen by what a network
+consists of; nothing has to be set.
 """
 
 import time
@@ -17,6 +17,7 @@ from neumap import ParametricUMAP, metrics
 
 images, options = begin(__doc__)
 height, width, _ = images.dims
+n_pixels = height * width
 
 
 class Recurrent(nn.Module):
@@ -46,9 +47,22 @@ class Attention(nn.Module):
         return self.output(self.layer(self.read(lines) + self.places).mean(dim=1))
 
 
+class Codes(nn.Module):
+    """A vector for each of 17 grey levels, then plain layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(17, 4)
+        self.layers = nn.Sequential(nn.Linear(4 * n_pixels, 64), nn.ReLU(), nn.Linear(64, 2))
+
+    def forward(self, rows: Tensor) -> Tensor:
+        levels = (16 * rows).round().long()
+        return self.layers(self.table(levels).flatten(1))
+
+
 torch.manual_seed(0)  # the weights with which the networks start
-n_pixels = height * width
 networks = {
+    "neumap's own": (None, None),
     "plain layers": (
         nn.Sequential(
             nn.Linear(n_pixels, 100),
@@ -97,6 +111,7 @@ networks = {
     ),
     "recurrent": (Recurrent(), (height, width)),
     "attention": (Attention(), (height, width)),
+    "a table of codes": (Codes(), None),
 }
 
 maps = {}
@@ -113,4 +128,4 @@ for name, (encoder, dims) in networks.items():
     print(f"{name}, seconds: {seconds:.1f}")
     maps[f"{name}, unseen images"] = (placed, images.test_labels)
 
-draw_maps(options.figures / "11_own_networks.png", maps, columns=3)
+draw_maps(options.figures / "11_own_networks.png", maps, columns=4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from neumap import ParametricUMAP
 from neumap.data import RowStore, as_rows
 from neumap.estimators.positions.networks import copy_network, own_noise
-from neumap.estimators.positions.own import matrices_of, read_columns
-from neumap.training import EncoderEmbedder
+from neumap.estimators.positions.own import matrices_of, read_columns, shortened
+from neumap.estimators.positions.presets import Preset
+from neumap.training import EncoderEmbedder, Plan
 from neumap.training.embedders import Found
 
 GENERATOR = np.random.default_rng(0)
@@ -51,6 +54,10 @@ MATRICES: dict[str, tuple[Callable[[], nn.Module], set[str]]] = {
         {"0.weight", "1.weight"},
     ),
     "tables and places": (Table, {"mix", "output.weight"}),
+    "batch normalisation": (
+        lambda: nn.Sequential(nn.Linear(30, 20), nn.BatchNorm1d(20), nn.Linear(20, 2)),
+        set(),
+    ),
     "recurrent": (lambda: nn.GRU(5, 16), {"weight_ih_l0", "weight_hh_l0"}),
 }
 
@@ -80,6 +87,16 @@ def test_kernels_of_keras_have_their_outputs_last() -> None:
     assert [matrix.shape for matrix in found] == [(9, 16), (2, 576)]
     own = {id(parameter) for parameter in network.parameters()}
     assert all(id(matrix.parameter) in own for matrix in found)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:keras.*")
+def test_a_keras_model_with_batch_normalisation_has_none() -> None:
+    keras = pytest.importorskip("keras")
+    layers = keras.layers
+    model = keras.Sequential(
+        [keras.Input((30,)), layers.Dense(20), layers.BatchNormalization(), layers.Dense(2)]
+    )
+    assert matrices_of(copy_network(model, (30,), "encoder")) == []
 
 
 # ------------------------------------------------------------------ noise
@@ -177,3 +194,68 @@ def test_the_trial_leaves_the_weights_and_the_state() -> None:
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
     assert all(parameter.grad is None for parameter in network.parameters())
     assert network.training
+
+
+# ------------------------------------------------------------------ length
+
+PLAN = Plan(n_steps=900, batch_edges=500)
+
+
+@pytest.mark.parametrize(
+    ("width", "n_steps"),
+    [
+        (1, 900),  # 2 * 100 operations
+        (1_750, 900),  # 350,000: just cheap
+        (3_500, 450),  # twice as many, half the steps
+        (5_250, 300),
+        (50_000, 300),  # never less than a third
+    ],
+)
+def test_expensive_networks_take_fewer_steps(width: int, n_steps: int) -> None:
+    network = nn.Linear(100, width)
+    found = shortened(PLAN, network, torch.zeros(2, 100))
+    assert found == replace(PLAN, n_steps=n_steps)
+
+
+def test_networks_whose_arithmetic_cannot_be_counted_take_all_steps() -> None:
+    class Refuses(nn.Linear):
+        def forward(self, rows: Tensor) -> Tensor:
+            if len(rows) < 3:
+                raise RuntimeError("too few rows")
+            return super().forward(rows)
+
+    assert shortened(PLAN, Refuses(100, 50_000), torch.zeros(2, 100)) is PLAN
+
+
+PRESET = Preset((6,), n_steps=40, batch_edges=64, peak_learning_rate=2e-3)
+
+
+def wide(n_hidden: int) -> nn.Module:
+    """A network of ``8 * n_hidden`` operations, and a few."""
+    return nn.Sequential(nn.Linear(4, n_hidden), nn.AdaptiveAvgPool1d(4), nn.Linear(4, 2))
+
+
+def steps_of(encoder: nn.Module | None, **parameters: Any) -> int:
+    """Return the steps of a fit of 40 rows."""
+    recipe = ParametricUMAP(encoder=encoder, preset=PRESET, **parameters)._recipe()
+    network = nn.Linear(4, 2) if encoder is None else encoder
+    embedder = EncoderEmbedder(network, as_rows(CONTINUOUS))
+    steps: int = recipe.positions.plan(40, 100.0, embedder).n_steps
+    return steps
+
+
+def test_length_of_a_fit_by_what_the_network_costs() -> None:
+    assert steps_of(None) == 20  # half of the preset's, for so few rows
+    assert steps_of(nn.Linear(4, 2)) == 30
+    assert steps_of(wide(40_000)) == 30
+    assert steps_of(wide(80_000)) == round(30 * 350_000 / (8 * 80_000 + 16))
+    assert steps_of(wide(200_000)) == 10
+    assert steps_of(wide(200_000), n_training_epochs=2) == 20
+    asked = steps_of(nn.Linear(4, 2), n_epochs=7)
+    assert steps_of(wide(200_000), n_epochs=7) == asked  # as many as the user set
+
+
+def test_a_fit_takes_these_steps() -> None:
+    settings: dict[str, Any] = {"preset": PRESET, "n_neighbors": 5, "random_state": 0}
+    model = ParametricUMAP(encoder=wide(80_000), **settings).fit(CONTINUOUS)
+    assert model.report_["n_steps"] == steps_of(wide(80_000))

@@ -39,6 +39,7 @@ from neumap.estimators.task import Task, prepare
 from neumap.fuzzy import FuzzyGraph, edge_distances, fuzzy_simplicial_set, local_radii
 from neumap.metrics import distance_correlation
 from neumap.neighbors import find_neighbors
+from neumap.sampling import EdgeSampler
 from neumap.training import Embedder, train
 from neumap.training.loop import History, Validation
 
@@ -220,8 +221,8 @@ def _train(
     history = train(
         embedder,
         terms,
-        recipe.positions.sampler(graph.fuzzy, task.seed, task.device),
-        recipe.positions.plan(task.rows.n_rows, graph.total_weight),
+        EdgeSampler(graph.fuzzy, seed=task.seed, device=task.device),
+        recipe.positions.plan(task.rows.n_rows, graph.total_weight, embedder),
         seed=task.seed,
         optimizer=recipe.positions.optimizer_factory(networks.encoder, networks.decoder),
         callbacks=[*recipe.observers.all_callbacks(), counter],

@@ -132,13 +132,10 @@ class Found:
         For auxiliary dimensions, where it ends with a linear layer.
     noisy : Tensor of shape row_shape, bool, or None
         Which numbers of a row get noise; None stands for all.
-    repeats_rows : bool
-        Whether batches hold rows several times, so that it is worth to encode each once.
     """
 
     last_layer: LastLayer | None = None
     noisy: Tensor | None = None
-    repeats_rows: bool = False
 
 
 class EncoderEmbedder(nn.Module):
@@ -227,9 +224,6 @@ class EncoderEmbedder(nn.Module):
     def _each_once(
         self, encode: Callable[[Tensor], Tensor], inputs: Tensor, indices: Tensor
     ) -> Tensor:
-        if self._found.repeats_rows:
-            rows, places = indices.unique(return_inverse=True)
-            return self._encode(encode, self.rows.gather(rows)).index_select(0, places)
         if len(indices) < self.n_rows:
             return self._encode(encode, inputs)
         everything = torch.arange(self.n_rows, device=indices.device)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import nn
 
 from neumap.estimators.graph import Graph
@@ -13,11 +12,9 @@ from neumap.estimators.positions.forces import Forces
 from neumap.estimators.positions.optimizers import resolve_optimizer
 from neumap.estimators.positions.presets import Budget, free_plan
 from neumap.estimators.task import Task
-from neumap.fuzzy import FuzzyGraph
 from neumap.layout import check_initial, initial_positions
 from neumap.losses.terms import Softening
-from neumap.sampling import EdgeSampler
-from neumap.training import FreeEmbedder, Plan
+from neumap.training import Embedder, FreeEmbedder, Plan
 from neumap.training.optimizers import OptimizerFactory
 
 __all__ = ["FreePositions"]
@@ -91,15 +88,11 @@ class FreePositions:
             )
         return FreeEmbedder(initial).to(task.device)
 
-    def plan(self, n_rows: int, total_weight: float) -> Plan:
+    def plan(self, n_rows: int, total_weight: float, embedder: Embedder | None = None) -> Plan:
         """Return the course of the training."""
         return free_plan(
             self.budget, n_rows, total_weight, has_user_optimizer=self.optimizer is not None
         )
-
-    def sampler(self, graph: FuzzyGraph, seed: int, device: torch.device) -> EdgeSampler:
-        """Return the source of batches."""
-        return EdgeSampler(graph, seed=seed, device=device)
 
     def optimizer_factory(self, *networks: nn.Module | None) -> OptimizerFactory:
         """Return a function from parameters to an optimiser."""

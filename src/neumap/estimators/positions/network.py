@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import torch
 from torch import nn
 
 from neumap.estimators.constraints import short_text
@@ -20,15 +19,14 @@ from neumap.estimators.positions.networks import (
     own_auxiliary,
     own_noise,
     prepare_encoder,
+    probe_rows,
 )
 from neumap.estimators.positions.optimizers import resolve_optimizer
-from neumap.estimators.positions.own import OWN, matrices_of
+from neumap.estimators.positions.own import matrices_of, shortened
 from neumap.estimators.positions.presets import Budget, Preset, encoder_plan, resolve_preset
 from neumap.estimators.task import Task
-from neumap.fuzzy import FuzzyGraph
 from neumap.networks import MLP, ConvEncoder
-from neumap.sampling import ClusterSampler, EdgeSampler
-from neumap.training import EncoderEmbedder, Muon, Plan
+from neumap.training import Embedder, EncoderEmbedder, Muon, Plan
 from neumap.training.embedders import Found
 from neumap.training.optimizers import OptimizerFactory
 
@@ -149,23 +147,12 @@ class NetworkPositions:
         noise, noisy = own_noise(network, self.preset.noise(task.rows.n_rows), task.rows, task.seed)
         auxiliary = last = None
         if task.warm_start is None:
-            auxiliary, last = own_auxiliary(network, OWN.n_auxiliary, task.rows, task.seed)
-        found = Found(last, noisy, OWN.cluster_rows > 0)
+            auxiliary, last = own_auxiliary(network, self.preset.n_auxiliary, task.rows, task.seed)
+        found = Found(last, noisy)
         return EncoderEmbedder(network, task.rows, noise, auxiliary, found)
 
-    def sampler(self, graph: FuzzyGraph, seed: int, device: torch.device) -> EdgeSampler:
-        if self.is_builtin_network or not OWN.cluster_rows:
-            return EdgeSampler(graph, seed=seed, device=device)
-        return ClusterSampler(
-            graph,
-            n_rows=OWN.batch_rows or 512,
-            cluster_rows=OWN.cluster_rows,
-            seed=seed,
-            device=device,
-        )
-
-    def plan(self, n_rows: int, total_weight: float) -> Plan:
-        """Return the course of the training."""
+    def plan(self, n_rows: int, total_weight: float, embedder: Embedder | None = None) -> Plan:
+        """Return the course of the training, for an expensive network of the user a shorter one."""
         plan = encoder_plan(
             self.preset,
             self.budget,
@@ -174,24 +161,25 @@ class NetworkPositions:
             is_builtin_network=self.is_builtin_network,
             has_user_optimizer=self.optimizer is not None,
         )
-        if self.is_builtin_network or self.budget.n_epochs is not None:
+        is_set = self.is_builtin_network or self.budget.n_epochs is not None
+        if is_set or not isinstance(embedder, EncoderEmbedder):
             return plan
-        batch = plan.batch_edges if OWN.batch_rows is None else OWN.batch_rows // 2
-        if OWN.cluster_rows:
-            batch = OWN.n_edges
-        return replace(
-            plan,
-            n_steps=plan.n_steps if OWN.n_steps is None else OWN.n_steps,
-            batch_edges=batch,
-            peak_learning_rate=None if self.optimizer is not None else OWN.learning_rate,
-        )
+        return shortened(plan, embedder.encoder, probe_rows(embedder.rows))
 
     def optimizer_factory(self, *networks: nn.Module | None) -> OptimizerFactory:
-        """Return a function from parameters to an optimiser."""
-        if self.optimizer is None and self.is_builtin_network:
+        """Return a function from parameters to an optimiser.
+
+        Parameters
+        ----------
+        *networks : nn.Module or None
+            Those to train. Of networks with an encoder of the user, all matrices are stepped
+            orthogonally.
+        """
+        if self.optimizer is not None:
+            return resolve_optimizer(self.optimizer)
+        if self.is_builtin_network:
             return Muon
-        if self.optimizer is None and OWN.optimizer == "muon":
-            matrices = [m for n in networks if n is not None for m in matrices_of(n)]
-            if any(matrix.can_be_orthogonal for matrix in matrices):
-                return partial(Muon, matrices=matrices)
-        return resolve_optimizer(self.optimizer)
+        matrices = [m for n in networks if n is not None for m in matrices_of(n)]
+        if any(matrix.can_be_orthogonal for matrix in matrices):
+            return partial(Muon, matrices=matrices)
+        return resolve_optimizer(None)

@@ -13,7 +13,7 @@ from neumap._random import layers_seeded, torch_seeded
 from neumap.data import DenseRows, RowMoments, RowStore
 from neumap.data.moments import sample_rows
 from neumap.estimators.constraints import short_text
-from neumap.estimators.positions.own import OWN, last_layer, read_columns
+from neumap.estimators.positions.own import last_layer, read_columns
 from neumap.estimators.positions.trial import TRIAL_ROWS, try_network
 from neumap.keras_bridge import KerasModule, is_keras_model
 from neumap.networks import MLP, ConvDecoder, ConvEncoder, RowForm, Standardize
@@ -25,8 +25,11 @@ __all__ = [
     "copy_module",
     "copy_network",
     "input_noise",
+    "own_auxiliary",
+    "own_noise",
     "prepare_decoder",
     "prepare_encoder",
+    "probe_rows",
     "tie_parameters",
 ]
 
@@ -236,9 +239,9 @@ def own_noise(
     probe = probe_rows(rows)
     with torch_seeded(seed, "trial"):
         smooth = read_columns(encoder, probe)
-    if relative * OWN.noise == 0.0 or smooth is None or _is_binary(rows, seed):
+    if relative == 0.0 or smooth is None or _is_binary(rows, seed):
         return None, None
-    noise = InputNoise(OWN.noise * relative * rows.mean_and_scale(seed=seed).scale, seed)
+    noise = InputNoise(relative * rows.mean_and_scale(seed=seed).scale, seed)
     whole = (probe == probe.round()).flatten(1).all(0)
     noisy = smooth | ~whole
     if bool(noisy.all()) or not bool(smooth.any()):

@@ -93,7 +93,7 @@ SMALLEST_BATCH = 64
 # convolutions, a transformer) had a better held-out accuracy on digits, by up to .15.
 USER_LEARNING_RATE = 5e-3
 
-# They train with Adam, which needs more steps than the built-in networks with Muon.
+# They take more steps than the built-in networks; expensive ones fewer, see ``own.shortened``.
 USER_STEPS = 1.5
 
 # Free positions: the fraction of umap-learn's edge samples that is used, and the longest way of a
