@@ -8,7 +8,7 @@ from torch import Tensor, nn
 SIDE, N_COMPONENTS = 28, 2
 
 
-def conv_encoder() -> nn.Module:
+def conv_encoder(side: int = SIDE) -> nn.Module:
     """The convolutional encoder of umap-learn's page, channels first."""
     return nn.Sequential(
         nn.Conv2d(1, 32, 3, stride=2, padding=1),
@@ -16,7 +16,7 @@ def conv_encoder() -> nn.Module:
         nn.Conv2d(32, 64, 3, stride=2, padding=1),
         nn.ReLU(),
         nn.Flatten(),
-        nn.Linear(64 * 7 * 7, 256),
+        nn.Linear(64 * (side // 4) ** 2, 256),
         nn.ReLU(),
         nn.Linear(256, 256),
         nn.ReLU(),
