@@ -198,23 +198,35 @@ def test_the_trial_leaves_the_weights_and_the_state() -> None:
 
 # ------------------------------------------------------------------ length
 
-PLAN = Plan(n_steps=900, batch_edges=500)
+PLAN = Plan(n_steps=3600, batch_edges=500)
 
 
 @pytest.mark.parametrize(
     ("width", "n_steps"),
     [
-        (1, 900),  # 2 * 100 operations
-        (1_750, 900),  # 350,000: just cheap
-        (3_500, 450),  # twice as many, half the steps
-        (5_250, 300),
-        (50_000, 300),  # never less than a third
+        (1, 3600),  # 2 * 100 operations
+        (1_750, 3600),  # 350,000: just cheap
+        (3_500, 1800),  # twice as many, half the steps
+        (5_250, 1200),
+        (50_000, 1200),  # never less than a third
     ],
 )
 def test_expensive_networks_take_fewer_steps(width: int, n_steps: int) -> None:
     network = nn.Linear(100, width)
-    found = shortened(PLAN, network, torch.zeros(2, 100))
+    found = shortened(PLAN, network, torch.zeros(2, 100), has_batch_size=False)
     assert found == replace(PLAN, n_steps=n_steps)
+
+
+@pytest.mark.parametrize(
+    ("has_batch_size", "n_steps", "batch_edges"), [(False, 600, 250), (True, 300, 500)]
+)
+def test_few_steps_become_twice_as_many_of_half_the_edges(
+    has_batch_size: bool, n_steps: int, batch_edges: int
+) -> None:
+    short, rows = replace(PLAN, n_steps=900), torch.zeros(2, 100)
+    found = shortened(short, nn.Linear(100, 5_250), rows, has_batch_size=has_batch_size)
+    assert (found.n_steps, found.batch_edges) == (n_steps, batch_edges)
+    assert shortened(short, nn.Linear(100, 2), rows, has_batch_size=has_batch_size) == short
 
 
 def test_networks_whose_arithmetic_cannot_be_counted_take_all_steps() -> None:
@@ -224,7 +236,8 @@ def test_networks_whose_arithmetic_cannot_be_counted_take_all_steps() -> None:
                 raise RuntimeError("too few rows")
             return super().forward(rows)
 
-    assert shortened(PLAN, Refuses(100, 50_000), torch.zeros(2, 100)) is PLAN
+    refuses = Refuses(100, 50_000)
+    assert shortened(PLAN, refuses, torch.zeros(2, 100), has_batch_size=False) is PLAN
 
 
 PRESET = Preset((6,), n_steps=40, batch_edges=64, peak_learning_rate=2e-3)
@@ -248,9 +261,10 @@ def test_length_of_a_fit_by_what_the_network_costs() -> None:
     assert steps_of(None) == 20  # half of the preset's, for so few rows
     assert steps_of(nn.Linear(4, 2)) == 30
     assert steps_of(wide(40_000)) == 30
-    assert steps_of(wide(80_000)) == round(30 * 350_000 / (8 * 80_000 + 16))
-    assert steps_of(wide(200_000)) == 10
-    assert steps_of(wide(200_000), n_training_epochs=2) == 20
+    assert steps_of(wide(80_000)) == 2 * round(30 * 350_000 / (8 * 80_000 + 16))
+    assert steps_of(wide(200_000)) == 20  # of half the edges
+    assert steps_of(wide(200_000), batch_size=64) == 10
+    assert steps_of(wide(200_000), batch_size=64, n_training_epochs=2) == 20
     asked = steps_of(nn.Linear(4, 2), n_epochs=7)
     assert steps_of(wide(200_000), n_epochs=7) == asked  # as many as the user set
 

@@ -164,7 +164,12 @@ class NetworkPositions:
         is_set = self.is_builtin_network or self.budget.n_epochs is not None
         if is_set or not isinstance(embedder, EncoderEmbedder):
             return plan
-        return shortened(plan, embedder.encoder, probe_rows(embedder.rows))
+        return shortened(
+            plan,
+            embedder.encoder,
+            probe_rows(embedder.rows),
+            has_batch_size=self.budget.batch_size is not None,
+        )
 
     def optimizer_factory(self, *networks: nn.Module | None) -> OptimizerFactory:
         """Return a function from parameters to an optimiser.

@@ -29,6 +29,8 @@ __all__ = ["last_layer", "matrices_of", "read_columns", "shortened"]
 CHEAP = 350_000.0
 # A more expensive one trains in inverse proportion, but for no less than this share of the steps.
 SHORTEST = 1 / 3
+# If fewer steps than this remain, twice as many with half the edges reach further.
+FEW_STEPS = 1_000
 
 
 def matrices_of(network: nn.Module) -> list[Matrix]:
@@ -115,12 +117,27 @@ def read_columns(network: nn.Module, probe: Tensor) -> Tensor | None:
     return None if slope is None else (slope != 0).flatten(1).any(0)
 
 
-def shortened(plan: Plan, network: nn.Module, probe: Tensor) -> Plan:
-    """Return a plan with fewer steps if a network is expensive."""
+def shortened(plan: Plan, network: nn.Module, probe: Tensor, *, has_batch_size: bool) -> Plan:
+    """Return a plan with fewer encoded rows if a network is expensive.
+
+    Parameters
+    ----------
+    plan : Plan
+        Of a cheap network.
+    network : nn.Module
+        Already tried.
+    probe : Tensor of shape (n, ...)
+        A few rows.
+    has_batch_size : bool
+        Whether the user chose the edges per step, which then stay.
+    """
     try:
         with torch_seeded(0, "operations"):  # the network may draw random numbers
             flops = forward_flops(network, probe)
     except Exception:  # of any kind: torch's counter meets layers of the user
         return plan
     share = min(1.0, max(SHORTEST, CHEAP / max(flops, 1.0)))
-    return replace(plan, n_steps=max(1, round(share * plan.n_steps)))
+    n_steps = max(1, round(share * plan.n_steps))
+    if share == 1.0 or has_batch_size or n_steps >= FEW_STEPS or plan.batch_edges < 2:
+        return replace(plan, n_steps=n_steps)
+    return replace(plan, n_steps=2 * n_steps, batch_edges=plan.batch_edges // 2)
