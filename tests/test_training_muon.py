@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from neumap import ParametricUMAP
 from neumap.callbacks import Callback
-from neumap.training import Muon
+from neumap.training import Muon, muon
 from neumap.training.adam import FusedAdam
-from neumap.training.muon import STEP_SIZE, orthogonalize
+from neumap.training.muon import STEP_SIZE, Matrix, orthogonalize
 
 
 def matrices(n: int = 48, *, smallest: float = 0.01) -> tuple[Tensor, Tensor]:
@@ -119,6 +119,7 @@ class Watch(Callback):
         ({}, Muon),
         ({"encoder": "residual"}, Muon),
         ({"encoder": nn.Linear(5, 2)}, FusedAdam),
+        ({"encoder": nn.Sequential(nn.Linear(5, 16), nn.Linear(16, 16), nn.Linear(16, 2))}, Muon),
         ({"parametric_embedding": False}, FusedAdam),
         ({"optimizer": "muon", "encoder": nn.Linear(5, 2)}, Muon),
         ({"optimizer": "adam"}, torch.optim.Adam),
@@ -129,3 +130,87 @@ def test_who_trains_with_it(settings: dict[str, object], kind: type) -> None:
     watch = Watch()
     ParametricUMAP(n_neighbors=5, n_epochs=1, random_state=0, callbacks=watch, **settings).fit(X)
     assert watch.kind is kind
+
+
+# ------------------------------------------------------------------ matrices of other shapes
+
+
+def wide(n_rows: int, n_columns: int) -> tuple[Tensor, Tensor]:
+    """Matrices with singular values from 1 to .01, and the nearest ones with orthonormal rows."""
+    generator = torch.Generator().manual_seed(0)
+    left = torch.linalg.qr(torch.randn(3, n_rows, n_rows, generator=generator)).Q
+    right = torch.linalg.qr(torch.randn(3, n_columns, n_rows, generator=generator)).Q.mT
+    values = torch.logspace(0.0, -2.0, n_rows).expand(3, n_rows)
+    return left @ torch.diag_embed(values) @ right, left @ right
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("n_columns", [47, 60, 64, 400])  # below and above twice the rows
+def test_wide_matrices_become_nearly_orthogonal(n_columns: int, dtype: torch.dtype) -> None:
+    given, nearest = wide(32, n_columns)
+    found = orthogonalize(given, dtype).float()
+    values = torch.linalg.svdvals(found)
+    assert values.min() > 0.15
+    assert values.max() < 1.95
+    aligned = (found * nearest).sum((1, 2)) / (found.norm(dim=(1, 2)) * nearest.norm(dim=(1, 2)))
+    assert aligned.min() > 0.9
+
+
+def test_the_short_way_for_wide_matrices_gives_what_the_iteration_gives(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given, _ = wide(32, 400)
+    short = orthogonalize(given)
+    monkeypatch.setattr(muon, "WIDE", 1e9)
+    torch.testing.assert_close(short, orthogonalize(given), rtol=1e-3, atol=1e-4)
+
+
+# A parameter's shape, where its outputs are, and the matrix as torch's einsum would write it.
+READ = {
+    "wide": ((20, 30), False, (20, 30)),
+    "tall": ((30, 20), False, (20, 30)),
+    "convolution": ((18, 4, 3, 3), False, (18, 36)),
+    "tall convolution": ((64, 2, 3, 3), False, (18, 64)),
+    "Keras, dense": ((30, 20), True, (20, 30)),
+    "Keras, convolution": ((3, 3, 4, 18), True, (18, 36)),
+}
+
+
+@pytest.mark.parametrize("name", READ)
+def test_a_matrix_is_read_and_written(name: str) -> None:
+    shape, outputs_last, expected = READ[name]
+    matrix = Matrix(nn.Parameter(torch.zeros(shape)), outputs_last)
+    values = torch.arange(float(np.prod(shape))).view(shape)
+    read = matrix.read(values)
+    assert tuple(read.shape) == matrix.shape == expected
+    assert torch.equal(matrix.write(read), values)
+    one_output = values[..., 0].flatten() if outputs_last else values[0].flatten()
+    lines = read if len(one_output) == read.shape[1] else read.mT
+    assert any(torch.equal(line, one_output) for line in lines)
+
+
+def test_matrices_of_any_shape_move_by_the_stated_length() -> None:
+    torch.manual_seed(1)
+    module = nn.Sequential(nn.Conv2d(16, 32, 3), nn.Linear(40, 20), nn.Linear(20, 40))
+    before = [p.detach().clone() for p in module.parameters()]
+    matrices = [Matrix(part.weight) for part in module]
+    optimizer = Muon(module.parameters(), lr=0.01, matrices=matrices)
+    assert sorted(stack.momentum.shape[0] for stack in optimizer.stacks) == [1, 2]  # one shape
+    fill_gradients(module, seed=3)
+    optimizer.step()
+    for p, b in zip(module.parameters(), before, strict=True):
+        assert (p.grad * (p - b)).sum() < 0  # downhill
+        if p.ndim > 1:
+            length = (p - b).square().mean().sqrt().item()
+            assert length == pytest.approx(0.01 * STEP_SIZE, rel=0.35)
+
+
+def test_small_matrices_and_those_of_another_dtype_are_left_to_adam() -> None:
+    thin, whole, half = (
+        nn.Parameter(torch.zeros(15, 90)),
+        nn.Parameter(torch.zeros(16, 16)),
+        nn.Parameter(torch.zeros(16, 16, dtype=torch.float64)),
+    )
+    optimizer = Muon([thin, whole], matrices=[Matrix(thin), Matrix(whole), Matrix(half)])
+    assert [p is whole for stack in optimizer.stacks for p in stack.parameters] == [True]
+    assert [p is thin for p in optimizer.param_groups[0]["params"]] == [True]

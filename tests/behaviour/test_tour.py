@@ -57,6 +57,19 @@ OUTCOMES: dict[str, dict[str, tuple[float, float]]] = {
     },
     "09_saving": {"largest difference after loading": (0.0, 0.0)},
     "10_semi_supervised": {"test accuracy, with the map of all rows": (0.7, 1.0)},
+    "11_own_networks": {
+        f"{name}, held-out 5-NN accuracy": (0.7, 1.0)
+        for name in (
+            "neumap's own",
+            "plain layers",
+            "batch normalisation",
+            "convolutions",
+            "convolutions in 1-D",
+            "recurrent",
+            "attention",
+            "a table of codes",
+        )
+    },
 }
 
 # One number should beat another; the first name is the better one.

@@ -82,7 +82,7 @@ def test_the_forces_are_those_of_the_preset() -> None:
 def test_settings_were_measured_for_networks_of_the_package(encoder: Any, is_builtin: bool) -> None:
     made = positions(encoder=encoder)
     assert made.is_builtin_network is is_builtin
-    assert made.plan(10_000, 0.0).n_steps == (100 if is_builtin else 150)
+    assert made.plan(10_000, 0.0).n_steps == (100 if is_builtin else 120)
 
 
 def test_the_optimizer_is_muon_for_networks_of_the_package_only() -> None:
@@ -152,7 +152,7 @@ def test_noise_is_that_of_the_preset_for_this_number_of_rows() -> None:
     noise = made.build(one, network, GRAPH).noise
     assert noise is not None
     assert isinstance(network, MLP)
-    lengths = neighbor_distances(one.rows, GRAPH.fuzzy, network.standardize, None, one.seed)
+    lengths = neighbor_distances(one.rows, GRAPH.fuzzy, lambda flat: flat, one.seed)
     # Few rows: 1.6 times the noise. Few features: as for sixteen.
     torch.testing.assert_close(noise.scale, 1.6 * 0.02 * lengths / 4)
 
@@ -170,10 +170,13 @@ def has_auxiliary(made: NetworkPositions, one: Task) -> bool:
     return made.build(one, made.network(one), GRAPH).auxiliary is not None
 
 
-def test_auxiliary_dimensions_are_for_built_in_networks_from_scratch() -> None:
+def test_auxiliary_dimensions_are_for_networks_from_scratch() -> None:
     assert has_auxiliary(positions(), task())
     assert has_auxiliary(positions(encoder="residual"), task())
     assert not has_auxiliary(positions(encoder=MLP(5, 2)), task())
-    assert not has_auxiliary(positions(encoder=nn.Linear(5, 2)), task())
+    assert has_auxiliary(positions(encoder=nn.Linear(5, 2)), task())
+    assert not has_auxiliary(positions(encoder=nn.Linear(5, 2)), task(kept(nn.Linear(5, 2))))
+    bounded = nn.Sequential(nn.Linear(5, 2), nn.Tanh())  # does not end with a linear layer
+    assert not has_auxiliary(positions(encoder=bounded), task())
     assert not has_auxiliary(positions(), task(kept(None)))
     assert not has_auxiliary(positions(preset=replace(PRESET, n_auxiliary=0)), task())

@@ -236,9 +236,9 @@ def _train(
         embedder,
         terms,
         EdgeSampler(graph.fuzzy, seed=task.seed, device=task.device),
-        recipe.positions.plan(task.rows.n_rows, graph.total_weight),
+        recipe.positions.plan(task.rows.n_rows, graph.total_weight, embedder),
         seed=task.seed,
-        optimizer=recipe.positions.optimizer_factory(),
+        optimizer=recipe.positions.optimizer_factory(networks.encoder, networks.decoder),
         callbacks=[*recipe.observers.all_callbacks, counter],
         validate=validate,
     )

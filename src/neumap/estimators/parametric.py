@@ -104,9 +104,9 @@ class ParametricUMAP(UMAP):
     verbose, tqdm_kwds, callbacks, loss_report_frequency, n_training_epochs
         As in :class:`UMAP`.
     optimizer : str, torch.optim class or instance, Keras optimizer or callable, optional
-        By default the built-in networks train with Muon (orthogonal steps for the square matrices
-        of hidden layers, Adam for the rest), user networks with Adam. The step size decays to zero
-        along a cosine. ``"muon"`` selects Muon for any network. An optimiser that you pass keeps
+        By default networks train with Muon: orthogonal steps for the square matrices of built-in
+        networks, for all matrices of a user network (kernels of convolutions flattened), and Adam
+        for the rest. The step size decays to zero along a cosine. An optimiser that you pass keeps
         its own learning rate.
     output_metric, output_metric_kwds
         As in :class:`UMAP`: only Euclidean.
@@ -134,7 +134,8 @@ class ParametricUMAP(UMAP):
         The network from rows to positions, with `n_components` outputs. It is copied, never
         trained in place. None and ``"mlp"`` build the preset's layers, ``"residual"`` the same
         with skip connections, ``"conv"`` a small convolutional network for images. Built-in
-        networks standardise their input; a user network gets the rows as they are. Regularisers of
+        networks standardise their input; a user network gets the rows as they are, in training
+        with noise of a few per cent of their extent, unless it reads them as codes. Regularisers of
         a Keras model, and the scalar of a method ``regularization()`` of a PyTorch module, are part
         of the loss (``regularization_loss`` in ``history_``).
     decoder : torch.nn.Module, Keras model or "conv", optional

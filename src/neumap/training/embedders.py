@@ -7,6 +7,7 @@ embedder they train.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -19,9 +20,17 @@ from neumap._modes import evaluating
 from neumap.data import RowStore
 from neumap.networks import MLP, ConvDecoder, ConvEncoder, Standardize
 from neumap.training.auxiliary import AuxiliaryDimensions
+from neumap.training.last_layer import LastLayer
 from neumap.training.noise import InputNoise
 
-__all__ = ["Embedder", "EncoderEmbedder", "FreeEmbedder", "encode_rows", "rows_to_write_on"]
+__all__ = [
+    "Embedder",
+    "EncoderEmbedder",
+    "Found",
+    "FreeEmbedder",
+    "encode_rows",
+    "rows_to_write_on",
+]
 
 # Rows encoded at once outside training: a multiple of every GEMM tile, and few enough that the
 # activations of a 1,000-wide layer take only a few MB. Fewer if the rows are wide: a sparse matrix
@@ -113,6 +122,22 @@ def _slice_rows(rows: RowStore) -> int:
     return min(ENCODE_ROWS, max(SMALLEST_SLICE, affordable // SMALLEST_SLICE * SMALLEST_SLICE))
 
 
+@dataclass(frozen=True)
+class Found:
+    """What was found out about a network of the user.
+
+    Attributes
+    ----------
+    last_layer : LastLayer or None
+        For auxiliary dimensions, where it ends with a linear layer.
+    noisy : Tensor of shape row_shape, bool, or None
+        Which numbers of a row get noise; None stands for all.
+    """
+
+    last_layer: LastLayer | None = None
+    noisy: Tensor | None = None
+
+
 class EncoderEmbedder(nn.Module):
     """Positions are the encoder's output at the rows of a store.
 
@@ -126,8 +151,9 @@ class EncoderEmbedder(nn.Module):
         Added to the inputs of the encoder in training, in units of the rows after the
         normalisation that the encoder applies to each row.
     auxiliary : AuxiliaryDimensions, optional
-        Additional dimensions for :meth:`embed_with_auxiliary`. Only for encoders of the package,
-        which have the methods ``features`` and ``head``.
+        Additional dimensions for :meth:`embed_with_auxiliary`.
+    found : Found, optional
+        What was found out about an encoder of the user. Those of the package are known.
     """
 
     def __init__(
@@ -136,12 +162,14 @@ class EncoderEmbedder(nn.Module):
         rows: RowStore,
         noise: InputNoise | None = None,
         auxiliary: AuxiliaryDimensions | None = None,
+        found: Found | None = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.rows = rows
         self.noise = noise
         self.auxiliary = auxiliary
+        self._found = Found() if found is None else found
         # The package's MLP keeps its last layer in float32. Other networks choose their own
         # precision. Convolutions stay in float32: torch 2.13 computes some of their bfloat16 weight
         # gradients wrongly on CPUs.
@@ -179,12 +207,19 @@ class EncoderEmbedder(nn.Module):
         return inputs, coordinates, auxiliary
 
     def _encode_extended(self, seen: Tensor) -> Tensor:
-        assert isinstance(self.encoder, MLP | ConvEncoder)
         assert self.auxiliary is not None
-        features = self.encoder.features(seen)
+        last_layer = self._found.last_layer
+        if last_layer is None:
+            assert isinstance(self.encoder, MLP | ConvEncoder)
+            features = self.encoder.features(seen)
+            placed = self.encoder.head(features)
+        else:
+            own = rows_to_write_on(self.encoder, seen)
+            placed, features = last_layer.run(self.encoder, own)
+            check_row_count(len(placed), len(seen))
         with torch.autocast(features.device.type, enabled=False):
             auxiliary = self.auxiliary(features)
-        return torch.cat([self.encoder.head(features), auxiliary], dim=1)
+        return torch.cat([placed.float(), auxiliary], dim=1)
 
     def _each_once(
         self, encode: Callable[[Tensor], Tensor], inputs: Tensor, indices: Tensor
@@ -201,6 +236,8 @@ class EncoderEmbedder(nn.Module):
         seen = inputs
         if self.noise is not None:
             seen = self.noise.add_(self._as_read(inputs), indices)
+        if self._found.noisy is not None:
+            seen = torch.where(self._found.noisy, seen, inputs)
         with torch.autocast(seen.device.type, dtype=torch.bfloat16, enabled=self.mixed):
             return encode(seen)
 

@@ -1,4 +1,4 @@
-"""Muon for the square matrices of a network, Adam for everything else.
+"""Muon for the matrices of a network, Adam for everything else.
 
 A hidden layer's gradient has nearly low rank: Adam moves the layer along a few directions again
 and again. Muon (Jordan et al. 2024) uses the orthogonal matrix nearest to the momentum as the step,
@@ -6,12 +6,16 @@ so all directions move alike. On this objective it saves a third of the steps, a
 better positions at any number of steps ("Optimiser" in docs/decisions.md). The orthogonal matrix is
 computed by three iterations of an odd polynomial with the coefficients of Polar Express (Amsel et
 al. 2025), for all matrices of one size at once.
+
+Of the built-in networks only the square matrices are stepped this way. Of a user's network all are,
+kernels of convolutions flattened to (outputs, rest).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,7 +24,7 @@ from torch import Tensor, nn
 from neumap._device import fast_dtype
 from neumap.training.adam import FusedAdam
 
-__all__ = ["Muon", "orthogonalize"]
+__all__ = ["Matrix", "Muon", "orthogonalize"]
 
 # x -> a x + b x^3 + c x^5 on the singular values, one row per iteration. Three iterations map all
 # singular values above a hundredth of the norm to between .18 and 1.88. More iterations, which
@@ -40,12 +44,61 @@ STEP_SIZE = 0.4
 # computation costs half as much as the rest of a training step.
 RENEWED_EVERY = 2
 
+# From this ratio of columns to rows on, iterating on the small Gram matrix takes less arithmetic.
+WIDE = 2
+
 # A smaller matrix has too few directions for this to matter.
 SMALLEST_MATRIX = 16
 
 
+@dataclass(frozen=True, eq=False)
+class Matrix:
+    """A parameter read as a matrix.
+
+    Parameters
+    ----------
+    parameter : nn.Parameter
+        With two axes or more.
+    outputs_last : bool, default=False
+        Whether the last axis counts the outputs, as in Keras, and not the first. The other axes
+        are flattened.
+    """
+
+    parameter: nn.Parameter
+    outputs_last: bool = False
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Shape of the matrix as it is updated: wide, or square."""
+        n_rows, n_columns = self._flat(self.parameter).shape
+        return min(n_rows, n_columns), max(n_rows, n_columns)
+
+    @property
+    def can_be_orthogonal(self) -> bool:
+        """Whether it has enough rows and columns for an orthogonal step to differ from others."""
+        is_large = self.parameter.ndim >= 2 and self.shape[0] >= SMALLEST_MATRIX
+        return is_large and self.parameter.dtype == torch.float32
+
+    def read(self, values: Tensor) -> Tensor:
+        """Return values of the parameter's shape as a wide matrix."""
+        flat = self._flat(values)
+        return flat.mT if self._is_tall(flat) else flat
+
+    def write(self, matrix: Tensor) -> Tensor:
+        """Return a wide matrix in the shape of the parameter."""
+        is_tall = self._is_tall(self._flat(self.parameter))
+        return (matrix.mT if is_tall else matrix).reshape(self.parameter.shape)
+
+    def _flat(self, values: Tensor) -> Tensor:
+        return values.flatten(0, -2) if self.outputs_last else values.flatten(1)
+
+    @staticmethod
+    def _is_tall(flat: Tensor) -> bool:
+        return flat.shape[0] > flat.shape[1]
+
+
 class Muon:
-    """Orthogonal steps for square matrices, Adam's for other parameters.
+    """Orthogonal steps for matrices, Adam's for other parameters.
 
     Parameters
     ----------
@@ -58,11 +111,13 @@ class Muon:
         Decay rate of a matrix's mean gradient.
     betas : tuple of float, default=(0.9, 0.95)
         Adam's decay rates, for the other parameters.
+    matrices : sequence of Matrix, optional
+        Those of the parameters that get orthogonal steps; by default the square ones.
 
     Attributes
     ----------
     stacks : list of MatrixStack
-        The square matrices, grouped by size.
+        The matrices, grouped by size.
     """
 
     def __init__(
@@ -71,15 +126,20 @@ class Muon:
         lr: float = 1e-3,
         momentum: float = 0.95,
         betas: tuple[float, float] = (0.9, 0.95),
+        matrices: Sequence[Matrix] | None = None,
     ) -> None:
         trained = list(parameters)
-        self._adam = FusedAdam([p for p in trained if not _is_square(p)], lr=lr, betas=betas)
+        chosen = [Matrix(p) for p in trained if _is_square(p)] if matrices is None else matrices
+        ids = {id(p) for p in trained}
+        stepped = [m for m in chosen if id(m.parameter) in ids and m.can_be_orthogonal]
+        own = {id(matrix.parameter) for matrix in stepped}
+        self._adam = FusedAdam([p for p in trained if id(p) not in own], lr=lr, betas=betas)
         self.param_groups = self._adam.param_groups
         self.param_groups[0]["momentum"] = momentum
-        by_width: dict[int, list[nn.Parameter]] = {}
-        for parameter in filter(_is_square, trained):
-            by_width.setdefault(len(parameter), []).append(parameter)
-        self.stacks = [MatrixStack(matrices) for matrices in by_width.values()]
+        by_shape: dict[tuple[int, int], list[Matrix]] = {}
+        for matrix in stepped:
+            by_shape.setdefault(matrix.shape, []).append(matrix)
+        self.stacks = [MatrixStack(of_one_shape) for of_one_shape in by_shape.values()]
 
     def zero_grad(self) -> None:
         """Delete all gradients."""
@@ -110,7 +170,7 @@ class Muon:
 
 
 class MatrixStack:
-    """Square matrices of one size, updated together.
+    """Matrices of one size, updated together.
 
     Attributes
     ----------
@@ -118,14 +178,16 @@ class MatrixStack:
         Steps so far; every ``RENEWED_EVERY``-th of them renews the orthogonal matrices.
     """
 
-    def __init__(self, parameters: list[nn.Parameter]) -> None:
-        self.parameters: list[Tensor] = list(parameters)
-        first = parameters[0]
-        self.momentum = first.new_zeros(len(parameters), *first.shape).detach()
+    def __init__(self, matrices: Sequence[Matrix]) -> None:
+        self.matrices = list(matrices)
+        self.parameters: list[Tensor] = [matrix.parameter for matrix in matrices]
+        first = matrices[0]
+        shape = (len(self.matrices), *first.shape)
+        self.momentum = first.parameter.new_zeros(shape).detach()
         self._gradients = torch.zeros_like(self.momentum)
         self._directions = torch.zeros_like(self.momentum)
         self.n_steps = 0
-        self._dtype = fast_dtype(first.device)
+        self._dtype = fast_dtype(first.parameter.device)
 
     @property
     def is_due(self) -> bool:
@@ -144,9 +206,9 @@ class MatrixStack:
             self._directions.copy_(orthogonalize(ahead, self._dtype))
         size = lr * STEP_SIZE * math.sqrt(self.momentum.shape[-1])
         if isinstance(size, Tensor):  # alpha must be a number, and reading one waits for the device
-            torch._foreach_sub_(self.parameters, list((self._directions * size).unbind()))
+            torch._foreach_sub_(self.parameters, self._written(self._directions * size))
         else:
-            torch._foreach_add_(self.parameters, list(self._directions.unbind()), alpha=-size)
+            torch._foreach_add_(self.parameters, self._written(self._directions), alpha=-size)
         self.n_steps += 1
 
     def state(self) -> dict[str, Any]:
@@ -167,21 +229,54 @@ class MatrixStack:
         if all(gradient is None for gradient in given):
             return None
         filled = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters]
-        return torch.stack(filled, out=self._gradients)
+        read = [matrix.read(g) for matrix, g in zip(self.matrices, filled, strict=True)]
+        return torch.stack(read, out=self._gradients)
+
+    def _written(self, stacked: Tensor) -> list[Tensor]:
+        """Return a stack of matrices in the shapes of the parameters."""
+        return [m.write(part) for m, part in zip(self.matrices, stacked.unbind(), strict=True)]
 
 
 def orthogonalize(matrices: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Return approximately the nearest orthogonal matrices of shape (k, n, n), in `dtype`.
+    """Return approximately the nearest orthogonal matrices of shape (k, m, n), in `dtype`.
 
-    The resulting singular values lie between .18 and 1.88, except those that were below a
-    hundredth of the matrix's norm, which stay smaller. A zero matrix stays zero.
+    Parameters
+    ----------
+    matrices : Tensor of shape (k, m, n)
+        With m at most n; the rows of the result are orthonormal.
+    dtype : torch.dtype, default=torch.float32
+        Of the products.
+
+    Returns
+    -------
+    Tensor of shape (k, m, n)
+        With singular values between .18 and 1.88, except those that were below a hundredth of the
+        matrix's norm, which stay smaller. A zero matrix stays zero.
     """
     norms = torch.linalg.matrix_norm(matrices, keepdim=True)
     x: Tensor = (matrices / (norms * SAFETY + torch.finfo(matrices.dtype).tiny)).to(dtype)
+    # In bfloat16 the Gram matrix alone would lose the small singular values.
+    if dtype == torch.float32 and matrices.shape[2] >= WIDE * matrices.shape[1]:
+        return _orthogonal_by_gram(x)
     for a, b, c in POLYNOMIALS:
         square = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(square, square, square, beta=b, alpha=c), x, beta=a)
     return x
+
+
+def _orthogonal_by_gram(x: Tensor) -> Tensor:
+    """Iterate on the small matrix ``x x'`` and multiply by `x` once, at the end.
+
+    Every iterate is ``q x`` with a symmetric `q` that commutes with ``x x'``.
+    """
+    square = x @ x.mT  # (k, m, m)
+    q = torch.eye(x.shape[1], dtype=x.dtype, device=x.device).expand_as(square)
+    for a, b, c in POLYNOMIALS:
+        factor = torch.baddbmm(square, square, square, beta=b, alpha=c)
+        factor.diagonal(dim1=1, dim2=2).add_(a)
+        q = factor @ q
+        square = factor @ square @ factor
+    return q @ x
 
 
 def _is_square(parameter: Tensor) -> bool:

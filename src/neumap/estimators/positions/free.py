@@ -14,7 +14,7 @@ from neumap.estimators.positions.presets import Budget, free_plan
 from neumap.estimators.task import Task
 from neumap.layout import check_initial, initial_positions
 from neumap.losses.terms import Softening
-from neumap.training import FreeEmbedder, Plan
+from neumap.training import Embedder, FreeEmbedder, Plan
 from neumap.training.optimizers import OptimizerFactory
 
 __all__ = ["FreePositions"]
@@ -89,7 +89,7 @@ class FreePositions:
             )
         return FreeEmbedder(initial).to(task.device)
 
-    def plan(self, n_rows: int, total_weight: float) -> Plan:
+    def plan(self, n_rows: int, total_weight: float, embedder: Embedder | None = None) -> Plan:
         """Return the course of the training."""
         return free_plan(
             self.budget,
@@ -99,6 +99,6 @@ class FreePositions:
             starts_in_order=isinstance(self.init, str) and self.init != "random",
         )
 
-    def optimizer_factory(self) -> OptimizerFactory:
+    def optimizer_factory(self, *networks: nn.Module | None) -> OptimizerFactory:
         """Return a function from parameters to an optimiser."""
         return resolve_optimizer(self.optimizer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -14,10 +15,13 @@ from neumap.estimators.positions.networks import (
     ENCODER_NAMES,
     auxiliary_dimensions,
     copy_module,
+    own_auxiliary,
     prepare_encoder,
+    probe_rows,
 )
-from neumap.estimators.positions.noise import input_noise
+from neumap.estimators.positions.noise import input_noise, own_noise
 from neumap.estimators.positions.optimizers import resolve_optimizer
+from neumap.estimators.positions.own import matrices_of, shortened
 from neumap.estimators.positions.presets import (
     Budget,
     Preset,
@@ -27,7 +31,8 @@ from neumap.estimators.positions.presets import (
 )
 from neumap.estimators.task import Task
 from neumap.networks import MLP, ConvEncoder
-from neumap.training import EncoderEmbedder, Muon, Plan
+from neumap.training import Embedder, EncoderEmbedder, Muon, Plan
+from neumap.training.embedders import Found
 from neumap.training.optimizers import OptimizerFactory
 
 __all__ = ["NetworkPositions"]
@@ -132,18 +137,35 @@ class NetworkPositions:
     def build(self, task: Task, network: nn.Module | None, graph: Graph) -> EncoderEmbedder:
         """Return the encoder on its rows, with what acts while it trains."""
         assert network is not None
+        if self.is_builtin_network:
+            return self._built_in(task, network, graph)
+        return self._own(task, network, graph)
+
+    def _built_in(self, task: Task, network: nn.Module, graph: Graph) -> EncoderEmbedder:
         relative = self.preset.noise(task.rows.n_rows)
         noise = input_noise(network, relative, task.rows, graph.fuzzy, task.seed)
-        # A user's network, or one that continues from an earlier fit, gets no other dimensions.
+        # A network that is passed may be one of an earlier fit, and gets no other dimensions.
         is_from_scratch = self.encoder is None or isinstance(self.encoder, str)
         auxiliary = None
         if is_from_scratch and task.warm_start is None:
             auxiliary = auxiliary_dimensions(network, self.preset.n_auxiliary, task.seed)
         return EncoderEmbedder(network, task.rows, noise, auxiliary)
 
-    def plan(self, n_rows: int, total_weight: float) -> Plan:
-        """Return the course of the training."""
-        return encoder_plan(
+    def _own(self, task: Task, network: nn.Module, graph: Graph) -> EncoderEmbedder:
+        is_trained = any(parameter.requires_grad for parameter in network.parameters())
+        if self.budget.n_epochs == 0 or not is_trained:
+            return EncoderEmbedder(network, task.rows)
+        relative = self.preset.noise(task.rows.n_rows)
+        noise, noisy = own_noise(network, relative, task.rows, graph.fuzzy, task.seed)
+        auxiliary = last = None
+        if task.warm_start is None:
+            auxiliary, last = own_auxiliary(network, self.preset.n_auxiliary, task.rows, task.seed)
+        found = Found(last, noisy)
+        return EncoderEmbedder(network, task.rows, noise, auxiliary, found)
+
+    def plan(self, n_rows: int, total_weight: float, embedder: Embedder | None = None) -> Plan:
+        """Return the course of the training, for an expensive network of the user a shorter one."""
+        plan = encoder_plan(
             self.preset,
             self.budget,
             n_rows,
@@ -151,9 +173,30 @@ class NetworkPositions:
             is_builtin_network=self.is_builtin_network,
             has_user_optimizer=self.optimizer is not None,
         )
+        is_set = self.is_builtin_network or self.budget.n_epochs is not None
+        if is_set or not isinstance(embedder, EncoderEmbedder):
+            return plan
+        return shortened(
+            plan,
+            embedder.encoder,
+            probe_rows(embedder.rows),
+            has_batch_size=self.budget.batch_size is not None,
+        )
 
-    def optimizer_factory(self) -> OptimizerFactory:
-        """Return a function from parameters to an optimiser."""
-        if self.optimizer is None and self.is_builtin_network:
+    def optimizer_factory(self, *networks: nn.Module | None) -> OptimizerFactory:
+        """Return a function from parameters to an optimiser.
+
+        Parameters
+        ----------
+        *networks : nn.Module or None
+            Those to train. Of networks with an encoder of the user, all matrices are stepped
+            orthogonally.
+        """
+        if self.optimizer is not None:
+            return resolve_optimizer(self.optimizer)
+        if self.is_builtin_network:
             return Muon
-        return resolve_optimizer(self.optimizer)
+        matrices = [m for n in networks if n is not None for m in matrices_of(n)]
+        if any(matrix.can_be_orthogonal for matrix in matrices):
+            return partial(Muon, matrices=matrices)
+        return resolve_optimizer(None)

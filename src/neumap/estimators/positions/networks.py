@@ -15,17 +15,21 @@ from neumap._random import layers_seeded, torch_seeded
 from neumap.data import DenseRows, RowMoments, RowStore
 from neumap.data.moments import sample_rows
 from neumap.estimators.constraints import short_text
+from neumap.estimators.positions.own import last_layer
 from neumap.estimators.positions.trial import TRIAL_ROWS, try_network
 from neumap.keras_bridge import KerasModule, is_keras_model
 from neumap.networks import MLP, ConvDecoder, ConvEncoder, RowForm, Standardize
 from neumap.training import AuxiliaryDimensions
+from neumap.training.last_layer import LastLayer
 
 __all__ = [
     "auxiliary_dimensions",
     "copy_module",
     "copy_network",
+    "own_auxiliary",
     "prepare_decoder",
     "prepare_encoder",
+    "probe_rows",
     "tie_parameters",
 ]
 
@@ -162,7 +166,7 @@ def prepare_encoder(
         else:
             module = copy_network(encoder, rows.row_shape, "encoder")
         module = module.to(rows.device)
-        try_network(module, _probe(rows), (n_components,), "encoder", learns=learns)
+        try_network(module, probe_rows(rows), (n_components,), "encoder", learns=learns)
     _standardize_input(module, rows, seed)
     return module
 
@@ -226,7 +230,7 @@ def _named_encoder(
     )
 
 
-def _probe(rows: RowStore) -> torch.Tensor:
+def probe_rows(rows: RowStore) -> torch.Tensor:
     """Return the first rows, those of short data several times."""
     return rows.gather(torch.arange(TRIAL_ROWS) % rows.n_rows)
 
@@ -242,6 +246,24 @@ def auxiliary_dimensions(
     with layers_seeded(seed, "spare dimensions"):
         auxiliary = AuxiliaryDimensions(last.in_features, n_auxiliary)
     return auxiliary.to(last.weight.device)
+
+
+def own_auxiliary(
+    encoder: nn.Module, n_auxiliary: int, rows: RowStore, seed: int
+) -> tuple[AuxiliaryDimensions | None, LastLayer | None]:
+    """Return auxiliary dimensions for a network of the user, and the layer whose input they read.
+
+    Both are None where the network does not end with a linear layer.
+    """
+    if n_auxiliary == 0:
+        return None, None
+    with torch_seeded(seed, "trial"):
+        found = last_layer(encoder, probe_rows(rows))
+    if found is None:
+        return None, None
+    with layers_seeded(seed, "spare dimensions"):
+        auxiliary = AuxiliaryDimensions(found.n_features, n_auxiliary)
+    return auxiliary.to(rows.device), found
 
 
 def _standardize_input(module: nn.Module, rows: RowStore, seed: int) -> None:
