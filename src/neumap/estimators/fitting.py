@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -37,10 +38,12 @@ from neumap.estimators.positions.networks import tie_parameters
 from neumap.estimators.recipe import Recipe
 from neumap.estimators.task import Task, prepare
 from neumap.fuzzy import FuzzyGraph, edge_distances, fuzzy_simplicial_set, local_radii
+from neumap.losses.reconstruction import ReconstructionTerm
+from neumap.losses.terms import Term
 from neumap.metrics import distance_correlation
 from neumap.neighbors import find_neighbors
 from neumap.sampling import EdgeSampler
-from neumap.training import Embedder, train
+from neumap.training import Embedder, train, training_precision
 from neumap.training.loop import History, Validation
 
 __all__ = ["fit_map"]
@@ -109,9 +112,13 @@ def fit_map(
 
     embedder = recipe.positions.build(task, networks.encoder, found)
     trained = time.perf_counter()
-    history, n_steps = _train(task, recipe, networks, found, embedder, validate)
+    terms = recipe.objective.terms(task, networks, found, embedder, recipe.positions.forces)
+    history, n_steps = _train(task, recipe, found, embedder, terms, validate)
     positions = _positions(embedder, found)
-    report = _report(task, recipe, found, positions, n_steps)
+    report = {
+        **_report(task, recipe, found, positions, n_steps),
+        **_of_networks(recipe, found, embedder, terms),
+    }
     now = time.perf_counter()
     seconds = {"training_seconds": now - trained, "total_seconds": now - began}
     logger.info("fitted %d rows in %.1f s", task.rows.n_rows, seconds["total_seconds"])
@@ -208,13 +215,12 @@ def _of_graph(task: Task, recipe: Recipe, graph: Graph) -> Fitted:
 def _train(
     task: Task,
     recipe: Recipe,
-    networks: Networks,
     graph: Graph,
     embedder: Embedder,
+    terms: Sequence[Term],
     validate: Validation | None,
 ) -> tuple[History, int]:
     """Train the embedder and the networks; return the history and the number of steps taken."""
-    terms = recipe.objective.terms(task, networks, graph, embedder, recipe.positions.forces)
     if recipe.n_epochs == 0:
         return {}, 0
     counter = _StepCounter()
@@ -282,6 +288,18 @@ def _report(
     if recipe.objective.correlation_weight:
         report["distance_correlation"] = _reached_correlation(task.rows, positions, task.seed)
     return report
+
+
+def _of_networks(
+    recipe: Recipe, graph: Graph, embedder: Embedder, terms: Sequence[Term]
+) -> dict[str, Any]:
+    """Return how the networks were trained."""
+    found: dict[str, Any] = {"precision": training_precision(embedder, terms)}
+    for term in terms:
+        if isinstance(term, ReconstructionTerm):
+            plan = recipe.positions.plan(embedder.n_rows, graph.total_weight)
+            found["reconstruction_rows"] = term.decoded.of(2 * plan.batch_edges)
+    return found
 
 
 def _reached_correlation(

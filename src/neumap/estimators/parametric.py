@@ -152,6 +152,11 @@ class ParametricUMAP(UMAP):
     autoencoder_loss : bool, default=False
         Let the reconstruction loss train the encoder as well. Otherwise the embedding is the same
         as without a decoder.
+    reconstruction_rows : int, "auto" or None, default="auto"
+        Rows of each batch that are decoded; None decodes all. More rows make the gradient less
+        noisy and a step slower. ``"auto"`` counts operations: all rows, unless the decoder costs
+        many times the encoder (as convolutions at the size of the image do), then as many as cost
+        twice the encoder, at least 64. ``report_["reconstruction_rows"]`` has the number.
     reconstruction_validation : array-like, optional
         Held-out rows. Their reconstruction loss is ``val_loss`` in each report.
     global_correlation_loss_weight : float, default=0.0
@@ -270,6 +275,7 @@ class ParametricUMAP(UMAP):
         "parametric_reconstruction_loss_fcn": (LOSS_NAME, FUNCTION, NONE),
         "parametric_reconstruction_loss_weight": (Number(),),
         "autoencoder_loss": (SWITCH,),
+        "reconstruction_rows": (Whole(1), Word(("auto",)), NONE),
         "reconstruction_validation": (ANYTHING,),
         "global_correlation_loss_weight": (Number(),),
         "landmark_loss_fn": (FUNCTION, NONE),
@@ -345,6 +351,7 @@ class ParametricUMAP(UMAP):
         parametric_reconstruction_loss_fcn: Any = None,
         parametric_reconstruction_loss_weight: float = 1.0,
         autoencoder_loss: bool = False,
+        reconstruction_rows: int | Literal["auto"] | None = "auto",
         reconstruction_validation: Any = None,
         global_correlation_loss_weight: float = 0.0,
         landmark_loss_fn: Any = None,
@@ -409,6 +416,7 @@ class ParametricUMAP(UMAP):
         self.parametric_reconstruction_loss_fcn = parametric_reconstruction_loss_fcn
         self.parametric_reconstruction_loss_weight = parametric_reconstruction_loss_weight
         self.autoencoder_loss = autoencoder_loss
+        self.reconstruction_rows = reconstruction_rows
         self.reconstruction_validation = reconstruction_validation
         self.global_correlation_loss_weight = global_correlation_loss_weight
         self.landmark_loss_fn = landmark_loss_fn

@@ -39,6 +39,7 @@ BEHIND_A_SWITCH: dict[str, dict[str, Any]] = {
         "decoder": None,
         "parametric_reconstruction_loss_fcn": None,
         "autoencoder_loss": False,
+        "reconstruction_rows": "auto",
     },
     "parametric_embedding": {"encoder": None},
 }
@@ -252,9 +253,14 @@ def parametric_recipe(p: Parameters) -> Recipe:
             (name, switch)
             for switch, names in BEHIND_A_SWITCH.items()
             for name, neutral in names.items()
-            if not p[switch] and p[name] is not neutral
+            if not p[switch] and not _is_neutral(p[name], neutral)
         ),
     )
+
+
+def _is_neutral(value: Any, neutral: Any) -> bool:
+    is_same_word = isinstance(value, str) and isinstance(neutral, str) and value == neutral
+    return value is neutral or is_same_word
 
 
 def _graph_settings(p: Parameters) -> GraphSettings:
@@ -310,4 +316,5 @@ def _reconstruction(p: Parameters) -> Reconstruction:
         loss=p["parametric_reconstruction_loss_fcn"],
         weight=p["parametric_reconstruction_loss_weight"],
         trains_encoder=p["autoencoder_loss"],
+        rows=p["reconstruction_rows"],
     )

@@ -56,8 +56,18 @@ class Batch:
         return len(self.indices) // 2
 
 
-def rows_of(batch: Batch, store: RowStore | None, term: str) -> Tensor:
+def rows_of(batch: Batch, store: RowStore | None, term: str, chosen: slice = slice(None)) -> Tensor:
     """Return the encoder's inputs in a batch, or, with free positions, its rows of the store.
+
+    Parameters
+    ----------
+    batch : Batch
+    store : RowStore or None
+        Read where the batch has no inputs.
+    term : str
+        Name of the term in messages.
+    chosen : slice, optional
+        Which rows of the batch; by default all.
 
     Raises
     ------
@@ -65,13 +75,13 @@ def rows_of(batch: Batch, store: RowStore | None, term: str) -> Tensor:
         If there are neither inputs nor a store.
     """
     if batch.rows is not None:
-        return batch.rows
+        return batch.rows[chosen]
     if store is None:
         raise ValueError(
             f"rows must be a row store for a {term} with free positions, got None. Pass rows=, the "
             "row store of X."
         )
-    return store.gather(batch.indices)
+    return store.gather(batch.indices[chosen])
 
 
 class Term(Protocol):

@@ -7,6 +7,7 @@ embedder they train.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Protocol
 
 import numpy as np
@@ -14,12 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from neumap._device import fast_dtype
 from neumap._modes import evaluating
 from neumap.data import RowStore
 from neumap.networks import MLP, ConvDecoder, ConvEncoder, Standardize
 from neumap.training.auxiliary import AuxiliaryDimensions
 from neumap.training.noise import InputNoise
+from neumap.training.precision import choose_precision
 
 __all__ = ["Embedder", "EncoderEmbedder", "FreeEmbedder", "encode_rows", "rows_to_write_on"]
 
@@ -29,6 +30,9 @@ __all__ = ["Embedder", "EncoderEmbedder", "FreeEmbedder", "encode_rows", "rows_t
 ENCODE_ROWS = 4096
 ENCODE_BYTES = 2**26
 SMALLEST_SLICE = 64
+
+# Rows with which a network is tried in bfloat16.
+TRIED = 64
 
 # These read their rows only. A user's network may begin with an operation in place.
 READERS = (MLP, ConvEncoder, ConvDecoder)
@@ -142,10 +146,7 @@ class EncoderEmbedder(nn.Module):
         self.rows = rows
         self.noise = noise
         self.auxiliary = auxiliary
-        # The package's MLP keeps its last layer in float32. Other networks choose their own
-        # precision. Convolutions stay in float32: torch 2.13 computes some of their bfloat16 weight
-        # gradients wrongly on CPUs.
-        self.mixed = isinstance(encoder, MLP) and fast_dtype(rows.device) == torch.bfloat16
+        self.mixed = choose_precision(encoder, rows.gather(torch.arange(min(TRIED, rows.n_rows))))
 
     @property
     def n_rows(self) -> int:
@@ -196,7 +197,7 @@ class EncoderEmbedder(nn.Module):
 
     def _encode(self, encode: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
         seen = inputs if self.noise is None else self.noise.add_(self._as_read(inputs))
-        with torch.autocast(seen.device.type, dtype=torch.bfloat16, enabled=self.mixed):
+        with nullcontext() if self.mixed is None else self.mixed():
             return encode(seen)
 
     def _as_read(self, inputs: Tensor) -> Tensor:

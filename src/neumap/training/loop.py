@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,12 +20,14 @@ from torch import Tensor, nn
 from neumap._device import torch_threads
 from neumap._modes import draws_from_torch
 from neumap._random import torch_seeded
+from neumap._warnings import warn_user
 from neumap.callbacks import Callback, CallbackList
 from neumap.losses.terms import Term
 from neumap.sampling import EdgeSampler
 from neumap.training.embedders import Embedder
 from neumap.training.optimizers import Optimizer, OptimizerFactory, default_optimizer
 from neumap.training.plan import Plan
+from neumap.training.precision import VerifiedStep
 from neumap.training.steps import Step, choose_step, record_step
 
 __all__ = ["History", "TrainingDivergedError", "train"]
@@ -156,6 +159,48 @@ def train(  # noqa: PLR0913 - each is a separate choice of the caller
         If the loss or a weight is no longer finite.
     """
     step = choose_step(embedder, terms)
+    begin = partial(
+        _train,
+        embedder,
+        terms,
+        sampler,
+        plan,
+        seed=seed,
+        optimizer=optimizer,
+        callbacks=callbacks,
+        validate=validate,
+    )
+    if not isinstance(step, VerifiedStep):
+        return begin(step)
+    start = step.rewind()
+    try:
+        return begin(step)
+    except TrainingDivergedError as error:
+        if not step.is_mixed:
+            raise
+        warn_user(
+            f"The training begins again in float32, which takes longer, since in bfloat16 it "
+            f"failed: {error}",
+            RuntimeWarning,
+        )
+    start.restore()
+    step.use_float32()
+    return begin(step)
+
+
+def _train(  # noqa: PLR0913 - the arguments of train
+    embedder: Embedder,
+    terms: Sequence[Term],
+    sampler: EdgeSampler,
+    plan: Plan,
+    step: Step,
+    *,
+    seed: int,
+    optimizer: OptimizerFactory,
+    callbacks: Sequence[Callback],
+    validate: Validation | None,
+) -> History:
+    """Train with this step."""
     run = _Run(embedder, terms, plan)
     run.optimizer = optimizer(step.parameters())
     hooks = CallbackList(callbacks)

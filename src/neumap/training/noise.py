@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import random
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -53,6 +54,14 @@ class InputNoise:
         """Draw where the next batch starts reading."""
         n_starts = EXTRA_NUMBERS // ALIGNMENT
         return self._random.randrange(n_starts), self._random.randrange(n_starts)
+
+    def state(self) -> object:
+        """Return what the next starts depend on, for :meth:`set_state`."""
+        return self._random.getstate()
+
+    def set_state(self, state: Any) -> None:
+        """Draw the same starts again as after :meth:`state`."""
+        self._random.setstate(state)
 
     def add_(self, rows: Tensor, starts: NoiseStarts | None = None) -> Tensor:
         """Add noise to contiguous rows (batch, ...) in place, by default from new starts."""

@@ -9,18 +9,20 @@ the same in closed form for the default case. :func:`choose_step` selects one of
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, TypeGuard
 
 import torch
 from torch import Tensor, nn
 
+from neumap._device import fast_dtype
 from neumap.losses.terms import Batch, Term, UmapTerm
 from neumap.training.embedders import Embedder, EncoderEmbedder
 from neumap.training.mlp_step import MLPStep
 from neumap.training.optimizers import Optimizer
+from neumap.training.precision import MixedPrecision, VerifiedStep
 from neumap.training.replay import choose_replay
 
-__all__ = ["AutogradStep", "Step", "choose_step", "record_step"]
+__all__ = ["AutogradStep", "Step", "choose_step", "record_step", "training_precision"]
 
 
 class Step(Protocol):
@@ -59,12 +61,15 @@ class AutogradStep:
         self.embedder = embedder
         self.terms = list(terms)
 
+    def modules(self) -> list[nn.Module]:
+        """Return the embedder and what the terms train."""
+        modules = [self.embedder, *(m for term in self.terms for m in term.modules.values())]
+        return [module for module in modules if isinstance(module, nn.Module)]
+
     def parameters(self) -> list[nn.Parameter]:
         """Return the trainable parameters of the embedder and of the terms."""
-        modules = [self.embedder, *(m for term in self.terms for m in term.modules.values())]
         found: dict[int, nn.Parameter] = {}
-        for module in modules:
-            assert isinstance(module, nn.Module)
+        for module in self.modules():
             for parameter in module.parameters():
                 if parameter.requires_grad:
                     found[id(parameter)] = parameter
@@ -94,13 +99,35 @@ class AutogradStep:
         """Do nothing: all weights are in the modules."""
 
 
+def training_precision(embedder: Embedder, terms: Sequence[Term]) -> str:
+    """Return "bfloat16" if some network trains in it, otherwise "float32"."""
+    if _is_closed_form(embedder, terms):
+        return str(fast_dtype(embedder.rows.device)).removeprefix("torch.")
+    is_mixed = any(precision.enabled for precision in _precisions(embedder, terms))
+    return "bfloat16" if is_mixed else "float32"
+
+
 def choose_step(embedder: Embedder, terms: Sequence[Term]) -> Step:
     """Return the closed-form step where it applies, otherwise the general one."""
+    if _is_closed_form(embedder, terms):
+        return MLPStep(embedder, terms[0])  # type: ignore[arg-type]
+    step = AutogradStep(embedder, terms)
+    precisions = _precisions(embedder, terms)
+    if not precisions:
+        return step
+    return VerifiedStep(step, precisions, step.modules(), getattr(embedder, "noise", None))
+
+
+def _is_closed_form(embedder: Embedder, terms: Sequence[Term]) -> TypeGuard[EncoderEmbedder]:
     # By exact type: a subclass may embed or weigh differently, which only its methods know.
     only_umap = len(terms) == 1 and type(terms[0]) is UmapTerm and terms[0].weight == 1.0
-    if only_umap and type(embedder) is EncoderEmbedder and MLPStep.serves(embedder):
-        return MLPStep(embedder, terms[0])  # type: ignore[arg-type]
-    return AutogradStep(embedder, terms)
+    return only_umap and type(embedder) is EncoderEmbedder and MLPStep.serves(embedder)
+
+
+def _precisions(embedder: Embedder, terms: Sequence[Term]) -> list[MixedPrecision]:
+    parts: list[object] = [embedder, *terms]
+    found = [getattr(part, "mixed", None) for part in parts]
+    return [precision for precision in found if precision is not None]
 
 
 def record_step(
