@@ -243,7 +243,7 @@ class Broken(nn.Module):
         return passed
 
 
-@pytest.mark.parametrize("factor", [float("nan"), float("inf"), 1e36, -1.0, 0.0, 1.5])
+@pytest.mark.parametrize("factor", [float("nan"), float("inf"), 1e36, -1.0, 0.0])
 def test_wrong_gradients_of_bfloat16_are_never_used(
     factor: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -274,6 +274,17 @@ def test_the_comparison_changes_no_statistics_and_draws_nothing() -> None:
         states.append([losses["loss"], torch.rand(1), *buffers, *gradients])
         states[-1].append(torch.tensor(noise.draw_starts()))
     assert all(map(torch.equal, *states))
+
+
+def test_inexact_gradients_are_not_used_either(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(BrokenBackward, "factor", 1.5)
+    step, _ = step_of(conv_net(Broken()))
+    with caplog.at_level("INFO", logger="neumap"):
+        step(BATCH, 0.0)
+    assert not step.is_mixed
+    assert "training in float32: gradients in bfloat16 differ by 0.5" in caplog.text
 
 
 class Counting(nn.Module):

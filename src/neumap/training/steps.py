@@ -113,7 +113,7 @@ def choose_step(embedder: Embedder, terms: Sequence[Term]) -> Step:
         return MLPStep(embedder, terms[0])  # type: ignore[arg-type]
     step = AutogradStep(embedder, terms)
     precisions = _precisions(embedder, terms)
-    if not precisions:
+    if all(precision.is_known for precision in precisions):
         return step
     return VerifiedStep(step, precisions, step.modules(), getattr(embedder, "noise", None))
 
