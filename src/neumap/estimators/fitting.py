@@ -30,6 +30,7 @@ from neumap.estimators.graph import (
     check_metric,
     check_supervision,
 )
+from neumap.estimators.guiding import Guidance, choose_guidance, guided
 from neumap.estimators.landmarks import WarmStart, drift
 from neumap.estimators.new_rows.training_rows import TrainingRows
 from neumap.estimators.objective import Networks
@@ -43,7 +44,7 @@ from neumap.losses.terms import Term
 from neumap.metrics import distance_correlation
 from neumap.neighbors import find_neighbors
 from neumap.sampling import EdgeSampler
-from neumap.training import Embedder, train, training_precision
+from neumap.training import Embedder, EncoderEmbedder, Plan, train, training_precision
 from neumap.training.loop import History, Validation
 
 __all__ = ["fit_map"]
@@ -100,9 +101,10 @@ def fit_map(
         check_supervision(task.targets, recipe.targets)
     if graph is None:
         _try_metric(task, recipe)
-    networks, validate = Networks(), None
+    networks, validate, guidance = Networks(), None, Guidance("none")
     if not recipe.stops_at_graph:
         networks = _networks(task, recipe)
+        guidance = choose_guidance(task, recipe, networks.encoder)
         validate = _validation(task, recipe, networks)
 
     found = _graph(task, recipe, distances) if graph is None else Graph(None, graph)
@@ -113,11 +115,17 @@ def fit_map(
     embedder = recipe.positions.build(task, networks.encoder, found)
     trained = time.perf_counter()
     terms = recipe.objective.terms(task, networks, found, embedder, recipe.positions.forces)
-    history, n_steps = _train(task, recipe, found, embedder, terms, validate)
+    plan = recipe.positions.plan(task.rows.n_rows, found.total_weight)
+    if guidance.applies:
+        assert isinstance(embedder, EncoderEmbedder)
+        under = guided(task, recipe, found, guidance, embedder, terms)
+        embedder, terms, plan = under.embedder, under.terms, under.plan
+    history, n_steps = _train(task, recipe, found, embedder, terms, plan, validate)
     positions = _positions(embedder, found)
     report = {
         **_report(task, recipe, found, positions, n_steps),
-        **_of_networks(recipe, found, embedder, terms),
+        **_of_networks(embedder, terms, plan),
+        "guide": guidance.text,
     }
     now = time.perf_counter()
     seconds = {"training_seconds": now - trained, "total_seconds": now - began}
@@ -218,6 +226,7 @@ def _train(
     graph: Graph,
     embedder: Embedder,
     terms: Sequence[Term],
+    plan: Plan,
     validate: Validation | None,
 ) -> tuple[History, int]:
     """Train the embedder and the networks; return the history and the number of steps taken."""
@@ -228,7 +237,7 @@ def _train(
         embedder,
         terms,
         EdgeSampler(graph.fuzzy, seed=task.seed, device=task.device),
-        recipe.positions.plan(task.rows.n_rows, graph.total_weight),
+        plan,
         seed=task.seed,
         optimizer=recipe.positions.optimizer_factory(),
         callbacks=[*recipe.observers.all_callbacks(), counter],
@@ -290,14 +299,11 @@ def _report(
     return report
 
 
-def _of_networks(
-    recipe: Recipe, graph: Graph, embedder: Embedder, terms: Sequence[Term]
-) -> dict[str, Any]:
+def _of_networks(embedder: Embedder, terms: Sequence[Term], plan: Plan) -> dict[str, Any]:
     """Return how the networks were trained."""
     found: dict[str, Any] = {"precision": training_precision(embedder, terms)}
     for term in terms:
         if isinstance(term, ReconstructionTerm):
-            plan = recipe.positions.plan(embedder.n_rows, graph.total_weight)
             found["reconstruction_rows"] = term.decoded.of(2 * plan.batch_edges)
     return found
 

@@ -75,6 +75,7 @@ def _has_classifier(model: ParametricUMAP) -> bool:
 
 
 PRESET = Kind("a neumap.estimators.Preset", lambda value: isinstance(value, Preset))
+MODEL = Kind("a fitted ParametricUMAP", lambda value: isinstance(value, ParametricUMAP))
 LOSS_NAME = Kind(
     f"one of {list(NAMES)}", lambda value: isinstance(value, str) and value.lower() in NAMES
 )
@@ -176,6 +177,12 @@ class ParametricUMAP(UMAP):
     preset : {"fast", "default", "best"} or Preset, default="default"
         Size of the network and length of the training, from a narrow network trained briefly to a
         wide one. The settings are in ``neumap.estimators.PRESETS``.
+    guide : "auto", ParametricUMAP or None, default="auto"
+        A network that has learned the map already and tells `encoder` the positions of rows, also
+        of rows between the training rows, for most of its training. ``"auto"`` first trains the
+        preset's own network where `encoder` costs many times more per row (counted operations, such
+        as those of convolutions). A fitted model gives encoders of any kind the same map. None
+        trains `encoder` alone. ``report_["guide"]`` says what was done, and why.
 
     Attributes
     ----------
@@ -283,6 +290,7 @@ class ParametricUMAP(UMAP):
         "classifier_loss_weight": (Number(),),
         "keras_fit_kwargs": (ARGUMENTS, NONE),
         "preset": (Word(tuple(PRESETS)), PRESET),
+        "guide": (Word(("auto",)), MODEL, NONE),
     }
 
     _recipe_of = staticmethod(parametric_recipe)
@@ -359,6 +367,7 @@ class ParametricUMAP(UMAP):
         classifier_loss_weight: float = 0.0,
         keras_fit_kwargs: dict[str, Any] | None = None,
         preset: str | Preset = "default",
+        guide: ParametricUMAP | Literal["auto"] | None = "auto",
     ) -> None:
         super().__init__(
             n_neighbors=n_neighbors,
@@ -424,6 +433,7 @@ class ParametricUMAP(UMAP):
         self.classifier_loss_weight = classifier_loss_weight
         self.keras_fit_kwargs = keras_fit_kwargs
         self.preset = preset
+        self.guide = guide
 
     def fit(
         self,

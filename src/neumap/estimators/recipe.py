@@ -232,6 +232,7 @@ def parametric_recipe(p: Parameters) -> Recipe:
             init=p["init"],
             budget=base.positions.budget,
             optimizer=p["optimizer"],
+            guide=p["guide"],
         )
     return replace(
         base,

@@ -162,6 +162,11 @@ class EncoderEmbedder(nn.Module):
         inputs = self.rows.gather(indices)
         return inputs, self._each_once(self._place, inputs, indices)
 
+    def encode(self, seen: Tensor) -> Tensor:
+        """Return coordinates of rows as they are, in the precision of the training."""
+        with nullcontext() if self.mixed is None else self.mixed():
+            return self._place(seen)
+
     def _place(self, seen: Tensor) -> Tensor:
         placed: Tensor = self.encoder(rows_to_write_on(self.encoder, seen))
         check_row_count(len(placed), len(seen))

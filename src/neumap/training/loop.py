@@ -7,6 +7,7 @@ wait for a GPU at every step.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -103,6 +104,7 @@ class _Tally:
 
     def __init__(self) -> None:
         self.sums: dict[str, Tensor] = {}
+        self.counts: dict[str, int] = {}  # not every term takes part in every step
         self.n_steps = 0
 
     def add(self, values: Mapping[str, Tensor]) -> None:
@@ -110,9 +112,10 @@ class _Tally:
         for name, value in values.items():
             # A copy: a replayed step writes its next loss into the same memory.
             self.sums[name] = self.sums[name] + value if name in self.sums else value.clone()
+            self.counts[name] = self.counts.get(name, 0) + 1
 
     def means(self) -> dict[str, float]:
-        return {name: float(total) / self.n_steps for name, total in self.sums.items()}
+        return {name: float(total) / self.counts[name] for name, total in self.sums.items()}
 
 
 def train(  # noqa: PLR0913 - each is a separate choice of the caller
@@ -279,8 +282,11 @@ def _report(run: _Run, history: History, validate: Validation | None) -> None:
         _check_finite(torch.tensor(value), run)
     if validate is not None:
         run.logs = {**run.logs, **validate()}
+    n_before = max(map(len, history.values()), default=0)
     for name, value in run.logs.items():
-        history.setdefault(name, []).append(value)
+        history.setdefault(name, [math.nan] * n_before).append(value)
+    for curve in history.values():
+        curve.extend([math.nan] * (n_before + 1 - len(curve)))
 
 
 def _check_finite(loss: Tensor, run: _Run) -> None:

@@ -26,7 +26,6 @@ from neumap._modes import draws_from_torch, evaluating
 from neumap._warnings import warn_user
 from neumap.networks import MLP
 from neumap.training.flops import forward_flops
-from neumap.training.noise import InputNoise
 
 __all__ = ["MixedPrecision", "Rewind", "VerifiedStep", "choose_precision"]
 
@@ -261,6 +260,13 @@ class Computing(Protocol):
     def finish(self) -> None: ...
 
 
+class Source(Protocol):
+    """Something that random numbers are drawn from, such as the noise of an embedder."""
+
+    def state(self) -> Any: ...
+    def set_state(self, state: Any) -> None: ...
+
+
 class VerifiedStep:
     """A step in bfloat16 whose first gradients are compared with those in float32.
 
@@ -275,8 +281,8 @@ class VerifiedStep:
         Of the networks that the step trains; also an attribute.
     modules : sequence of nn.Module
         These networks. Their buffers may change in a step, as in a batch normalisation.
-    noise : InputNoise, optional
-        What the step draws besides the random numbers of its modules.
+    sources : sequence of Source, optional
+        What the step draws from besides the generators of torch.
     """
 
     def __init__(
@@ -284,12 +290,12 @@ class VerifiedStep:
         step: Computing,
         precisions: Sequence[MixedPrecision],
         modules: Sequence[nn.Module],
-        noise: InputNoise | None = None,
+        sources: Sequence[Source] = (),
     ) -> None:
         self._step = step
         self.precisions = tuple(precisions)
         self._modules = modules
-        self._noise = noise
+        self._sources = sources
         self._is_checked = False
 
     @property
@@ -299,7 +305,7 @@ class VerifiedStep:
 
     def rewind(self, *, with_weights: bool = True) -> Rewind:
         """Return the present state of what is trained."""
-        return Rewind(self._modules, self._noise, with_weights=with_weights)
+        return Rewind(self._modules, self._sources, with_weights=with_weights)
 
     def use_float32(self) -> None:
         """Compute in float32 from now on."""
@@ -353,20 +359,19 @@ class Rewind:
     Parameters
     ----------
     modules : sequence of nn.Module
-    noise : InputNoise or None
+    sources : sequence of Source
     with_weights : bool, default=True
         False leaves out the weights that only an optimiser changes.
     """
 
     def __init__(
-        self, modules: Sequence[nn.Module], noise: InputNoise | None, *, with_weights: bool = True
+        self, modules: Sequence[nn.Module], sources: Sequence[Source], *, with_weights: bool = True
     ) -> None:
         # Keras keeps moving averages and the states of its random numbers as parameters.
         state = [t for module in modules for t in (*module.buffers(), *module.parameters())]
         self._tensors = [tensor for tensor in state if with_weights or not tensor.requires_grad]
         self._copies = [tensor.detach().clone() for tensor in self._tensors]
-        self._noise = noise
-        self._noise_state = None if noise is None else noise.state()
+        self._sources = [(source, source.state()) for source in sources]
         self._draws = any(map(draws_from_torch, modules))
         self._generators = _generator_states() if self._draws else []
 
@@ -375,8 +380,8 @@ class Rewind:
         with torch.no_grad():
             for tensor, copy in zip(self._tensors, self._copies, strict=True):
                 tensor.copy_(copy)
-        if self._noise is not None:
-            self._noise.set_state(self._noise_state)
+        for source, state in self._sources:
+            source.set_state(state)
         if self._draws:
             first, *others = self._generators
             torch.set_rng_state(first)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from neumap._device import fast_dtype
 from neumap.losses.terms import Batch, Term, UmapTerm
 from neumap.training.embedders import Embedder, EncoderEmbedder
+from neumap.training.guide import GuidedEmbedder, GuideTerm, Later
 from neumap.training.mlp_step import MLPStep
 from neumap.training.optimizers import Optimizer
 from neumap.training.precision import MixedPrecision, VerifiedStep
@@ -80,14 +81,17 @@ class AutogradStep:
         for parameter in self.parameters():
             parameter.grad = None
         batch = self._embed(indices, progress)
-        values = {term.name: term(batch) for term in self.terms}
-        total = sum((t.weight * values[t.name] for t in self.terms), start=torch.zeros(()))
+        terms = [term for term in self.terms if _acts(term, progress)]
+        values = {term.name: term(batch) for term in terms}
+        total = sum((t.weight * values[t.name] for t in terms), start=torch.zeros(()))
         total.backward()  # type: ignore[no-untyped-call]
         return {"loss": total.detach(), **{k: v.detach() for k, v in values.items()}}
 
     def _embed(self, indices: Tensor, progress: float) -> Batch:
         """Return the embedded batch, with auxiliary coordinates while their scale is not zero."""
         embedder = self.embedder
+        if isinstance(embedder, GuidedEmbedder):
+            return Batch(indices, *embedder.embed_at(indices, progress), progress)
         if isinstance(embedder, EncoderEmbedder):
             scale = embedder.auxiliary_scale(progress)
             if scale is not None:
@@ -97,6 +101,11 @@ class AutogradStep:
 
     def finish(self) -> None:
         """Do nothing: all weights are in the modules."""
+
+
+def _acts(term: Term, progress: float) -> bool:
+    """Whether a term takes part at this time; most always do."""
+    return not isinstance(term, GuideTerm | Later) or term.acts(progress)
 
 
 def training_precision(embedder: Embedder, terms: Sequence[Term]) -> str:
@@ -115,7 +124,8 @@ def choose_step(embedder: Embedder, terms: Sequence[Term]) -> Step:
     precisions = _precisions(embedder, terms)
     if all(precision.is_known for precision in precisions):
         return step
-    return VerifiedStep(step, precisions, step.modules(), getattr(embedder, "noise", None))
+    sources = [getattr(embedder, name, None) for name in ("noise", "between")]
+    return VerifiedStep(step, precisions, step.modules(), [s for s in sources if s is not None])
 
 
 def _is_closed_form(embedder: Embedder, terms: Sequence[Term]) -> TypeGuard[EncoderEmbedder]:

@@ -1,0 +1,167 @@
+"""Training an expensive network on what a cheap one has learned.
+
+The objective of UMAP teaches a network by noisy comparisons of rows. A network that has learned it
+already, the *guide*, tells another one the position of any row at once, also of rows that nobody
+has seen: training rows with noise, and rows between neighbours. For most of its training the
+network regresses on these positions, which takes a fraction of the steps; for the rest it trains on
+the objective itself.
+
+In: an embedder of the training rows, the guide, and the share of the training in which it leads.
+Out: an embedder and the terms for one training with both parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from neumap._random import torch_generator
+from neumap.losses.terms import Batch, Term
+from neumap.training.embedders import EncoderEmbedder
+from neumap.training.noise import InputNoise
+
+__all__ = ["GuideTerm", "GuidedEmbedder", "Later", "RowsBetween"]
+
+# Share of the rows that lie between two neighbours.
+SHARE_BETWEEN = 0.5
+
+
+class RowsBetween:
+    """Rows between the two ends of edges, with noise.
+
+    Parameters
+    ----------
+    noise : InputNoise or None
+        Added to all rows.
+    seed : int
+        Of the places between the ends.
+    device : torch.device
+        Of the rows.
+    """
+
+    def __init__(self, noise: InputNoise | None, seed: int, device: torch.device) -> None:
+        self._noise = noise
+        self._generator = torch_generator(seed, "rows between", device)
+
+    def __call__(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return rows between, without and with noise, from heads and then their tails."""
+        n_edges = len(rows) // 2
+        draw = {"generator": self._generator, "device": rows.device}
+        share = torch.rand(len(rows), **draw)  # type: ignore[call-overload]
+        moved = torch.rand(len(rows), **draw) < SHARE_BETWEEN  # type: ignore[call-overload]
+        share = (share * moved).view(-1, *[1] * (rows.ndim - 1))
+        between = rows.lerp(rows.roll(n_edges, 0), share)
+        return between, between if self._noise is None else self._noise.add_(between.clone())
+
+    def state(self) -> object:
+        """Return what the next rows depend on, for :meth:`set_state`."""
+        return self._generator.get_state(), None if self._noise is None else self._noise.state()
+
+    def set_state(self, state: tuple[Tensor, object]) -> None:
+        """Draw the same rows again as after :meth:`state`."""
+        self._generator.set_state(state[0])
+        if self._noise is not None:
+            self._noise.set_state(state[1])
+
+
+class GuidedEmbedder(EncoderEmbedder):
+    """An encoder on rows between the training rows while it is guided, then on these themselves.
+
+    Parameters
+    ----------
+    embedder : EncoderEmbedder
+        What is trained.
+    guide : nn.Module
+        From a batch of rows to their positions; not trained.
+    between : RowsBetween
+        The rows to learn from it.
+    until : float
+        Share of the training in which the guide leads.
+
+    Attributes
+    ----------
+    target : Tensor of shape (batch, n_components) or None
+        Where the guide puts the rows of the latest batch; None in the rest of the training.
+    """
+
+    def __init__(
+        self, embedder: EncoderEmbedder, guide: nn.Module, between: RowsBetween, until: float
+    ) -> None:
+        super().__init__(embedder.encoder, embedder.rows, embedder.noise)
+        self.mixed = embedder.mixed
+        self.until = until
+        self.target: Tensor | None = None
+        self.between = between
+        self.__dict__["_guide"] = guide  # not a part of the module: it is neither trained nor saved
+
+    def embed_at(self, indices: Tensor, progress: float) -> tuple[Tensor, Tensor]:
+        """Return inputs and coordinates, and note where the guide puts the rows."""
+        if progress >= self.until:
+            self.target = None
+            return self.embed(indices)
+        inputs, seen = self.between(self.rows.gather(indices))
+        with torch.no_grad():
+            self.target = self.__dict__["_guide"](seen).float()
+        return inputs, self.encode(seen)
+
+
+@dataclass(frozen=True)
+class GuideTerm:
+    """Mean distance of the positions from those that the guide gives."""
+
+    embedder: GuidedEmbedder
+    name: str = field(default="guide_loss", init=False)
+    weight: float = field(default=1.0, init=False)
+    modules: dict[str, nn.Module] = field(default_factory=dict, init=False)
+
+    def acts(self, progress: float) -> bool:
+        """Whether the guide leads."""
+        return progress < self.embedder.until
+
+    def __call__(self, batch: Batch) -> Tensor:
+        """Return the mean distance."""
+        assert self.embedder.target is not None
+        return torch.linalg.vector_norm(batch.coordinates - self.embedder.target, dim=1).mean()
+
+
+@dataclass(frozen=True)
+class Later:
+    """A term that acts once the guide has led."""
+
+    term: Term
+    start: float
+
+    @property
+    def name(self) -> str:
+        """That of the term."""
+        return self.term.name
+
+    @property
+    def weight(self) -> float:
+        """That of the term."""
+        return self.term.weight
+
+    @property
+    def modules(self) -> dict[str, nn.Module]:
+        """Those of the term."""
+        return self.term.modules
+
+    def acts(self, progress: float) -> bool:
+        """Whether it is late enough."""
+        return progress >= self.start
+
+    def __call__(self, batch: Batch) -> Tensor:
+        """Return the value of the term."""
+        value: Tensor = self.term(batch)
+        return value
+
+
+def guided_terms(
+    embedder: GuidedEmbedder, terms: Sequence[Term], kept: Sequence[str]
+) -> list[Term]:
+    """Return the terms of both parts: those in `kept` act always, the others once it is late."""
+    later = [t if t.name in kept else Later(t, embedder.until) for t in terms]
+    return [GuideTerm(embedder), *later]
