@@ -90,6 +90,7 @@ OF_NETWORKS: list[tuple[str, Any, str, Any]] = [
     ("landmark_loss_weight", 0.4, "objective.landmarks.weight", None),
     ("landmark_loss_fn", np.subtract, "objective.landmarks.loss_fn", None),
     ("keras_fit_kwargs", {"verbose": 0}, "observers.keras_fit_kwargs", None),
+    ("guide", None, "positions.guide", None),
     ("reconstruction_validation", ROWS, "observers.reconstruction_validation", None),
 ]
 OF_DECODERS: list[tuple[str, Any, str, Any]] = [
@@ -98,6 +99,7 @@ OF_DECODERS: list[tuple[str, Any, str, Any]] = [
     ("parametric_reconstruction_loss_fcn", "mae", "loss", None),
     ("parametric_reconstruction_loss_weight", 0.5, "weight", None),
     ("autoencoder_loss", True, "trains_encoder", None),
+    ("reconstruction_rows", 40, "rows", None),
 ]
 OF_DENSITY = [
     ("dens_lambda", 3.0, "weight"),

@@ -10,7 +10,7 @@ import logging
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -115,16 +115,12 @@ def fit_map(
     embedder = recipe.positions.build(task, networks.encoder, found)
     trained = time.perf_counter()
     terms = recipe.objective.terms(task, networks, found, embedder, recipe.positions.forces)
-    plan = recipe.positions.plan(task.rows.n_rows, found.total_weight)
-    if guidance.applies:
-        assert isinstance(embedder, EncoderEmbedder)
-        under = guided(task, recipe, found, guidance, embedder, terms)
-        embedder, terms, plan = under.embedder, under.terms, under.plan
-    history, n_steps = _train(task, recipe, found, embedder, terms, plan, validate)
+    course = _course(task, recipe, found, guidance, embedder, terms)
+    history, n_steps = _train(task, recipe, found, course, validate)
     positions = _positions(embedder, found)
     report = {
         **_report(task, recipe, found, positions, n_steps),
-        **_of_networks(embedder, terms, plan),
+        **_of_networks(course),
         "guide": guidance.text,
     }
     now = time.perf_counter()
@@ -220,28 +216,52 @@ def _of_graph(task: Task, recipe: Recipe, graph: Graph) -> Fitted:
     )
 
 
-def _train(
+@dataclass(frozen=True)
+class _Course:
+    """What is trained, and how; see :func:`neumap.training.train`."""
+
+    embedder: Embedder
+    terms: Sequence[Term]
+    plan: Plan
+    callbacks: Sequence[Callback]
+    part: tuple[float, float] = (0.0, 1.0)
+
+
+def _course(
     task: Task,
     recipe: Recipe,
     graph: Graph,
+    guidance: Guidance,
     embedder: Embedder,
     terms: Sequence[Term],
-    plan: Plan,
-    validate: Validation | None,
+) -> _Course:
+    """Return the training of the embedder, under a guide where there is one."""
+    callbacks = recipe.observers.all_callbacks()
+    if guidance.applies:
+        assert isinstance(embedder, EncoderEmbedder)
+        under = guided(task, recipe, graph, guidance, embedder, terms, callbacks)
+        return _Course(under.embedder, under.terms, under.plan, callbacks, under.part)
+    plan = recipe.positions.plan(task.rows.n_rows, graph.total_weight)
+    return _Course(embedder, terms, plan, callbacks)
+
+
+def _train(
+    task: Task, recipe: Recipe, graph: Graph, course: _Course, validate: Validation | None
 ) -> tuple[History, int]:
     """Train the embedder and the networks; return the history and the number of steps taken."""
     if recipe.n_epochs == 0:
         return {}, 0
     counter = _StepCounter()
     history = train(
-        embedder,
-        terms,
+        course.embedder,
+        course.terms,
         EdgeSampler(graph.fuzzy, seed=task.seed, device=task.device),
-        plan,
+        course.plan,
         seed=task.seed,
         optimizer=recipe.positions.optimizer_factory(),
-        callbacks=[*recipe.observers.all_callbacks(), counter],
+        callbacks=[*course.callbacks, counter],
         validate=validate,
+        part=course.part,
     )
     return history, counter.n_steps
 
@@ -299,12 +319,12 @@ def _report(
     return report
 
 
-def _of_networks(embedder: Embedder, terms: Sequence[Term], plan: Plan) -> dict[str, Any]:
+def _of_networks(course: _Course) -> dict[str, Any]:
     """Return how the networks were trained."""
-    found: dict[str, Any] = {"precision": training_precision(embedder, terms)}
-    for term in terms:
+    found: dict[str, Any] = {"precision": training_precision(course.embedder, course.terms)}
+    for term in course.terms:
         if isinstance(term, ReconstructionTerm):
-            found["reconstruction_rows"] = term.decoded.of(2 * plan.batch_edges)
+            found["reconstruction_rows"] = term.decoded.of(2 * course.plan.batch_edges)
     return found
 
 

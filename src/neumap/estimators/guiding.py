@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,12 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from neumap._modes import evaluating
-from neumap.callbacks import Callback
-from neumap.data import RowStore
+from neumap.callbacks import Callback, ProgressBar
 from neumap.estimators.graph import Graph
+from neumap.estimators.objective import Objective
 from neumap.estimators.positions import NetworkPositions
 from neumap.estimators.positions.decoding import mlp_flops
-from neumap.estimators.positions.networks import input_noise
 from neumap.estimators.positions.presets import Budget
 from neumap.estimators.recipe import Recipe
 from neumap.estimators.task import Task
@@ -47,6 +47,12 @@ REFERENCE_ROWS, REFERENCE_PRESET = 10_000, 1200
 LEADS = 2 / 3
 
 BATCH_EDGES = 256
+
+# Operations per second of the package's MLP, relative to those of convolutions: for the time left
+# that a progress bar shows, and for the part of `max_time` that a guide gets.
+SPEED = 2.0
+LARGEST_SHARE = 0.5
+SHORTEST_TIME = 0.01
 
 # Terms that act while the guide leads as well.
 KEPT_TERMS = ("reconstruction_loss", "regularization_loss")
@@ -79,11 +85,14 @@ class Guidance:
         A guide that was passed.
     is_trained : bool
         Whether a guide is trained first.
+    cost : float
+        Operations of the network per row, relative to those of the preset's MLP.
     """
 
     text: str
     module: nn.Module | None = None
     is_trained: bool = False
+    cost: float = 1.0
 
     @property
     def applies(self) -> bool:
@@ -104,26 +113,37 @@ def choose_guidance(task: Task, recipe: Recipe, encoder: nn.Module | None) -> Gu
         return Guidance("none: positions are free")
     if positions.guide is None:
         return Guidance("none: guide=None")
-    obstacle = _obstacle(task, recipe)
+    if recipe.n_epochs == 0:
+        return Guidance("none: n_epochs=0 trains nothing")
+    if task.warm_start is not None:
+        return Guidance("none: the fit keeps given positions")
+    shaped = _what_shapes(recipe.objective)
     if not isinstance(positions.guide, str):
-        return _given(positions.guide, task, recipe, obstacle)
+        return _given(positions.guide, task, recipe, shaped)
+    obstacle = None if shaped is None else f"{shaped} shapes the map as well"
     obstacle = obstacle or _why_not_trained(task, recipe, positions, encoder)
-    return Guidance(f"none: {obstacle}") if obstacle else Guidance("trained first", is_trained=True)
+    if obstacle is not None:
+        return Guidance(f"none: {obstacle}")
+    cost = _relative_cost(task, recipe, positions, encoder)
+    if cost is None:
+        return Guidance("none: the operations of the encoder cannot be counted")
+    if cost < EXPENSIVE:
+        return Guidance(
+            f"none: the encoder costs {cost:.1f} times the package's, below {EXPENSIVE:g}"
+        )
+    return Guidance("trained first", is_trained=True, cost=cost)
 
 
-def _obstacle(task: Task, recipe: Recipe) -> str | None:
-    """Return what no guide can be combined with, if there is something."""
-    objective = recipe.objective
-    reasons = {
-        "n_epochs=0 trains nothing": recipe.n_epochs == 0,
-        "the fit keeps given positions": task.warm_start is not None,
-        "a classifier shapes the map": objective.classifier_weight != 0,
-        "a decoder shapes the map (autoencoder_loss)": objective.reconstruction is not None
-        and objective.reconstruction.trains_encoder,
-        "global_correlation_loss_weight shapes the map": objective.correlation_weight != 0,
-        "densmap shapes the map": objective.density is not None,
+def _what_shapes(objective: Objective) -> str | None:
+    """Return the parameter whose term shapes the map besides UMAP's own, if there is one."""
+    decoder = objective.reconstruction
+    terms = {
+        "classifier_loss_weight": objective.classifier_weight != 0,
+        "autoencoder_loss": decoder is not None and decoder.trains_encoder,
+        "global_correlation_loss_weight": objective.correlation_weight != 0,
+        "densmap": objective.density is not None,
     }
-    return next((reason for reason, holds in reasons.items() if holds), None)
+    return next((name for name, acts in terms.items() if acts), None)
 
 
 def _why_not_trained(
@@ -140,14 +160,19 @@ def _why_not_trained(
     probe = task.rows.gather(torch.arange(COUNTED_ROWS) % task.rows.n_rows)
     if not _is_smooth(encoder, probe):
         return "the encoder does not read rows as measurements"
+    return None
+
+
+def _relative_cost(
+    task: Task, recipe: Recipe, positions: NetworkPositions, encoder: nn.Module
+) -> float | None:
+    """Return the operations of a network, relative to the preset's MLP; None if not countable."""
+    probe = task.rows.gather(torch.arange(COUNTED_ROWS) % task.rows.n_rows)
     try:
         own = forward_flops(encoder, probe)
     except Exception:  # of any kind: torch's counter meets layers of the user
-        return "the operations of the encoder cannot be counted"
-    cheap = mlp_flops(task.rows.n_features, positions.preset.hidden, recipe.n_components)
-    if own < EXPENSIVE * cheap:
-        return f"the encoder costs {own / cheap:.1f} times the package's, below {EXPENSIVE:g}"
-    return None
+        return None
+    return own / mlp_flops(task.rows.n_features, positions.preset.hidden, recipe.n_components)
 
 
 def _is_smooth(encoder: nn.Module, probe: Tensor) -> bool:
@@ -162,7 +187,7 @@ def _is_smooth(encoder: nn.Module, probe: Tensor) -> bool:
     return slope is not None and bool(slope.any())
 
 
-def _given(guide: Any, task: Task, recipe: Recipe, obstacle: str | None) -> Guidance:
+def _given(guide: Any, task: Task, recipe: Recipe, shaped: str | None) -> Guidance:
     """Return a fitted model as the guide.
 
     Raises
@@ -186,10 +211,10 @@ def _given(guide: Any, task: Task, recipe: Recipe, obstacle: str | None) -> Guid
                 f"guide must have the {name} of this fit, {wanted}, got {found}. Fit the guide on "
                 "the same rows with the same n_components."
             )
-    if obstacle is not None:
+    if shaped is not None:
         raise ValueError(
-            f"guide must be 'auto' or None for this fit, got a model, but {obstacle}. Leave guide "
-            "out."
+            f"guide must be 'auto' or None together with {shaped}, which shapes the map as well, "
+            f"got a model. Leave out guide or {shaped}."
         )
     module = copy.deepcopy(fitted.encoder).to(task.device).eval()
     return Guidance("as passed", _Placing(module, fitted.row_shape))
@@ -200,11 +225,20 @@ def _given(guide: Any, task: Task, recipe: Recipe, obstacle: str | None) -> Guid
 
 @dataclass(frozen=True)
 class Guided:
-    """What is trained in place of an embedder alone."""
+    """What is trained in place of an embedder alone.
+
+    Attributes
+    ----------
+    embedder, terms, plan
+        As :func:`neumap.training.train` takes them.
+    part : tuple of float
+        Where this training begins and ends in the work of the whole, 0 to 1.
+    """
 
     embedder: GuidedEmbedder
     terms: list[Term]
     plan: Plan
+    part: tuple[float, float]
 
 
 def guided(
@@ -214,58 +248,85 @@ def guided(
     guidance: Guidance,
     embedder: EncoderEmbedder,
     terms: Sequence[Term],
+    callbacks: Sequence[Callback] = (),
 ) -> Guided:
-    """Return the training of an embedder under a guide, trained now unless it was passed."""
-    guide = guidance.module or train_guide(task, recipe, graph)
-    positions = recipe.positions
+    """Return the training of an embedder under a guide, trained now unless it was passed.
+
+    Parameters
+    ----------
+    task, recipe, graph
+        Of the fit.
+    guidance : Guidance
+        The decision for a guide.
+    embedder, terms
+        What would be trained without one.
+    callbacks : sequence of Callback
+        Those of the user; a progress bar shows the training of the guide as well.
+    """
+    positions, n_rows = recipe.positions, task.rows.n_rows
     assert isinstance(positions, NetworkPositions)
-    relative = positions.preset.noise(task.rows.n_rows)
-    noise = InputNoise(relative * _scale(guide, task.rows, task.seed), task.seed + 1)
-    between = RowsBetween(noise, task.seed, task.device)
-    embedder = GuidedEmbedder(embedder, guide, between, LEADS)
-    plan = positions.plan(task.rows.n_rows, graph.total_weight)
-    return Guided(
-        embedder, guided_terms(embedder, terms, KEPT_TERMS), _guided_plan(plan, task, positions)
-    )
+    plan = _guided_plan(positions.plan(n_rows, graph.total_weight), n_rows, positions)
+    guide, begins = guidance.module, 0.0
+    if guide is None:
+        own = _own_positions(positions)
+        of_guide = own.plan(n_rows, graph.total_weight)
+        begins = _share_of_guide(of_guide, plan, guidance.cost)
+        began = time.perf_counter()
+        guide = _train_guide(task, recipe, graph, own, begins, callbacks)
+        if plan.max_time is not None:
+            left = plan.max_time - (time.perf_counter() - began)
+            plan = replace(plan, max_time=max(left, SHORTEST_TIME * plan.max_time))
+    scale = positions.preset.noise(n_rows) * task.rows.mean_and_scale(seed=task.seed).scale
+    between = RowsBetween(InputNoise(scale, task.seed + 1), task.seed, task.device)
+    under = GuidedEmbedder(embedder, guide, between, LEADS)
+    return Guided(under, guided_terms(under, terms, KEPT_TERMS), plan, (begins, 1.0))
 
 
-def _scale(guide: nn.Module, rows: RowStore, seed: int) -> float:
-    known = input_noise(guide, 1.0, seed)
-    return known.scale if known is not None else rows.mean_and_scale(seed=seed).scale
-
-
-def _guided_plan(plan: Plan, task: Task, positions: NetworkPositions) -> Plan:
-    growth = math.sqrt(task.rows.n_rows / REFERENCE_ROWS) * STEPS
-    n_steps = min(max(growth, FEWEST_STEPS), MOST_STEPS)
-    n_steps *= positions.preset.n_steps / REFERENCE_PRESET * positions.budget.n_training_epochs
-    batch = positions.budget.batch_size or BATCH_EDGES
+def _guided_plan(plan: Plan, n_rows: int, positions: NetworkPositions) -> Plan:
+    """Return the plan of a guided training, which has fewer steps unless `n_epochs` sets them."""
+    budget = positions.budget
+    if budget.n_epochs is not None:
+        return plan
+    n_steps = min(max(STEPS * math.sqrt(n_rows / REFERENCE_ROWS), FEWEST_STEPS), MOST_STEPS)
+    n_steps *= positions.preset.n_steps / REFERENCE_PRESET * budget.n_training_epochs
+    batch = budget.batch_size or max(min(BATCH_EDGES, n_rows // 4), plan.batch_edges // 2)
     return replace(plan, n_steps=max(2, round(n_steps)), batch_edges=batch)
 
 
-def train_guide(
-    task: Task, recipe: Recipe, graph: Graph, callbacks: Sequence[Callback] = ()
+def _share_of_guide(of_guide: Plan, plan: Plan, cost: float) -> float:
+    """Return the share of the work that training the guide is, by counted operations."""
+    guide = of_guide.n_steps * of_guide.batch_edges / SPEED
+    own = plan.n_steps * plan.batch_edges * cost
+    return min(guide / (guide + own), LARGEST_SHARE)
+
+
+def _own_positions(asked: NetworkPositions) -> NetworkPositions:
+    """Return the settings of the preset's MLP in place of those of the user's network."""
+    budget = Budget(None, 1, None, 1, 1.0, asked.budget.max_time)
+    return replace(asked, encoder=None, optimizer=None, guide=None, budget=budget)
+
+
+def _train_guide(
+    task: Task,
+    recipe: Recipe,
+    graph: Graph,
+    positions: NetworkPositions,
+    share: float,
+    callbacks: Sequence[Callback],
 ) -> nn.Module:
     """Return the preset's MLP, trained on the same rows and the same graph."""
-    asked = recipe.positions
-    assert isinstance(asked, NetworkPositions)
-    positions = replace(
-        asked,
-        encoder=None,
-        optimizer=None,
-        guide=None,
-        budget=Budget(None, 1, None, 1, 1.0, asked.budget.max_time),
-    )
     network = positions.network(task)
-    embedder = positions.build(task, network, graph)
-    forces = positions.forces
-    kernel = recipe.objective.similarity.kernel(forces)
+    forces, plan = positions.forces, positions.plan(task.rows.n_rows, graph.total_weight)
+    if plan.max_time is not None:
+        plan = replace(plan, max_time=plan.max_time * share)
     train(
-        embedder,
-        [UmapTerm(kernel, forces.softening, forces.n_negatives)],
+        positions.build(task, network, graph),
+        [UmapTerm(recipe.kernel, forces.softening, forces.n_negatives)],
         EdgeSampler(graph.fuzzy, seed=task.seed, device=task.device),
-        positions.plan(task.rows.n_rows, graph.total_weight),
+        plan,
         seed=task.seed,
         optimizer=positions.optimizer_factory(),
-        callbacks=callbacks,
+        callbacks=[callback for callback in callbacks if isinstance(callback, ProgressBar)],
+        part=(0.0, share),
     )
     return network.eval()

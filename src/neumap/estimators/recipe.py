@@ -32,16 +32,16 @@ __all__ = ["Observers", "Recipe", "free_recipe", "parametric_recipe"]
 
 Parameters = Mapping[str, Any]
 
-# Parameters that act only while a switch of ParametricUMAP is on, with the value that asks for
+# Parameters that act only while a switch of ParametricUMAP is on, with the values that ask for
 # nothing.
-BEHIND_A_SWITCH: dict[str, dict[str, Any]] = {
+BEHIND_A_SWITCH: dict[str, dict[str, tuple[Any, ...]]] = {
     "parametric_reconstruction": {
-        "decoder": None,
-        "parametric_reconstruction_loss_fcn": None,
-        "autoencoder_loss": False,
-        "reconstruction_rows": "auto",
+        "decoder": (None,),
+        "parametric_reconstruction_loss_fcn": (None,),
+        "autoencoder_loss": (False,),
+        "reconstruction_rows": ("auto", None),
     },
-    "parametric_embedding": {"encoder": None},
+    "parametric_embedding": {"encoder": (None,), "guide": ("auto", None)},
 }
 
 
@@ -259,9 +259,10 @@ def parametric_recipe(p: Parameters) -> Recipe:
     )
 
 
-def _is_neutral(value: Any, neutral: Any) -> bool:
-    is_same_word = isinstance(value, str) and isinstance(neutral, str) and value == neutral
-    return value is neutral or is_same_word
+def _is_neutral(value: Any, neutral: tuple[Any, ...]) -> bool:
+    if isinstance(value, str):
+        return value in neutral
+    return any(value is one for one in neutral)
 
 
 def _graph_settings(p: Parameters) -> GraphSettings:

@@ -20,7 +20,7 @@ from neumap.data import RowStore
 from neumap.networks import MLP, ConvDecoder, ConvEncoder, Standardize
 from neumap.training.auxiliary import AuxiliaryDimensions
 from neumap.training.noise import InputNoise
-from neumap.training.precision import choose_precision
+from neumap.training.precision import Source, choose_precision
 
 __all__ = ["Embedder", "EncoderEmbedder", "FreeEmbedder", "encode_rows", "rows_to_write_on"]
 
@@ -152,6 +152,11 @@ class EncoderEmbedder(nn.Module):
     def n_rows(self) -> int:
         """Number of training rows."""
         return self.rows.n_rows
+
+    @property
+    def sources(self) -> list[Source]:
+        """What batches draw random numbers from."""
+        return [] if self.noise is None else [self.noise]
 
     def embed(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Return inputs and coordinates of these rows, with noise if there is any.

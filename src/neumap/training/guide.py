@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -22,8 +23,9 @@ from neumap._random import torch_generator
 from neumap.losses.terms import Batch, Term
 from neumap.training.embedders import EncoderEmbedder
 from neumap.training.noise import InputNoise
+from neumap.training.precision import MixedPrecision, Source
 
-__all__ = ["GuideTerm", "GuidedEmbedder", "Later", "RowsBetween"]
+__all__ = ["GuideTerm", "GuidedEmbedder", "Later", "RowsBetween", "guided_terms"]
 
 # Share of the rows that lie between two neighbours.
 SHARE_BETWEEN = 0.5
@@ -67,7 +69,7 @@ class RowsBetween:
             self._noise.set_state(state[1])
 
 
-class GuidedEmbedder(EncoderEmbedder):
+class GuidedEmbedder(nn.Module):
     """An encoder on rows between the training rows while it is guided, then on these themselves.
 
     Parameters
@@ -90,22 +92,54 @@ class GuidedEmbedder(EncoderEmbedder):
     def __init__(
         self, embedder: EncoderEmbedder, guide: nn.Module, between: RowsBetween, until: float
     ) -> None:
-        super().__init__(embedder.encoder, embedder.rows, embedder.noise)
-        self.mixed = embedder.mixed
+        super().__init__()
+        self.embedder = embedder
+        self.between = between
         self.until = until
         self.target: Tensor | None = None
-        self.between = between
         self.__dict__["_guide"] = guide  # not a part of the module: it is neither trained nor saved
 
-    def embed_at(self, indices: Tensor, progress: float) -> tuple[Tensor, Tensor]:
-        """Return inputs and coordinates, and note where the guide puts the rows."""
-        if progress >= self.until:
-            self.target = None
-            return self.embed(indices)
-        inputs, seen = self.between(self.rows.gather(indices))
+    @property
+    def n_rows(self) -> int:
+        """Number of training rows."""
+        return self.embedder.n_rows
+
+    @property
+    def encoder(self) -> nn.Module:
+        """The network that is trained."""
+        return self.embedder.encoder
+
+    @property
+    def mixed(self) -> MixedPrecision | None:
+        """How the encoder trains in bfloat16."""
+        return self.embedder.mixed
+
+    @property
+    def sources(self) -> list[Source]:
+        """What batches draw random numbers from."""
+        return [*self.embedder.sources, self.between]
+
+    def leads(self, progress: float) -> bool:
+        """Whether the guide leads at this time."""
+        return progress < self.until
+
+    def embed(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Return inputs and coordinates of these rows."""
+        return self.embedder.embed(indices)
+
+    def embed_between(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Return inputs and coordinates of rows between these, and note where the guide puts them.
+
+        The inputs are without noise: a decoder should not learn it.
+        """
+        inputs, seen = self.between(self.embedder.rows.gather(indices))
         with torch.no_grad():
             self.target = self.__dict__["_guide"](seen).float()
-        return inputs, self.encode(seen)
+        return inputs, self.embedder.encode(seen)
+
+    def embed_all(self) -> np.ndarray:
+        """Return the positions of all rows, (n_rows, n_components) float32."""
+        return self.embedder.embed_all()
 
 
 @dataclass(frozen=True)
@@ -119,12 +153,14 @@ class GuideTerm:
 
     def acts(self, progress: float) -> bool:
         """Whether the guide leads."""
-        return progress < self.embedder.until
+        return self.embedder.leads(progress)
 
     def __call__(self, batch: Batch) -> Tensor:
         """Return the mean distance."""
         assert self.embedder.target is not None
-        return torch.linalg.vector_norm(batch.coordinates - self.embedder.target, dim=1).mean()
+        missed = torch.linalg.vector_norm(batch.coordinates - self.embedder.target, dim=1)
+        mean: Tensor = missed.mean()
+        return mean
 
 
 @dataclass(frozen=True)

@@ -50,9 +50,12 @@ class _Run:
     What callbacks call an epoch is one report of the plan.
     """
 
-    def __init__(self, embedder: Embedder, terms: Sequence[Term], plan: Plan) -> None:
+    def __init__(
+        self, embedder: Embedder, terms: Sequence[Term], plan: Plan, part: tuple[float, float]
+    ) -> None:
         self.embedder = embedder
         self.plan = plan
+        self.part = part
         self.modules: dict[str, nn.Module] = {"embedder": embedder}  # type: ignore[dict-item]
         for term in terms:
             self.modules.update(term.modules)
@@ -128,6 +131,7 @@ def train(  # noqa: PLR0913 - each is a separate choice of the caller
     optimizer: OptimizerFactory = default_optimizer,
     callbacks: Sequence[Callback] = (),
     validate: Validation | None = None,
+    part: tuple[float, float] = (0.0, 1.0),
 ) -> History:
     """Train an embedder, and the modules of the terms, on edges of a graph.
 
@@ -149,6 +153,9 @@ def train(  # noqa: PLR0913 - each is a separate choice of the caller
         Called as :mod:`neumap.callbacks` describes. What they call an epoch is one report.
     validate : callable, optional
         Returns additional entries of the report, such as ``{"val_loss": ...}``.
+    part : tuple of float, default=(0, 1)
+        Where this training begins and ends in the work of several that follow each other, for a
+        progress bar that shows all of them.
 
     Returns
     -------
@@ -172,6 +179,7 @@ def train(  # noqa: PLR0913 - each is a separate choice of the caller
         optimizer=optimizer,
         callbacks=callbacks,
         validate=validate,
+        part=part,
     )
     if not isinstance(step, VerifiedStep):
         return begin(step)
@@ -202,9 +210,10 @@ def _train(  # noqa: PLR0913 - the arguments of train
     optimizer: OptimizerFactory,
     callbacks: Sequence[Callback],
     validate: Validation | None,
+    part: tuple[float, float],
 ) -> History:
     """Train with this step."""
-    run = _Run(embedder, terms, plan)
+    run = _Run(embedder, terms, plan, part)
     run.optimizer = optimizer(step.parameters())
     hooks = CallbackList(callbacks)
     step, updater = record_step(

@@ -27,7 +27,7 @@ from neumap._warnings import warn_user
 from neumap.networks import MLP
 from neumap.training.flops import forward_flops
 
-__all__ = ["MixedPrecision", "Rewind", "VerifiedStep", "choose_precision"]
+__all__ = ["MixedPrecision", "Rewind", "Source", "VerifiedStep", "choose_precision"]
 
 logger = logging.getLogger(__name__)
 

@@ -91,7 +91,9 @@ class AutogradStep:
         """Return the embedded batch, with auxiliary coordinates while their scale is not zero."""
         embedder = self.embedder
         if isinstance(embedder, GuidedEmbedder):
-            return Batch(indices, *embedder.embed_at(indices, progress), progress)
+            if embedder.leads(progress):
+                return Batch(indices, *embedder.embed_between(indices), progress)
+            embedder = embedder.embedder
         if isinstance(embedder, EncoderEmbedder):
             scale = embedder.auxiliary_scale(progress)
             if scale is not None:
@@ -124,8 +126,7 @@ def choose_step(embedder: Embedder, terms: Sequence[Term]) -> Step:
     precisions = _precisions(embedder, terms)
     if all(precision.is_known for precision in precisions):
         return step
-    sources = [getattr(embedder, name, None) for name in ("noise", "between")]
-    return VerifiedStep(step, precisions, step.modules(), [s for s in sources if s is not None])
+    return VerifiedStep(step, precisions, step.modules(), getattr(embedder, "sources", ()))
 
 
 def _is_closed_form(embedder: Embedder, terms: Sequence[Term]) -> TypeGuard[EncoderEmbedder]:
