@@ -130,7 +130,7 @@ def distance(model: ParametricUMAP, other: ParametricUMAP) -> float:
 def test_networks_of_any_kind_learn_the_map_of_one_guide(
     encoder: Any, fitted: ParametricUMAP, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(guiding, "FEWEST_STEPS", 400)
+    monkeypatch.setattr(guiding, "FEWEST_STEPS", 600)
     before = fitted.encoder_.state_dict()["layers.0.weight"].clone()
     model = ParametricUMAP(encoder=encoder, guide=fitted, **SMALL, **FEW).fit(X)
     assert model.report_["guide"] == "as passed"
