@@ -24,7 +24,7 @@ BATCH = torch.arange(40) % 37
 
 
 def between(noise: InputNoise | None = None, seed: int = 0) -> RowsBetween:
-    return RowsBetween(noise, seed, torch.device("cpu"))
+    return RowsBetween(noise, seed)
 
 
 def test_rows_lie_on_the_lines_between_the_ends_of_edges() -> None:

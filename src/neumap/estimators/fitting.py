@@ -116,11 +116,11 @@ def fit_map(
     trained = time.perf_counter()
     terms = recipe.objective.terms(task, networks, found, embedder, recipe.positions.forces)
     course = _course(task, recipe, found, guidance, embedder, terms)
-    history, n_steps = _train(task, recipe, found, course, validate)
+    history, counter = _train(task, recipe, found, course, validate)
     positions = _positions(embedder, found)
     report = {
-        **_report(task, recipe, found, positions, n_steps),
-        **_of_networks(course),
+        **_report(task, recipe, found, positions, counter.n_steps),
+        **_of_networks(course, counter),
         "guide": guidance.text,
     }
     now = time.perf_counter()
@@ -247,11 +247,11 @@ def _course(
 
 def _train(
     task: Task, recipe: Recipe, graph: Graph, course: _Course, validate: Validation | None
-) -> tuple[History, int]:
-    """Train the embedder and the networks; return the history and the number of steps taken."""
-    if recipe.n_epochs == 0:
-        return {}, 0
+) -> tuple[History, _StepCounter]:
+    """Train the embedder and the networks; return the history and what counted the steps."""
     counter = _StepCounter()
+    if recipe.n_epochs == 0:
+        return {}, counter
     history = train(
         course.embedder,
         course.terms,
@@ -263,7 +263,7 @@ def _train(
         validate=validate,
         part=course.part,
     )
-    return history, counter.n_steps
+    return history, counter
 
 
 class _StepCounter(Callback):
@@ -271,9 +271,11 @@ class _StepCounter(Callback):
 
     def __init__(self) -> None:
         self.n_steps = 0
+        self.is_replayed = False
 
     def on_fit_end(self, run: TrainingRun) -> None:
         self.n_steps = run.step
+        self.is_replayed = bool(getattr(run, "is_replayed", False))
 
 
 def _positions(embedder: Embedder, graph: Graph) -> NDArray[np.float32]:
@@ -319,12 +321,14 @@ def _report(
     return report
 
 
-def _of_networks(course: _Course) -> dict[str, Any]:
+def _of_networks(course: _Course, counter: _StepCounter) -> dict[str, Any]:
     """Return how the networks were trained."""
     found: dict[str, Any] = {"precision": training_precision(course.embedder, course.terms)}
     for term in course.terms:
         if isinstance(term, ReconstructionTerm):
             found["reconstruction_rows"] = term.decoded.of(2 * course.plan.batch_edges)
+    if counter.is_replayed:
+        found["replayed"] = True
     return found
 
 

@@ -277,7 +277,7 @@ def guided(
             left = plan.max_time - (time.perf_counter() - began)
             plan = replace(plan, max_time=max(left, SHORTEST_TIME * plan.max_time))
     scale = positions.preset.noise(n_rows) * task.rows.mean_and_scale(seed=task.seed).scale
-    between = RowsBetween(InputNoise(scale, task.seed + 1), task.seed, task.device)
+    between = RowsBetween(InputNoise(scale, task.seed + 1), task.seed)
     under = GuidedEmbedder(embedder, guide, between, LEADS)
     return Guided(under, guided_terms(under, terms, KEPT_TERMS), plan, (begins, 1.0))
 

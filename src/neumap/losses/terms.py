@@ -35,6 +35,9 @@ class Batch:
     auxiliary : Tensor of shape (2 n_edges, n_auxiliary) or None
         Coordinates in the auxiliary dimensions used early in training, else None. Only the UMAP
         loss uses them.
+    softening : float, Tensor or None
+        The eps of the UMAP loss at this time, where it is in device memory; by default its
+        schedule at `progress`.
     """
 
     indices: Tensor
@@ -42,6 +45,7 @@ class Batch:
     coordinates: Tensor
     progress: float
     auxiliary: Tensor | None = None
+    softening: float | Tensor | None = None
 
     @property
     def all_coordinates(self) -> Tensor:
@@ -140,9 +144,10 @@ class UmapTerm:
 
     def __call__(self, batch: Batch) -> Tensor:
         """Return the cross entropy of the batch."""
+        given = batch.softening
         return umap_loss(
             batch.all_coordinates,
             self.kernel,
-            eps=self.softening(batch.progress),
+            eps=self.softening(batch.progress) if given is None else given,
             n_negatives=self.n_negatives,
         )

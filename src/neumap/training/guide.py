@@ -12,17 +12,18 @@ Out: an embedder and the terms for one training with both parts.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from neumap._random import torch_generator
 from neumap.losses.terms import Batch, Term
 from neumap.training.embedders import EncoderEmbedder
-from neumap.training.noise import InputNoise
+from neumap.training.noise import InputNoise, NumberPool, random_start
 from neumap.training.precision import MixedPrecision, Source
 
 __all__ = ["GuideTerm", "GuidedEmbedder", "Later", "RowsBetween", "guided_terms"]
@@ -40,33 +41,39 @@ class RowsBetween:
         Added to all rows.
     seed : int
         Of the places between the ends.
-    device : torch.device
-        Of the rows.
     """
 
-    def __init__(self, noise: InputNoise | None, seed: int, device: torch.device) -> None:
-        self._noise = noise
-        self._generator = torch_generator(seed, "rows between", device)
+    def __init__(self, noise: InputNoise | None, seed: int) -> None:
+        self.noise = noise
+        self._random = random.Random(seed)
+        self._pool = NumberPool(torch.rand, seed, "rows between")
+        self._given: int | Tensor | None = None
 
     def __call__(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Return rows between, without and with noise, from heads and then their tails."""
-        n_edges = len(rows) // 2
-        draw = {"generator": self._generator, "device": rows.device}
-        share = torch.rand(len(rows), **draw)  # type: ignore[call-overload]
-        moved = torch.rand(len(rows), **draw) < SHARE_BETWEEN  # type: ignore[call-overload]
-        share = (share * moved).view(-1, *[1] * (rows.ndim - 1))
-        between = rows.lerp(rows.roll(n_edges, 0), share)
-        return between, between if self._noise is None else self._noise.add_(between.clone())
+        start = self.draw_start() if self._given is None else self._given
+        drawn = self._pool.read((len(rows), *[1] * (rows.ndim - 1)), rows, start)
+        share = (drawn / SHARE_BETWEEN).where(drawn < SHARE_BETWEEN, 0.0)
+        between = rows.lerp(rows.roll(len(rows) // 2, 0), share)
+        return between, between if self.noise is None else self.noise.add_(between.clone())
+
+    def draw_start(self) -> int:
+        """Draw where the next batch starts reading its places."""
+        return random_start(self._random)
+
+    def start_at(self, start: int | Tensor | None) -> None:
+        """Let the next batches start here; None draws a start for each again."""
+        self._given = start
 
     def state(self) -> object:
         """Return what the next rows depend on, for :meth:`set_state`."""
-        return self._generator.get_state(), None if self._noise is None else self._noise.state()
+        return self._random.getstate(), None if self.noise is None else self.noise.state()
 
-    def set_state(self, state: tuple[Tensor, object]) -> None:
+    def set_state(self, state: tuple[Any, object]) -> None:
         """Draw the same rows again as after :meth:`state`."""
-        self._generator.set_state(state[0])
-        if self._noise is not None:
-            self._noise.set_state(state[1])
+        self._random.setstate(state[0])
+        if self.noise is not None:
+            self.noise.set_state(state[1])
 
 
 class GuidedEmbedder(nn.Module):

@@ -29,6 +29,7 @@ from neumap.training.embedders import Embedder
 from neumap.training.optimizers import Optimizer, OptimizerFactory, default_optimizer
 from neumap.training.plan import Plan
 from neumap.training.precision import VerifiedStep
+from neumap.training.replay import Replay
 from neumap.training.steps import Step, choose_step, record_step
 
 __all__ = ["History", "TrainingDivergedError", "train"]
@@ -66,11 +67,17 @@ class _Run:
         self.logs: dict[str, float] = {}
         self.stop_training = False
         self.optimizer: Optimizer | None = None
+        self.replay: Replay | None = None
         self._began = time.perf_counter()
 
     @property
     def seconds(self) -> float:
         return time.perf_counter() - self._began
+
+    @property
+    def is_replayed(self) -> bool:
+        """Whether the steps are replayed from CUDA graphs."""
+        return self.replay is not None and self.replay.is_replayed
 
     @property
     def encoder(self) -> nn.Module | None:
@@ -219,6 +226,7 @@ def _train(  # noqa: PLR0913 - the arguments of train
     step, updater = record_step(
         step, run.optimizer, n_steps=plan.n_steps, is_watched=hooks.wants_gradients
     )
+    run.replay = step if isinstance(step, Replay) else None
     history: History = {}
     for module in run.modules.values():
         module.train()

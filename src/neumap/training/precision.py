@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -26,6 +26,7 @@ from neumap._modes import draws_from_torch, evaluating
 from neumap._warnings import warn_user
 from neumap.networks import MLP
 from neumap.training.flops import forward_flops
+from neumap.training.recordable import Recordable, StepInputs
 
 __all__ = ["MixedPrecision", "Rewind", "Source", "VerifiedStep", "choose_precision"]
 
@@ -250,13 +251,9 @@ def _is_quantised(outputs: Tensor) -> bool:
 # ---- the check of the first step ---------------------------------------------------------------
 
 
-class Computing(Protocol):
-    """The part of a step that is checked."""
+class Computing(Recordable, Protocol):
+    """The step that is checked."""
 
-    @property
-    def n_threads(self) -> int | None: ...
-    def parameters(self) -> list[nn.Parameter]: ...
-    def __call__(self, indices: Tensor, progress: float) -> dict[str, Tensor]: ...
     def finish(self) -> None: ...
 
 
@@ -325,30 +322,60 @@ class VerifiedStep:
         """End the step."""
         self._step.finish()
 
+    @property
+    def device(self) -> torch.device:
+        """That of the step."""
+        return self._step.device
+
+    @property
+    def is_known(self) -> bool:
+        """As the step."""
+        return self._step.is_known
+
+    def is_resident_on(self, kind: str) -> bool:
+        """As the step."""
+        return self._step.is_resident_on(kind)
+
+    def changing(self) -> list[Tensor]:
+        """Return what the step changes besides the parameters."""
+        return self._step.changing()
+
+    def python_state(self) -> Hashable:
+        """Return that of the step."""
+        return self._step.python_state()
+
+    def inputs(self, progress: float) -> StepInputs:
+        """Return those of the step."""
+        return self._step.inputs(progress)
+
     def __call__(self, indices: Tensor, progress: float) -> dict[str, Tensor]:
         """Compute the losses of these rows and leave new gradients in the parameters."""
+        return self.compute(indices, self.inputs(progress))
+
+    def compute(self, indices: Tensor, given: StepInputs) -> dict[str, Tensor]:
+        """Do the arithmetic of a step; the first one is compared with float32."""
         if self._is_checked:
-            return self._step(indices, progress)
+            return self._step.compute(indices, given)
         self._is_checked = True
         before = self.rewind(with_weights=False)
-        expected, _ = self._run(indices, progress, enabled=False)
+        expected, _ = self._run(indices, given, enabled=False)
         before.restore()
-        found, losses = self._run(indices, progress, enabled=True)
+        found, losses = self._run(indices, given, enabled=True)
         missed = _largest_difference(found, expected)
         if missed <= LARGEST_DIFFERENCE:
             return losses
         before.restore()
-        repeated, losses = self._run(indices, progress, enabled=False)
+        repeated, losses = self._run(indices, given, enabled=False)
         _say(missed, repeats=_largest_difference(repeated, expected) <= LARGEST_DIFFERENCE)
         return losses
 
     def _run(
-        self, indices: Tensor, progress: float, *, enabled: bool
+        self, indices: Tensor, given: StepInputs, *, enabled: bool
     ) -> tuple[list[Tensor | None], dict[str, Tensor]]:
         """Return copies of the gradients and the losses of a step in one of the precisions."""
         for precision in self.precisions:
             precision.enabled = enabled
-        losses = self._step(indices, progress)
+        losses = self._step.compute(indices, given)
         gradients = [parameter.grad for parameter in self.parameters()]
         return [None if g is None else g.detach().clone() for g in gradients], losses
 
