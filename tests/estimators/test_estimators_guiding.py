@@ -260,3 +260,22 @@ def test_one_bar_shows_both_trainings(capsys: pytest.CaptureFixture[str]) -> Non
     assert 0 < done[0] < 1
     assert bar._bar is None
     assert "%" in capsys.readouterr().err
+
+
+def test_a_keras_network_is_guided() -> None:
+    keras = pytest.importorskip("keras")
+    if keras.backend.backend() != "torch":
+        pytest.skip("Keras runs on another backend")
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    network = keras.Sequential(
+        [
+            layers.Conv2D(32, 3, padding="same", activation="relu"),
+            layers.Conv2D(32, 3, padding="same", activation="relu"),
+            *(layers.Flatten(), layers.Dense(2)),
+        ]
+    )
+    model = ParametricUMAP(encoder=network, dims=(8, 8, 1), **SMALL, **FEW).fit(X)
+    assert model.report_["guide"] == "trained first"
+    assert np.isfinite(model.embedding_).all()
+    np.testing.assert_allclose(model.transform(X[:7]), model.embedding_[:7], atol=1e-3)

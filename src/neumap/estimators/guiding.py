@@ -179,7 +179,12 @@ def _is_smooth(encoder: nn.Module, probe: Tensor) -> bool:
     """Whether gradients reach the rows: a table of embeddings reads codes, which have none."""
     rows = probe.clone().requires_grad_(True)
     try:
-        with evaluating(encoder, to_be_trained=True), torch.enable_grad():
+        # CUDA's recurrent layers go backward in training mode only.
+        with (
+            evaluating(encoder, to_be_trained=True),
+            torch.backends.cudnn.flags(enabled=False),
+            torch.enable_grad(),
+        ):
             output = encoder(rows * 1.0)
             (slope,) = torch.autograd.grad(output.float().sum(), rows, allow_unused=True)
     except Exception:  # of any kind: an operation may have no gradient for its input
