@@ -220,7 +220,7 @@ class ReconstructionTerm:
 
     def __call__(self, batch: Batch) -> Tensor:
         """Return the mean reconstruction loss of the rows that are decoded."""
-        chosen = self._chosen(len(batch.indices))
+        chosen = self._chosen(batch)
         rows = rows_of(batch, self.rows, type(self).__name__, chosen)
         coordinates = batch.coordinates[chosen]
         if not self.joint:
@@ -229,12 +229,14 @@ class ReconstructionTerm:
             outputs = self.decoder(coordinates)
         return self.loss(rows, outputs)
 
-    def _chosen(self, n_batch: int) -> slice:
+    def _chosen(self, batch: Batch) -> Tensor | slice:
         """Return which rows of a batch are decoded."""
+        n_batch = len(batch.indices)
         n_rows = self.decoded.of(n_batch)
+        if n_rows == n_batch:
+            return slice(None)
         # Evenly spread, since a batch may be in an order, such as by neighbourhood.
-        step = n_batch // n_rows
-        return slice(0, step * n_rows, step)
+        return torch.arange(n_rows, device=batch.indices.device) * n_batch // n_rows
 
 
 def validation_loss(

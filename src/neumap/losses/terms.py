@@ -60,7 +60,9 @@ class Batch:
         return len(self.indices) // 2
 
 
-def rows_of(batch: Batch, store: RowStore | None, term: str, chosen: slice = slice(None)) -> Tensor:
+def rows_of(
+    batch: Batch, store: RowStore | None, term: str, chosen: Tensor | slice = slice(None)
+) -> Tensor:
     """Return the encoder's inputs in a batch, or, with free positions, its rows of the store.
 
     Parameters
@@ -70,7 +72,7 @@ def rows_of(batch: Batch, store: RowStore | None, term: str, chosen: slice = sli
         Read where the batch has no inputs.
     term : str
         Name of the term in messages.
-    chosen : slice, optional
+    chosen : Tensor or slice, optional
         Which rows of the batch; by default all.
 
     Raises
