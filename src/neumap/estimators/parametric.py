@@ -187,8 +187,10 @@ class ParametricUMAP(UMAP):
     Attributes
     ----------
     embedding_, graph_, history_, report_, rad_orig_, rad_emb_
-        As in :class:`UMAP`. Rows without any neighbour get the encoder's position. ``report_`` has
-        ``landmark_drift`` after a fit with landmarks.
+        As in :class:`UMAP`. Rows without any neighbour get the encoder's position. ``report_`` also
+        has ``precision`` of the training ("bfloat16" or "float32"), ``guide`` (see `guide`),
+        ``reconstruction_rows`` with a decoder, ``replayed`` where steps were replayed from CUDA
+        graphs, and ``landmark_drift`` after a fit with landmarks.
     n_features_in_, feature_names_in_, input_shape_
         As in :class:`UMAP`.
     encoder_ : torch.nn.Module
@@ -225,8 +227,8 @@ class ParametricUMAP(UMAP):
     *Length of the training.* Without `n_epochs` the preset determines the number of steps from the
     number of rows (`Preset.steps`). With `n_epochs` as many edges are sampled as umap-learn samples
     in these epochs, in ``n_epochs * graph_.sum() / batch_size`` steps. Both are multiplied by
-    `n_training_epochs`. There are ``loss_report_frequency * n_training_epochs`` reports, which do
-    not change the steps. `max_time` and callbacks may end the training earlier.
+    `n_training_epochs`. Under a guide there are fewer steps, unless `n_epochs` is set. There are
+    ``loss_report_frequency * n_training_epochs`` reports, which do not change the steps. `max_time` and callbacks may end the training earlier.
 
     The position of a row depends on that row only, except for rounding: matrix products add in
     another order for batches of another size.
