@@ -228,7 +228,8 @@ class ParametricUMAP(UMAP):
     number of rows (`Preset.steps`). With `n_epochs` as many edges are sampled as umap-learn samples
     in these epochs, in ``n_epochs * graph_.sum() / batch_size`` steps. Both are multiplied by
     `n_training_epochs`. Under a guide there are fewer steps, unless `n_epochs` is set. There are
-    ``loss_report_frequency * n_training_epochs`` reports, which do not change the steps. `max_time` and callbacks may end the training earlier.
+    ``loss_report_frequency * n_training_epochs`` reports, which do not change the steps. `max_time`
+    and callbacks may end the training earlier.
 
     The position of a row depends on that row only, except for rounding: matrix products add in
     another order for batches of another size.
