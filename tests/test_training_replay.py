@@ -544,6 +544,26 @@ def test_cuda_graphs_equal_direct_steps(
 
 
 @pytest.mark.gpu
+@pytest.mark.parametrize("is_guided", [False, True])
+def test_networks_of_the_user_on_a_card_equal_direct_steps(
+    monkeypatch: pytest.MonkeyPatch,
+    graph: FuzzyGraph,
+    caplog: pytest.LogCaptureFixture,
+    is_guided: bool,
+) -> None:
+    how = {"is_guided": is_guided, "dtype": torch.bfloat16, "device": "cuda:0"}
+    with caplog.at_level("INFO", logger="neumap"):
+        found, _ = own_course(
+            monkeypatch, graph, replay.CudaRecorder(torch.device("cuda:0")), **how
+        )
+    assert "not replayed" not in caplog.text
+    expected, _ = own_course(monkeypatch, graph, None, **how)
+    for f, e in zip(found, expected, strict=True):
+        if f.ndim >= 2:
+            assert torch.cosine_similarity(f.flatten(), e.flatten(), dim=0) > 0.99
+
+
+@pytest.mark.gpu
 def test_steps_on_a_card_never_wait(graph: FuzzyGraph) -> None:
     """Two rounds of each branch are recorded and compared, which waits; the others must not."""
     device = torch.device("cuda:0")
