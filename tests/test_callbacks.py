@@ -375,6 +375,41 @@ def test_progress_bar_writes_steps_and_loss_to_stderr(capsys: pytest.CaptureFixt
     assert capsys.readouterr() == ("", "")
 
 
+class Limited(ScriptedRun):
+    """Has time for half of its steps: progress goes by the clock."""
+
+    @property
+    def progress(self) -> float:
+        return min(1.0, 2 * self.step / self.n_steps)
+
+
+def test_with_a_time_limit_the_bar_expects_the_steps_there_is_time_for():
+    bar, seen = ProgressBar(), []
+
+    def note(run: Any) -> None:
+        assert bar._bar is not None
+        seen.append((bar._bar.n, bar._bar.total))
+        run.stop_training = run.progress >= 1.0
+
+    Limited([{"loss": 1.0}] * 4).train(bar, LambdaCallback(on_step_end=note))
+    assert seen == [(step, 8) for step in range(1, 9)]  # of 16 planned
+
+
+def test_one_bar_for_trainings_that_follow_each_other(capsys: pytest.CaptureFixture[str]):
+    bar, seen = ProgressBar(), []
+    look = LambdaCallback(on_step_end=lambda run: seen.append((id(bar._bar), bar._bar.n)))
+    for part in ((0.0, 0.25), (0.25, 1.0)):
+        run = run_with_losses(0.5)
+        run.part = part
+        run.train(bar, look)
+    assert len({bar_id for bar_id, _ in seen}) == 1
+    assert [n for _, n in seen] == [6.25, 12.5, 18.75, 25.0, 43.75, 62.5, 81.25, 100.0]
+    assert bar._bar is None
+    assert "100%" in capsys.readouterr().err
+    run_with_losses(0.5).train(bar)  # a training of its own has a bar of its own
+    assert "4/4" in capsys.readouterr().err
+
+
 def test_callbacks_can_be_copied_and_pickled_after_a_training(tmp_path: Path):
     callbacks = [EarlyStopping(), Snapshots(), TimeBudget(9.0), Checkpoint(tmp_path / "c")]
     callbacks.append(ProgressBar())

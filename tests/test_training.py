@@ -24,7 +24,7 @@ from neumap.fuzzy import FuzzyGraph, fuzzy_simplicial_set
 from neumap.losses import Kernel
 from neumap.losses.terms import Batch, Softening, UmapTerm
 from neumap.neighbors import find_neighbors
-from neumap.networks import MLP, ConvEncoder
+from neumap.networks import MLP
 from neumap.sampling import EdgeSampler
 from neumap.similarity import find_ab
 from neumap.training import (
@@ -34,10 +34,10 @@ from neumap.training import (
     Plan,
     TrainingDivergedError,
     choose_step,
-    embedders,
     loop,
     noise,
     optimizer_factory,
+    precision,
     train,
 )
 from neumap.training.embedders import encode_rows
@@ -50,7 +50,7 @@ N_ROWS = 12
 @pytest.fixture(autouse=True)
 def _float32_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Train in float32 wherever the tests run; those about bfloat16 ask for it."""
-    monkeypatch.setattr(embedders, "fast_dtype", lambda device: torch.float32)
+    monkeypatch.setattr(precision, "fast_dtype", lambda device: torch.float32)
 
 
 def ring(n_vertices: int = N_ROWS) -> FuzzyGraph:
@@ -648,7 +648,7 @@ def test_modes_come_back_after_an_error() -> None:
 
 @pytest.fixture
 def bfloat16_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedders, "fast_dtype", lambda device: torch.bfloat16)
+    monkeypatch.setattr(precision, "fast_dtype", lambda device: torch.bfloat16)
 
 
 def embedded(encoder: nn.Module, data: np.ndarray) -> tuple[Tensor, list[Tensor]]:
@@ -671,7 +671,7 @@ def test_own_encoders_train_in_bfloat16_with_float32_coordinates(
 ) -> None:
     data = features(101, 48)
     single, single_gradients = embedded(encoder, data)
-    monkeypatch.setattr(embedders, "fast_dtype", lambda device: torch.bfloat16)
+    monkeypatch.setattr(precision, "fast_dtype", lambda device: torch.bfloat16)
     mixed, mixed_gradients = embedded(encoder, data)
     assert mixed.dtype == torch.float32
     assert not torch.equal(mixed, mixed.bfloat16().float())  # the map is not quantised
@@ -687,13 +687,6 @@ def test_positions_are_computed_in_float32(bfloat16_machine: None) -> None:
     expected = encoder(torch.from_numpy(data)).detach().numpy()
     found = EncoderEmbedder(encoder, DenseRows(data)).embed_all()
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
-
-
-def test_convolutions_keep_float32(bfloat16_machine: None) -> None:
-    """torch 2.13 returns garbage for some of their bfloat16 weight gradients on CPUs."""
-    encoder, data = ConvEncoder((4, 4, 3), hidden=64), features(101, 48)
-    _, coordinates = EncoderEmbedder(encoder, DenseRows(data)).embed(torch.arange(4))
-    assert torch.equal(coordinates, encoder(torch.from_numpy(data[:4])))
 
 
 def test_other_encoders_keep_their_precision(bfloat16_machine: None) -> None:

@@ -23,8 +23,8 @@ from neumap.training import (
     AuxiliaryDimensions,
     EncoderEmbedder,
     Plan,
-    embedders,
     loop,
+    precision,
     train,
 )
 from neumap.training.mlp_step import MLPStep, _relu_, _through_relu_
@@ -36,7 +36,7 @@ TERM = UmapTerm(Kernel(1.577, 0.895), Softening(), n_negatives=8)
 @pytest.fixture(autouse=True)
 def _autograd_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     """The answer to compare with, wherever the tests run."""
-    monkeypatch.setattr(embedders, "fast_dtype", lambda device: torch.float32)
+    monkeypatch.setattr(precision, "fast_dtype", lambda device: torch.float32)
 
 
 def data(n_rows: int = 200, n_features: int = 9) -> np.ndarray:

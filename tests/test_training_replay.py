@@ -25,21 +25,26 @@ from neumap.callbacks import Callback
 from neumap.data import DenseRows, as_rows
 from neumap.fuzzy import FuzzyGraph, fuzzy_simplicial_set
 from neumap.losses import Kernel
+from neumap.losses.correlation import CorrelationTerm
+from neumap.losses.reconstruction import ReconstructionTerm, reconstruction_loss
 from neumap.losses.terms import Softening, UmapTerm
 from neumap.neighbors import find_neighbors
 from neumap.networks import MLP
 from neumap.sampling import EdgeSampler
 from neumap.training import (
+    AutogradStep,
     AuxiliaryDimensions,
     EncoderEmbedder,
     InputNoise,
     Muon,
     Plan,
     loop,
+    precision,
     replay,
     train,
 )
 from neumap.training.adam import FusedAdam
+from neumap.training.guide import GuidedEmbedder, RowsBetween, guided_terms
 from neumap.training.mlp_step import MLPStep
 from neumap.training.optimizers import Optimizer
 from neumap.training.replay import Recorder, Replay, choose_replay
@@ -303,6 +308,137 @@ def test_failed_recordings_lose_nothing(
     assert_same(found, course(monkeypatch, graph, by(None)))
 
 
+# --- networks of the user ---
+
+
+class Own(nn.Module):
+    """A convolution with a batch normalisation, which keeps running means."""
+
+    def __init__(self, middle: nn.Module | None = None) -> None:
+        super().__init__()
+        self.net = nn.Sequential(
+            *(nn.Unflatten(1, (1, 3, 3)), nn.Conv2d(1, 24, 3, padding=1), nn.BatchNorm2d(24)),
+            *(nn.ReLU(), nn.Flatten(), nn.Linear(216, 24), nn.ReLU()),
+            *(() if middle is None else (middle,)),
+            nn.Linear(24, 2),
+        )
+
+    def forward(self, rows: Tensor) -> Tensor:
+        placed: Tensor = self.net(rows)
+        return placed
+
+
+RECONSTRUCTION = reconstruction_loss("mse", (-10.0, 10.0))
+
+
+def own_course(
+    monkeypatch: pytest.MonkeyPatch,
+    graph: FuzzyGraph,
+    recorder: Recorder | None,
+    *,
+    middle: Callable[[], nn.Module] | None = None,
+    is_guided: bool = False,
+    dtype: torch.dtype = torch.float32,
+    device: str = "cpu",
+) -> Course:
+    """Train a network of the user and a decoder; return weights, buffers and history."""
+    monkeypatch.setattr(precision, "fast_dtype", lambda device: dtype)
+    monkeypatch.setattr(precision, "FEWEST_FLOPS", 0)
+    monkeypatch.setattr(loop, "record_step", lambda step, o, **_: replayed_pair(step, o, recorder))
+    torch.manual_seed(5)
+    network, decoder, guide = Own(middle and middle()), nn.Linear(2, 9), nn.Linear(9, 2)
+    for module in (network, decoder, guide):
+        module.to(device)
+    rows = DenseRows(blobs(), device=device)
+    embedder: Any = EncoderEmbedder(network, rows, InputNoise(0.3, seed=3))
+    terms: list[Any] = [TERM, ReconstructionTerm(decoder, RECONSTRUCTION, joint=True)]
+    if is_guided:
+        between = RowsBetween(InputNoise(0.2, seed=1), seed=2)
+        embedder = GuidedEmbedder(embedder, guide, between, until=0.6)
+        terms = guided_terms(embedder, terms, ("reconstruction_loss",))
+    sampler = EdgeSampler(graph, seed=0, device=device)
+    plan = Plan(N_STEPS, 3, batch_edges=32, peak_learning_rate=1e-2)
+    history = train(embedder, terms, sampler, plan, seed=0, optimizer=FusedAdam)
+    state = [*network.state_dict().values(), *decoder.state_dict().values()]
+    named = {name: [repr(v) for v in curve] for name, curve in history.items()}  # NaN equals NaN
+    return [tensor.cpu() for tensor in state], named
+
+
+@DTYPES
+@pytest.mark.parametrize("is_guided", [False, True])
+def test_replayed_networks_of_the_user_equal_direct_ones(
+    monkeypatch: pytest.MonkeyPatch, graph: FuzzyGraph, is_guided: bool, dtype: torch.dtype
+) -> None:
+    """Running means are part of what is compared, noise and rows between are drawn anew."""
+    recorder, how = StandIn(), {"is_guided": is_guided, "dtype": dtype}
+    replayed = own_course(monkeypatch, graph, recorder, **how)
+    n_branches = 1 + is_guided  # the guide leads or not
+    assert recorder.n_recordings == n_branches
+    assert recorder.n_replays == N_STEPS - n_branches
+    assert_same(replayed, own_course(monkeypatch, graph, None, **how))
+
+
+class Counts(nn.Module):
+    """Acts differently at each call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.n_calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.n_calls += 1
+        return x / (1.0 + 0.1 * self.n_calls)
+
+
+@pytest.mark.parametrize("middle", [Counts, lambda: nn.Dropout(0.5)])
+def test_networks_that_differ_from_step_to_step_are_not_replayed(
+    monkeypatch: pytest.MonkeyPatch,
+    graph: FuzzyGraph,
+    caplog: pytest.LogCaptureFixture,
+    middle: Callable[[], nn.Module],
+) -> None:
+    recorder = StandIn()
+    with caplog.at_level("INFO", logger="neumap"):
+        found = own_course(monkeypatch, graph, recorder, middle=middle)
+    assert "not replayed: a network draws random numbers or counts its calls" in caplog.text
+    assert recorder.n_recordings == recorder.n_replays == 0
+    assert_same(found, own_course(monkeypatch, graph, None, middle=middle))
+
+
+@pytest.mark.parametrize("how", ["recording", "replay", "weights", "loss"])
+def test_a_failed_recording_of_a_network_of_the_user_is_logged(
+    monkeypatch: pytest.MonkeyPatch,
+    graph: FuzzyGraph,
+    caplog: pytest.LogCaptureFixture,
+    how: str,
+) -> None:
+    with caplog.at_level("INFO", logger="neumap"):
+        found = own_course(monkeypatch, graph, Broken(how))
+    assert "training steps are not replayed" in caplog.text
+    assert_same(found, own_course(monkeypatch, graph, None))
+
+
+class NotPlain(UmapTerm):
+    """Does what a recording cannot know."""
+
+
+@pytest.mark.parametrize(
+    ("terms", "expected"),
+    [
+        ([TERM], True),
+        ([TERM, ReconstructionTerm(nn.Linear(2, 9), RECONSTRUCTION)], True),
+        ([NotPlain(TERM.kernel)], False),
+        ([TERM, CorrelationTerm(0.1)], False),
+        ([TERM, ReconstructionTerm(nn.Linear(2, 9), reconstruction_loss(print, (0, 1)))], False),
+    ],
+)
+def test_which_steps_of_the_user_may_be_replayed(terms: list[Any], expected: bool) -> None:
+    embedder = EncoderEmbedder(Own(), DenseRows(blobs()))
+    assert AutogradStep(embedder, terms).is_resident_on("cpu") is expected
+    assert not AutogradStep(embedder, terms).is_resident_on("cuda")
+    assert choose_replay(AutogradStep(embedder, terms), None, n_steps=999, is_watched=False) is None
+
+
 # --- nothing waits ---
 
 
@@ -405,6 +541,26 @@ def test_cuda_graphs_equal_direct_steps(
         if f.ndim == 2:  # last biases move the map as a whole: their gradients are rounding
             assert torch.cosine_similarity(f.flatten(), e.flatten(), dim=0) > 0.99
     assert losses["loss"] == pytest.approx(others["loss"], rel=1e-2)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("is_guided", [False, True])
+def test_networks_of_the_user_on_a_card_equal_direct_steps(
+    monkeypatch: pytest.MonkeyPatch,
+    graph: FuzzyGraph,
+    caplog: pytest.LogCaptureFixture,
+    is_guided: bool,
+) -> None:
+    how = {"is_guided": is_guided, "dtype": torch.bfloat16, "device": "cuda:0"}
+    with caplog.at_level("INFO", logger="neumap"):
+        found, _ = own_course(
+            monkeypatch, graph, replay.CudaRecorder(torch.device("cuda:0")), **how
+        )
+    assert "not replayed" not in caplog.text
+    expected, _ = own_course(monkeypatch, graph, None, **how)
+    for f, e in zip(found, expected, strict=True):
+        if f.ndim >= 2:
+            assert torch.cosine_similarity(f.flatten(), e.flatten(), dim=0) > 0.99
 
 
 @pytest.mark.gpu

@@ -28,7 +28,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 from neumap import UMAP, ParametricUMAP, load_ParametricUMAP
 from neumap.estimators import PRESETS
 from neumap.networks import MLP, ConvEncoder, Standardize
-from neumap.training import TrainingDivergedError, embedders, mlp_step
+from neumap.training import TrainingDivergedError, mlp_step, precision
 
 BOTH = pytest.mark.parametrize("kind", [UMAP, ParametricUMAP])
 PAGE = Path(__file__).parents[2] / "docs" / "inputs.md"
@@ -913,7 +913,7 @@ def test_angular_map_keeps_neighbours_by_angle(metric: str) -> None:
 @pytest.fixture
 def float32_training(monkeypatch: pytest.MonkeyPatch) -> None:
     """bfloat16 rounds the two ways of reading rows differently, and training enlarges that."""
-    for room in (embedders, mlp_step):
+    for room in (precision, mlp_step):
         monkeypatch.setattr(room, "fast_dtype", lambda device: torch.float32)
 
 

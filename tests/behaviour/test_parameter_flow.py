@@ -103,6 +103,7 @@ class Flow:
     fit: dict[str, Any] = field(default_factory=dict)
 
 
+GUIDE = ParametricUMAP(**QUICK[ParametricUMAP]).fit(X)
 KNN = find_neighbors(X, 5, metric="manhattan")
 DENSE = {"densmap": True}
 NUMBERS = {"target_metric": "euclidean"}
@@ -208,6 +209,10 @@ FLOWS: dict[type, dict[str, Flow]] = {
         "reconstruction_validation": Flow(
             X[:9], "a loss of held-out rows", lambda seen: list(seen.model.history_), DECODER
         ),
+        "reconstruction_rows": Flow(
+            8, "rows decoded", lambda seen: seen.model.report_["reconstruction_rows"], DECODER
+        ),
+        "guide": Flow(GUIDE, "positions to learn from", lambda seen: list(seen.model.history_)),
         "global_correlation_loss_weight": Flow(5.0, "a term for far distances"),
         "landmark_loss_fn": Flow(
             lambda target, placed: (target - placed).abs().mean(),
@@ -336,6 +341,8 @@ def test_start_of_an_encoder_cannot_be_chosen_by_init() -> None:
         ({"decoder": torch.nn.Linear(2, 6)}, "parametric_reconstruction"),
         ({"parametric_reconstruction_loss_fcn": "mae"}, "parametric_reconstruction"),
         ({"autoencoder_loss": True}, "parametric_reconstruction"),
+        ({"reconstruction_rows": 9}, "parametric_reconstruction"),
+        ({"guide": GUIDE, **FREE}, "parametric_embedding"),
         ({"encoder": torch.nn.Linear(6, 2), **FREE}, "parametric_embedding"),
     ],
 )

@@ -42,6 +42,8 @@ OF_NETWORKS: dict[str, tuple[list[Any], list[Any]]] = {
     "parametric_embedding": ([True, False], [0]),
     "parametric_reconstruction": ([False, True], [None]),
     "classifier_loss_weight": ([0.0, 1.0], [-2.0]),
+    "reconstruction_rows": (["auto", None, 5], [0]),
+    "guide": (["auto", None], ["teacher"]),
     "global_correlation_loss_weight": ([0.0, 0.1], ["much"]),
 }
 

@@ -100,12 +100,12 @@ MAYBE: dict[str, set[str]] = {
 OPTIONAL = {
     "a", "b", "random_state", "disconnection_distance", "precomputed_knn", "batch_size",
     "optimizer", "max_time", "dims", "encoder", "decoder", "parametric_reconstruction_loss_fcn",
-    "reconstruction_validation", "landmark_loss_fn",
+    "reconstruction_validation", "landmark_loss_fn", "reconstruction_rows", "guide",
 }  # fmt: skip
 # Integers have no upper bound.
 WHOLE = {
     "n_neighbors", "n_components", "random_state", "target_n_neighbors", "transform_seed",
-    "verbose", "batch_size", "n_training_epochs", "loss_report_frequency",
+    "verbose", "batch_size", "n_training_epochs", "loss_report_frequency", "reconstruction_rows",
 }  # fmt: skip
 
 # What else has to be set for a parameter to be looked at.
@@ -113,6 +113,7 @@ BESIDE: dict[str, dict[str, Any]] = {
     "decoder": {"parametric_reconstruction": True},
     "parametric_reconstruction_loss_fcn": {"parametric_reconstruction": True},
     "reconstruction_validation": {"parametric_reconstruction": True},
+    "reconstruction_rows": {"parametric_reconstruction": True},
     "tqdm_kwds": {"verbose": True},
     "autoencoder_loss": {"parametric_reconstruction": True},
 }
@@ -447,6 +448,8 @@ RIGHT: dict[str, list[Any]] = {
     "parametric_reconstruction_loss_fcn": ["mse", "MAE", "huber", squared, nn.MSELoss()],
     "reconstruction_validation": [X[:3], X[:3].tolist()],
     "landmark_loss_fn": [squared],
+    "reconstruction_rows": ["auto", None, 5],
+    "guide": ["auto", None],
     "keras_fit_kwargs": [{"verbose": 0}, {"callbacks": []}],
     "preset": ["fast", "best", Preset((8,), 20, 64, 1e-3)],
     "metric_kwds": [{}],

@@ -137,8 +137,20 @@ class LambdaCallback(Callback):
             hook(run)
 
 
+PARTS_FORMAT = "{l_bar}{bar}| [{elapsed}<{remaining}{postfix}]"
+
+
+def _part(run: TrainingRun) -> tuple[float, float]:
+    """Return where a training begins and ends among those that follow each other."""
+    part: tuple[float, float] = getattr(run, "part", (0.0, 1.0))
+    return part
+
+
 class ProgressBar(Callback):
     """Shows a progress bar over the optimiser steps, with the latest loss, on stderr.
+
+    With a time limit the bar counts the steps that are expected within it. Where a network is
+    guided by another one, which is trained first, the bar shows the work of both in per cent.
 
     Parameters
     ----------
@@ -176,30 +188,51 @@ class ProgressBar(Callback):
         return self.enabled
 
     def on_fit_start(self, run: TrainingRun) -> None:
-        self._close()
-        if self.enabled:
-            from tqdm.auto import tqdm
+        begins, ends = _part(run)
+        if begins == 0.0 or self._bar is None:
+            self._close()
+        if not self.enabled or self._bar is not None:
+            return
+        from tqdm.auto import tqdm
 
-            shown = {"total": run.n_steps, "desc": self.description, "unit": "step"}
-            self._bar = tqdm(**{**shown, **self.tqdm_kwds})
+        shown: dict[str, Any] = {"total": run.n_steps, "desc": self.description, "unit": "step"}
+        if (begins, ends) != (0.0, 1.0):
+            # The mean speed since the beginning: a step of one network is not one of another.
+            shown |= {"total": 100, "unit": "%", "bar_format": PARTS_FORMAT, "smoothing": 0.0}
+        self._bar = tqdm(**{**shown, **self.tqdm_kwds})
 
     @property
     def wants_gradients(self) -> bool:
         return False
 
     def on_step_end(self, run: TrainingRun) -> None:
-        if self._bar is not None:
-            self._bar.update(run.step - self._bar.n)
+        self._show(run)
 
     def on_epoch_end(self, run: TrainingRun) -> None:
         if self._bar is None:
             return
         if self.monitor in run.logs:
             self._bar.set_postfix({self.monitor: f"{run.logs[self.monitor]:.4g}"}, refresh=False)
-        self._bar.update(run.step - self._bar.n)
+        self._show(run)
 
     def on_fit_end(self, run: TrainingRun) -> None:
-        self._close()
+        if _part(run)[1] == 1.0:
+            self._close()
+
+    def _show(self, run: TrainingRun) -> None:
+        if self._bar is None:
+            return
+        progress = float(getattr(run, "progress", run.step / run.n_steps))
+        begins, ends = _part(run)
+        if (begins, ends) != (0.0, 1.0):
+            done = 100.0 * (begins + (ends - begins) * progress)
+        else:
+            done = run.step
+            # With a time limit fewer steps are expected than planned.
+            expected = round(run.step / progress) if progress else run.n_steps
+            if self._bar.total != expected and "total" not in self.tqdm_kwds:
+                self._bar.total = expected
+        self._bar.update(done - self._bar.n)
 
     def _close(self) -> None:
         if self._bar is not None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import math
 import time
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from neumap.estimators.graph import (
     check_metric,
     check_supervision,
 )
+from neumap.estimators.guiding import Guidance, choose_guidance, guided
 from neumap.estimators.landmarks import WarmStart, drift
 from neumap.estimators.new_rows.training_rows import TrainingRows
 from neumap.estimators.objective import Networks
@@ -39,9 +41,11 @@ from neumap.estimators.radii import embedded_radii
 from neumap.estimators.recipe import Recipe
 from neumap.estimators.task import Task, prepare
 from neumap.fuzzy import FuzzyGraph
+from neumap.losses.reconstruction import ReconstructionTerm
+from neumap.losses.terms import Term
 from neumap.metrics import distance_correlation
 from neumap.sampling import EdgeSampler
-from neumap.training import Embedder, train
+from neumap.training import Embedder, EncoderEmbedder, Plan, train, training_precision
 from neumap.training.loop import History, Validation
 
 __all__ = ["fit_map"]
@@ -98,10 +102,11 @@ def fit_map(
         check_supervision(task.targets, recipe.targets)
     if graph is None:
         _try_metric(task, recipe)
-    networks, validate = Networks(), None
+    networks, validate, guidance = Networks(), None, Guidance("none")
     if not recipe.stops_at_graph:
         networks = _networks(task, recipe)
         _try_optimizer(task, recipe, networks)
+        guidance = choose_guidance(task, recipe, networks.encoder)
         validate = _validation(task, recipe, networks)
 
     found = _graph(task, recipe, distances) if graph is None else Graph(None, graph)
@@ -111,9 +116,15 @@ def fit_map(
 
     embedder = recipe.positions.build(task, networks.encoder, found)
     trained = time.perf_counter()
-    history, n_steps = _train(task, recipe, networks, found, embedder, validate)
+    terms = recipe.objective.terms(task, networks, found, embedder, recipe.positions.forces)
+    course = _course(task, recipe, found, guidance, embedder, terms)
+    history, counter = _train(task, recipe, found, course, validate)
     positions = _positions(embedder, found)
-    report = _report(task, recipe, found, positions, n_steps)
+    report = {
+        **_report(task, recipe, found, positions, counter.n_steps),
+        **_of_networks(course, counter),
+        "guide": guidance.text,
+    }
     now = time.perf_counter()
     seconds = {"training_seconds": now - trained, "total_seconds": now - began}
     logger.info("fitted %d rows in %.1f s", task.rows.n_rows, seconds["total_seconds"])
@@ -219,30 +230,59 @@ def _of_graph(task: Task, recipe: Recipe, graph: Graph) -> Fitted:
     )
 
 
-def _train(
+@dataclass(frozen=True)
+class _Course:
+    """What is trained, and how; see :func:`neumap.training.train`."""
+
+    embedder: Embedder
+    terms: Sequence[Term]
+    plan: Plan
+    callbacks: Sequence[Callback]
+    part: tuple[float, float] = (0.0, 1.0)
+
+    @property
+    def decoders(self) -> list[nn.Module]:
+        """Networks that the terms train besides the encoder."""
+        return [m for t in self.terms for name, m in t.modules.items() if name == "decoder"]
+
+
+def _course(
     task: Task,
     recipe: Recipe,
-    networks: Networks,
     graph: Graph,
+    guidance: Guidance,
     embedder: Embedder,
-    validate: Validation | None,
-) -> tuple[History, int]:
-    """Train the embedder and the networks; return the history and the number of steps taken."""
-    terms = recipe.objective.terms(task, networks, graph, embedder, recipe.positions.forces)
-    if recipe.n_epochs == 0:
-        return {}, 0
+    terms: Sequence[Term],
+) -> _Course:
+    """Return the training of the embedder, under a guide where there is one."""
+    callbacks = recipe.observers.all_callbacks
+    if guidance.applies:
+        assert isinstance(embedder, EncoderEmbedder)
+        under = guided(task, recipe, graph, guidance, embedder, terms, callbacks)
+        return _Course(under.embedder, under.terms, under.plan, callbacks, under.part)
+    plan = recipe.positions.plan(task.rows.n_rows, graph.total_weight, embedder)
+    return _Course(embedder, terms, plan, callbacks)
+
+
+def _train(
+    task: Task, recipe: Recipe, graph: Graph, course: _Course, validate: Validation | None
+) -> tuple[History, _StepCounter]:
+    """Train the embedder and the networks; return the history and what counted the steps."""
     counter = _StepCounter()
+    if recipe.n_epochs == 0:
+        return {}, counter
     history = train(
-        embedder,
-        terms,
+        course.embedder,
+        course.terms,
         EdgeSampler(graph.fuzzy, seed=task.seed, device=task.device),
-        recipe.positions.plan(task.rows.n_rows, graph.total_weight, embedder),
+        course.plan,
         seed=task.seed,
-        optimizer=recipe.positions.optimizer_factory(networks.encoder, networks.decoder),
-        callbacks=[*recipe.observers.all_callbacks, counter],
+        optimizer=recipe.positions.optimizer_factory(course.embedder.encoder, *course.decoders),
+        callbacks=[*course.callbacks, counter],
         validate=validate,
+        part=course.part,
     )
-    return history, counter.n_steps
+    return history, counter
 
 
 class _StepCounter(Callback):
@@ -250,9 +290,11 @@ class _StepCounter(Callback):
 
     def __init__(self) -> None:
         self.n_steps = 0
+        self.is_replayed = False
 
     def on_fit_end(self, run: TrainingRun) -> None:
         self.n_steps = run.step
+        self.is_replayed = bool(getattr(run, "is_replayed", False))
 
 
 def _positions(embedder: Embedder, graph: Graph) -> NDArray[np.float32]:
@@ -290,6 +332,17 @@ def _report(
     if recipe.objective.correlation_weight:
         report["distance_correlation"] = _reached_correlation(task.rows, positions, task.seed)
     return report
+
+
+def _of_networks(course: _Course, counter: _StepCounter) -> dict[str, Any]:
+    """Return how the networks were trained."""
+    found: dict[str, Any] = {"precision": training_precision(course.embedder, course.terms)}
+    for term in course.terms:
+        if isinstance(term, ReconstructionTerm):
+            found["reconstruction_rows"] = term.decoded.of(2 * course.plan.batch_edges)
+    if counter.is_replayed:
+        found["replayed"] = True
+    return found
 
 
 def _reached_correlation(

@@ -18,6 +18,7 @@ from neumap._labels import Classes
 from neumap._random import layers_seeded
 from neumap.data import RowStore
 from neumap.estimators.graph import Graph
+from neumap.estimators.positions.decoding import decoded_rows, some_positions
 from neumap.estimators.positions.forces import Forces
 from neumap.estimators.positions.losses import try_landmark_loss, try_reconstruction_loss
 from neumap.estimators.positions.networks import prepare_decoder
@@ -38,6 +39,7 @@ from neumap.propagation import spread_labels
 from neumap.similarity import find_ab
 from neumap.training import Embedder, FreeEmbedder
 from neumap.training.loop import Validation
+from neumap.training.precision import choose_precision
 
 __all__ = ["Density", "Landmarking", "Networks", "Objective", "Reconstruction", "Similarity"]
 
@@ -108,6 +110,7 @@ class Reconstruction:
     loss: Any
     weight: float
     trains_encoder: bool
+    rows: str | int | None = "auto"
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,7 @@ class Networks:
     reconstruction_loss: ReconstructionLoss | None = None
     classifier: nn.Module | None = None
     classes: Classes | None = None
+    n_components: int = 2
 
 
 @dataclass(frozen=True)
@@ -176,7 +180,7 @@ class Objective:
             classes = _classes(task)
             with layers_seeded(task.seed, "classifier"):
                 classifier = nn.Linear(n_components, len(classes.labels)).to(task.device)
-        return Networks(encoder, decoder, loss, classifier, classes)
+        return Networks(encoder, decoder, loss, classifier, classes, n_components)
 
     def terms(
         self, task: Task, networks: Networks, graph: Graph, embedder: Embedder, forces: Forces
@@ -225,15 +229,22 @@ class Objective:
         return LandmarkTerm(targets, weight, self.landmarks.loss_fn)
 
     def _reconstruction_term(self, networks: Networks, rows: RowStore) -> ReconstructionTerm:
-        assert self.reconstruction is not None
+        given = self.reconstruction
+        assert given is not None
         assert networks.decoder is not None
         assert networks.reconstruction_loss is not None
+        hidden = resolve_preset(given.preset).hidden
+        positions = some_positions(networks.n_components, rows.device)
         return ReconstructionTerm(
             networks.decoder,
             networks.reconstruction_loss,
-            weight=self.reconstruction.weight,
-            joint=self.reconstruction.trains_encoder,
+            weight=given.weight,
+            joint=given.trains_encoder,
             rows=rows,
+            decoded=decoded_rows(
+                given.rows, rows, networks.encoder, networks.decoder, positions, hidden
+            ),
+            mixed=choose_precision(networks.decoder, positions),
         )
 
     def _classifier_term(

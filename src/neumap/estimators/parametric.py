@@ -75,6 +75,7 @@ def _has_classifier(model: ParametricUMAP) -> bool:
 
 
 PRESET = Kind("a neumap.estimators.Preset", lambda value: isinstance(value, Preset))
+MODEL = Kind("a fitted ParametricUMAP", lambda value: isinstance(value, ParametricUMAP))
 LOSS_NAME = Kind(
     f"one of {list(NAMES)}", lambda value: isinstance(value, str) and value.lower() in NAMES
 )
@@ -153,6 +154,11 @@ class ParametricUMAP(UMAP):
     autoencoder_loss : bool, default=False
         Let the reconstruction loss train the encoder as well. Otherwise the embedding is the same
         as without a decoder.
+    reconstruction_rows : int, "auto" or None, default="auto"
+        Rows of each batch that are decoded; None decodes all. More rows make the gradient less
+        noisy and a step slower. ``"auto"`` counts operations: all rows, unless the decoder costs
+        many times the encoder (as convolutions at the size of the image do), then as many as cost
+        twice the encoder, at least 64. ``report_["reconstruction_rows"]`` has the number.
     reconstruction_validation : array-like, optional
         Held-out rows. Their reconstruction loss is ``val_loss`` in each report.
     global_correlation_loss_weight : float, default=0.0
@@ -172,12 +178,20 @@ class ParametricUMAP(UMAP):
     preset : {"fast", "default", "best"} or Preset, default="default"
         Size of the network and length of the training, from a narrow network trained briefly to a
         wide one. The settings are in ``neumap.estimators.PRESETS``.
+    guide : "auto", ParametricUMAP or None, default="auto"
+        A network that has learned the map already and tells `encoder` the positions of rows, also
+        of rows between the training rows, for most of its training. ``"auto"`` first trains the
+        preset's own network where `encoder` costs many times more per row (counted operations, such
+        as those of convolutions). A fitted model gives encoders of any kind the same map. None
+        trains `encoder` alone. ``report_["guide"]`` says what was done, and why.
 
     Attributes
     ----------
     embedding_, graph_, history_, report_, rad_orig_, rad_emb_
-        As in :class:`UMAP`. Rows without any neighbour get the encoder's position. ``report_`` has
-        ``landmark_drift`` after a fit with landmarks.
+        As in :class:`UMAP`. Rows without any neighbour get the encoder's position. ``report_`` also
+        has ``precision`` of the training ("bfloat16" or "float32"), ``guide`` (see `guide`),
+        ``reconstruction_rows`` with a decoder, ``replayed`` where steps were replayed from CUDA
+        graphs, and ``landmark_drift`` after a fit with landmarks.
     n_features_in_, feature_names_in_, input_shape_
         As in :class:`UMAP`.
     encoder_ : torch.nn.Module
@@ -214,8 +228,9 @@ class ParametricUMAP(UMAP):
     *Length of the training.* Without `n_epochs` the preset determines the number of steps from the
     number of rows (`Preset.steps`). With `n_epochs` as many edges are sampled as umap-learn samples
     in these epochs, in ``n_epochs * graph_.sum() / batch_size`` steps. Both are multiplied by
-    `n_training_epochs`. There are ``loss_report_frequency * n_training_epochs`` reports, which do
-    not change the steps. `max_time` and callbacks may end the training earlier.
+    `n_training_epochs`. Under a guide there are fewer steps, unless `n_epochs` is set. There are
+    ``loss_report_frequency * n_training_epochs`` reports, which do not change the steps. `max_time`
+    and callbacks may end the training earlier.
 
     The position of a row depends on that row only, except for rounding: matrix products add in
     another order for batches of another size.
@@ -273,6 +288,7 @@ class ParametricUMAP(UMAP):
         "parametric_reconstruction_loss_fcn": (LOSS_NAME, FUNCTION, NONE),
         "parametric_reconstruction_loss_weight": (Number(),),
         "autoencoder_loss": (SWITCH,),
+        "reconstruction_rows": (Whole(1), Word(("auto",)), NONE),
         "reconstruction_validation": (ANYTHING,),
         "global_correlation_loss_weight": (Number(),),
         "landmark_loss_fn": (FUNCTION, NONE),
@@ -280,6 +296,7 @@ class ParametricUMAP(UMAP):
         "classifier_loss_weight": (Number(),),
         "keras_fit_kwargs": (ARGUMENTS, NONE),
         "preset": (Word(tuple(PRESETS)), PRESET),
+        "guide": (Word(("auto",)), MODEL, NONE),
     }
 
     _recipe_of = staticmethod(parametric_recipe)
@@ -348,6 +365,7 @@ class ParametricUMAP(UMAP):
         parametric_reconstruction_loss_fcn: Any = None,
         parametric_reconstruction_loss_weight: float = 1.0,
         autoencoder_loss: bool = False,
+        reconstruction_rows: int | Literal["auto"] | None = "auto",
         reconstruction_validation: Any = None,
         global_correlation_loss_weight: float = 0.0,
         landmark_loss_fn: Any = None,
@@ -355,6 +373,7 @@ class ParametricUMAP(UMAP):
         classifier_loss_weight: float = 0.0,
         keras_fit_kwargs: dict[str, Any] | None = None,
         preset: str | Preset = "default",
+        guide: ParametricUMAP | Literal["auto"] | None = "auto",
     ) -> None:
         super().__init__(
             n_neighbors=n_neighbors,
@@ -412,6 +431,7 @@ class ParametricUMAP(UMAP):
         self.parametric_reconstruction_loss_fcn = parametric_reconstruction_loss_fcn
         self.parametric_reconstruction_loss_weight = parametric_reconstruction_loss_weight
         self.autoencoder_loss = autoencoder_loss
+        self.reconstruction_rows = reconstruction_rows
         self.reconstruction_validation = reconstruction_validation
         self.global_correlation_loss_weight = global_correlation_loss_weight
         self.landmark_loss_fn = landmark_loss_fn
@@ -419,6 +439,7 @@ class ParametricUMAP(UMAP):
         self.classifier_loss_weight = classifier_loss_weight
         self.keras_fit_kwargs = keras_fit_kwargs
         self.preset = preset
+        self.guide = guide
 
     def fit(
         self,

@@ -33,15 +33,19 @@ __all__ = ["Observers", "Recipe", "free_recipe", "parametric_recipe"]
 
 Parameters = Mapping[str, Any]
 
-# Parameters that act only while a switch of ParametricUMAP is on, with the value that asks for
+# Factor on the weight of repulsion of a new row, as in version 0.1, whose models place rows alike.
+NEW_ROWS_REPULSION = 0.5
+
+# Parameters that act only while a switch of ParametricUMAP is on, with the values that ask for
 # nothing.
-BEHIND_A_SWITCH: dict[str, dict[str, Any]] = {
+BEHIND_A_SWITCH: dict[str, dict[str, tuple[Any, ...]]] = {
     "parametric_reconstruction": {
-        "decoder": None,
-        "parametric_reconstruction_loss_fcn": None,
-        "autoencoder_loss": False,
+        "decoder": (None,),
+        "parametric_reconstruction_loss_fcn": (None,),
+        "autoencoder_loss": (False,),
+        "reconstruction_rows": ("auto", None),
     },
-    "parametric_embedding": {"encoder": None},
+    "parametric_embedding": {"encoder": (None,), "guide": ("auto", None)},
 }
 
 
@@ -155,6 +159,12 @@ class Recipe:
             return self
         return replace(self, positions=self.positions.for_regression())
 
+    @property
+    def kernel_of_new_rows(self) -> Kernel:
+        """The kernel under which new rows move between training rows that stay."""
+        forces = replace(self.positions.forces, repulsion=NEW_ROWS_REPULSION)
+        return self.objective.similarity.kernel(forces)
+
     def graph_settings_of_the_fit(self) -> GraphSettings:
         """Return the graph settings with the seed of the fit, where that is a number.
 
@@ -241,6 +251,7 @@ def parametric_recipe(p: Parameters) -> Recipe:
             init=p["init"],
             budget=base.positions.budget,
             optimizer=p["optimizer"],
+            guide=p["guide"],
         )
     return replace(
         base,
@@ -262,9 +273,15 @@ def parametric_recipe(p: Parameters) -> Recipe:
             (name, switch)
             for switch, names in BEHIND_A_SWITCH.items()
             for name, neutral in names.items()
-            if not p[switch] and p[name] is not neutral
+            if not p[switch] and not _is_neutral(p[name], neutral)
         ),
     )
+
+
+def _is_neutral(value: Any, neutral: tuple[Any, ...]) -> bool:
+    if isinstance(value, str):
+        return value in neutral
+    return any(value is one for one in neutral)
 
 
 def _graph_settings(p: Parameters) -> GraphSettings:
@@ -320,4 +337,5 @@ def _reconstruction(p: Parameters) -> Reconstruction:
         loss=p["parametric_reconstruction_loss_fcn"],
         weight=p["parametric_reconstruction_loss_weight"],
         trains_encoder=p["autoencoder_loss"],
+        rows=p["reconstruction_rows"],
     )

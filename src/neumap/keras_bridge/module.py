@@ -114,6 +114,10 @@ class KerasModule(nn.Module):
             y: Tensor = self.model(x, training=self.training)
         return y
 
+    def keras_layers(self) -> list[nn.Module]:
+        """Return the layers of the model, at all levels; they are torch modules as well."""
+        return list(self.model._flatten_layers())
+
     def regularization(self) -> Tensor:
         """Return the sum of the model's own penalties, a scalar; 0 without any.
 

@@ -8,6 +8,7 @@ logits where these are numerically stable, while ``inverse_transform`` returns d
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -21,6 +22,7 @@ from neumap.data import RowStore
 from neumap.losses.terms import Batch, rows_of
 
 __all__ = [
+    "DecodedRows",
     "ReconstructionLoss",
     "ReconstructionTerm",
     "reconstruction_loss",
@@ -164,6 +166,26 @@ def _in_keras_order(loss: Callable[..., Any], rows: Tensor, outputs: Tensor) -> 
 
 
 @dataclass(frozen=True)
+class DecodedRows:
+    """How many rows of a batch are decoded: a share of them, but not fewer than `at_least`.
+
+    Examples
+    --------
+    >>> DecodedRows().of(1024), DecodedRows(0.25, at_least=64).of(1024)
+    (1024, 256)
+    >>> DecodedRows(0.0, at_least=64).of(1024), DecodedRows(0.0, at_least=64).of(40)
+    (64, 40)
+    """
+
+    share: float = 1.0
+    at_least: int = 1
+
+    def of(self, n_batch: int) -> int:
+        """Return the number of rows for a batch of this size."""
+        return min(n_batch, max(self.at_least, round(self.share * n_batch)))
+
+
+@dataclass(frozen=True)
 class ReconstructionTerm:
     """Decode the positions of a batch and compare with its rows.
 
@@ -184,6 +206,10 @@ class ReconstructionTerm:
         embedding.
     rows : RowStore, optional
         The rows, if positions are free and the batch has none.
+    decoded : DecodedRows, optional
+        How many rows of a batch are decoded; by default all.
+    mixed : callable, optional
+        Returns a context in which the decoder runs, for its precision.
     """
 
     decoder: nn.Module
@@ -191,6 +217,8 @@ class ReconstructionTerm:
     weight: float = 1.0
     joint: bool = False
     rows: RowStore | None = None
+    decoded: DecodedRows = DecodedRows()
+    mixed: Callable[[], AbstractContextManager[None]] | None = None
     name: str = field(default="reconstruction_loss", init=False)
 
     @property
@@ -199,10 +227,24 @@ class ReconstructionTerm:
         return {"decoder": self.decoder}
 
     def __call__(self, batch: Batch) -> Tensor:
-        """Return the mean reconstruction loss of the batch's rows."""
-        rows = rows_of(batch, self.rows, type(self).__name__)
-        coordinates = batch.coordinates if self.joint else batch.coordinates.detach()
-        return self.loss(rows, self.decoder(coordinates))
+        """Return the mean reconstruction loss of the rows that are decoded."""
+        chosen = self._chosen(batch)
+        rows = rows_of(batch, self.rows, type(self).__name__, chosen)
+        coordinates = batch.coordinates[chosen]
+        if not self.joint:
+            coordinates = coordinates.detach()
+        with nullcontext() if self.mixed is None else self.mixed():
+            outputs = self.decoder(coordinates)
+        return self.loss(rows, outputs)
+
+    def _chosen(self, batch: Batch) -> Tensor | slice:
+        """Return which rows of a batch are decoded."""
+        n_batch = len(batch.indices)
+        n_rows = self.decoded.of(n_batch)
+        if n_rows == n_batch:
+            return slice(None)
+        # Evenly spread, since a batch may be in an order, such as by neighbourhood.
+        return torch.arange(n_rows, device=batch.indices.device) * n_batch // n_rows
 
 
 def validation_loss(

@@ -35,6 +35,9 @@ class Batch:
     auxiliary : Tensor of shape (2 n_edges, n_auxiliary) or None
         Coordinates in the auxiliary dimensions used early in training, else None. Only the UMAP
         loss uses them.
+    softening : float, Tensor or None
+        The eps of the UMAP loss at this time, where it is in device memory; by default its
+        schedule at `progress`.
     """
 
     indices: Tensor
@@ -42,6 +45,7 @@ class Batch:
     coordinates: Tensor
     progress: float
     auxiliary: Tensor | None = None
+    softening: float | Tensor | None = None
 
     @property
     def all_coordinates(self) -> Tensor:
@@ -56,8 +60,20 @@ class Batch:
         return len(self.indices) // 2
 
 
-def rows_of(batch: Batch, store: RowStore | None, term: str) -> Tensor:
+def rows_of(
+    batch: Batch, store: RowStore | None, term: str, chosen: Tensor | slice = slice(None)
+) -> Tensor:
     """Return the encoder's inputs in a batch, or, with free positions, its rows of the store.
+
+    Parameters
+    ----------
+    batch : Batch
+    store : RowStore or None
+        Read where the batch has no inputs.
+    term : str
+        Name of the term in messages.
+    chosen : Tensor or slice, optional
+        Which rows of the batch; by default all.
 
     Raises
     ------
@@ -65,13 +81,13 @@ def rows_of(batch: Batch, store: RowStore | None, term: str) -> Tensor:
         If there are neither inputs nor a store.
     """
     if batch.rows is not None:
-        return batch.rows
+        return batch.rows[chosen]
     if store is None:
         raise ValueError(
             f"rows must be a row store for a {term} with free positions, got None. Pass rows=, the "
             "row store of X."
         )
-    return store.gather(batch.indices)
+    return store.gather(batch.indices[chosen])
 
 
 class Term(Protocol):
@@ -130,9 +146,10 @@ class UmapTerm:
 
     def __call__(self, batch: Batch) -> Tensor:
         """Return the cross entropy of the batch."""
+        given = batch.softening
         return umap_loss(
             batch.all_coordinates,
             self.kernel,
-            eps=self.softening(batch.progress),
+            eps=self.softening(batch.progress) if given is None else given,
             n_negatives=self.n_negatives,
         )

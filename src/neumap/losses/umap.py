@@ -209,7 +209,7 @@ class _ClosedForm(torch.autograd.Function):
         ctx: torch.autograd.function.FunctionCtx,
         coordinates: Tensor,
         kernel: Kernel,
-        eps: float,
+        eps: float | Tensor,
         n_negatives: int,
     ) -> Tensor:
         forces = umap_forces(coordinates, kernel, eps, n_negatives)
@@ -226,7 +226,7 @@ class _ClosedForm(torch.autograd.Function):
 
 
 def umap_loss(
-    coordinates: Tensor, kernel: Kernel, *, eps: float = 0.0, n_negatives: int = 32
+    coordinates: Tensor, kernel: Kernel, *, eps: float | Tensor = 0.0, n_negatives: int = 32
 ) -> Tensor:
     """Return the UMAP cross entropy of a batch of sampled edges, differentiable.
 
@@ -241,7 +241,7 @@ def umap_loss(
         Heads in the first half, their tails in the second; float32 or float64.
     kernel : Kernel
         Similarity and weight of repulsion.
-    eps : float, default=0.0
+    eps : float or scalar Tensor, default=0.0
         Softening; see :func:`umap_forces`.
     n_negatives : int, default=32
         Negatives per row. More of them lower the variance of the gradient and take more time.

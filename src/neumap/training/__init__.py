@@ -14,7 +14,7 @@ from neumap.training.muon import Muon
 from neumap.training.noise import InputNoise
 from neumap.training.optimizers import optimizer_factory
 from neumap.training.plan import Plan
-from neumap.training.steps import AutogradStep, Step, choose_step
+from neumap.training.steps import AutogradStep, Step, choose_step, training_precision
 
 __all__ = [
     "AutogradStep",
@@ -30,4 +30,5 @@ __all__ = [
     "choose_step",
     "optimizer_factory",
     "train",
+    "training_precision",
 ]

@@ -7,6 +7,7 @@ embedder they train.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,13 +16,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from neumap._device import fast_dtype, torch_threads
+from neumap._device import torch_threads
 from neumap._modes import evaluating
 from neumap.data import RowStore
 from neumap.networks import MLP, ConvDecoder, ConvEncoder, Standardize
 from neumap.training.auxiliary import AuxiliaryDimensions
 from neumap.training.last_layer import LastLayer
 from neumap.training.noise import InputNoise
+from neumap.training.precision import Source, choose_precision
 
 __all__ = [
     "Embedder",
@@ -38,6 +40,9 @@ __all__ = [
 ENCODE_ROWS = 4096
 ENCODE_BYTES = 2**26
 SMALLEST_SLICE = 64
+
+# Rows with which a network is tried in bfloat16.
+TRIED = 64
 
 # These read their rows only. A user's network may begin with an operation in place.
 READERS = (MLP, ConvEncoder, ConvDecoder)
@@ -170,15 +175,17 @@ class EncoderEmbedder(nn.Module):
         self.noise = noise
         self.auxiliary = auxiliary
         self._found = Found() if found is None else found
-        # The package's MLP keeps its last layer in float32. Other networks choose their own
-        # precision. Convolutions stay in float32: torch 2.13 computes some of their bfloat16 weight
-        # gradients wrongly on CPUs.
-        self.mixed = isinstance(encoder, MLP) and fast_dtype(rows.device) == torch.bfloat16
+        self.mixed = choose_precision(encoder, rows.gather(torch.arange(min(TRIED, rows.n_rows))))
 
     @property
     def n_rows(self) -> int:
         """Number of training rows."""
         return self.rows.n_rows
+
+    @property
+    def sources(self) -> list[Source]:
+        """What batches draw random numbers from."""
+        return [] if self.noise is None else [self.noise]
 
     def embed(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Return inputs and coordinates of these rows, with noise if there is any.
@@ -188,6 +195,11 @@ class EncoderEmbedder(nn.Module):
         """
         inputs = self.rows.gather(indices)
         return inputs, self._each_once(self._place, inputs, indices)
+
+    def encode(self, seen: Tensor) -> Tensor:
+        """Return coordinates of rows as they are, in the precision of the training."""
+        with nullcontext() if self.mixed is None else self.mixed():
+            return self._place(seen)
 
     def _place(self, seen: Tensor) -> Tensor:
         placed: Tensor = self.encoder(rows_to_write_on(self.encoder, seen))
@@ -238,7 +250,7 @@ class EncoderEmbedder(nn.Module):
             seen = self.noise.add_(self._as_read(inputs), indices)
         if self._found.noisy is not None:
             seen = torch.where(self._found.noisy, seen, inputs)
-        with torch.autocast(seen.device.type, dtype=torch.bfloat16, enabled=self.mixed):
+        with nullcontext() if self.mixed is None else self.mixed():
             return encode(seen)
 
     def _as_read(self, inputs: Tensor) -> Tensor:

@@ -7,9 +7,11 @@ wait for a GPU at every step.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,12 +21,15 @@ from torch import Tensor, nn
 from neumap._device import torch_threads
 from neumap._modes import draws_from_torch
 from neumap._random import torch_seeded
+from neumap._warnings import warn_user
 from neumap.callbacks import Callback, CallbackList
 from neumap.losses.terms import Term
 from neumap.sampling import EdgeSampler
 from neumap.training.embedders import Embedder
 from neumap.training.optimizers import Optimizer, OptimizerFactory, default_optimizer
 from neumap.training.plan import Plan
+from neumap.training.precision import VerifiedStep
+from neumap.training.replay import Replay
 from neumap.training.steps import Step, choose_step, record_step
 
 __all__ = ["History", "TrainingDivergedError", "train"]
@@ -46,9 +51,12 @@ class _Run:
     What callbacks call an epoch is one report of the plan.
     """
 
-    def __init__(self, embedder: Embedder, terms: Sequence[Term], plan: Plan) -> None:
+    def __init__(
+        self, embedder: Embedder, terms: Sequence[Term], plan: Plan, part: tuple[float, float]
+    ) -> None:
         self.embedder = embedder
         self.plan = plan
+        self.part = part
         self.modules: dict[str, nn.Module] = {"embedder": embedder}  # type: ignore[dict-item]
         for term in terms:
             self.modules.update(term.modules)
@@ -59,11 +67,17 @@ class _Run:
         self.logs: dict[str, float] = {}
         self.stop_training = False
         self.optimizer: Optimizer | None = None
+        self.replay: Replay | None = None
         self._began = time.perf_counter()
 
     @property
     def seconds(self) -> float:
         return time.perf_counter() - self._began
+
+    @property
+    def is_replayed(self) -> bool:
+        """Whether the steps are replayed from CUDA graphs."""
+        return self.replay is not None and self.replay.is_replayed
 
     @property
     def encoder(self) -> nn.Module | None:
@@ -100,6 +114,7 @@ class _Tally:
 
     def __init__(self) -> None:
         self.sums: dict[str, Tensor] = {}
+        self.counts: dict[str, int] = {}  # not every term takes part in every step
         self.n_steps = 0
 
     def add(self, values: Mapping[str, Tensor]) -> None:
@@ -107,9 +122,10 @@ class _Tally:
         for name, value in values.items():
             # A copy: a replayed step writes its next loss into the same memory.
             self.sums[name] = self.sums[name] + value if name in self.sums else value.clone()
+            self.counts[name] = self.counts.get(name, 0) + 1
 
     def means(self) -> dict[str, float]:
-        return {name: float(total) / self.n_steps for name, total in self.sums.items()}
+        return {name: float(total) / self.counts[name] for name, total in self.sums.items()}
 
 
 def train(  # noqa: PLR0913 - each is a separate choice of the caller
@@ -122,6 +138,7 @@ def train(  # noqa: PLR0913 - each is a separate choice of the caller
     optimizer: OptimizerFactory = default_optimizer,
     callbacks: Sequence[Callback] = (),
     validate: Validation | None = None,
+    part: tuple[float, float] = (0.0, 1.0),
 ) -> History:
     """Train an embedder, and the modules of the terms, on edges of a graph.
 
@@ -143,6 +160,9 @@ def train(  # noqa: PLR0913 - each is a separate choice of the caller
         Called as :mod:`neumap.callbacks` describes. What they call an epoch is one report.
     validate : callable, optional
         Returns additional entries of the report, such as ``{"val_loss": ...}``.
+    part : tuple of float, default=(0, 1)
+        Where this training begins and ends in the work of several that follow each other, for a
+        progress bar that shows all of them.
 
     Returns
     -------
@@ -156,12 +176,57 @@ def train(  # noqa: PLR0913 - each is a separate choice of the caller
         If the loss or a weight is no longer finite.
     """
     step = choose_step(embedder, terms)
-    run = _Run(embedder, terms, plan)
+    begin = partial(
+        _train,
+        embedder,
+        terms,
+        sampler,
+        plan,
+        seed=seed,
+        optimizer=optimizer,
+        callbacks=callbacks,
+        validate=validate,
+        part=part,
+    )
+    if not isinstance(step, VerifiedStep):
+        return begin(step)
+    start = step.rewind()
+    try:
+        return begin(step)
+    except TrainingDivergedError as error:
+        if not step.is_mixed:
+            raise
+        warn_user(
+            f"The training begins again in float32, which takes longer, since in bfloat16 it "
+            f"failed: {error}",
+            RuntimeWarning,
+        )
+    start.restore()
+    step.use_float32()
+    return begin(step)
+
+
+def _train(  # noqa: PLR0913 - the arguments of train
+    embedder: Embedder,
+    terms: Sequence[Term],
+    sampler: EdgeSampler,
+    plan: Plan,
+    step: Step,
+    *,
+    seed: int,
+    optimizer: OptimizerFactory,
+    callbacks: Sequence[Callback],
+    validate: Validation | None,
+    part: tuple[float, float],
+) -> History:
+    """Train with this step."""
+    run = _Run(embedder, terms, plan, part)
     run.optimizer = optimizer(step.parameters())
     hooks = CallbackList(callbacks)
     step, updater = record_step(
         step, run.optimizer, n_steps=plan.n_steps, is_watched=hooks.wants_gradients
     )
+    run.replay = step if isinstance(step, Replay) else None
     history: History = {}
     for module in run.modules.values():
         module.train()
@@ -234,8 +299,11 @@ def _report(run: _Run, history: History, validate: Validation | None) -> None:
         _check_finite(torch.tensor(value), run)
     if validate is not None:
         run.logs = {**run.logs, **validate()}
+    n_before = max(map(len, history.values()), default=0)
     for name, value in run.logs.items():
-        history.setdefault(name, []).append(value)
+        history.setdefault(name, [math.nan] * n_before).append(value)
+    for curve in history.values():
+        curve.extend([math.nan] * (n_before + 1 - len(curve)))
 
 
 def _check_finite(loss: Tensor, run: _Run) -> None:

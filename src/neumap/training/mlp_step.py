@@ -11,7 +11,6 @@ significant bits would quantise the embedding.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,9 +21,10 @@ from neumap.losses import umap_forces
 from neumap.losses.terms import UmapTerm
 from neumap.networks import MLP, Standardize
 from neumap.training.embedders import EncoderEmbedder
-from neumap.training.noise import InputNoise, NoiseStarts
+from neumap.training.noise import InputNoise
+from neumap.training.recordable import StepInputs
 
-__all__ = ["MLPStep", "StepInputs"]
+__all__ = ["MLPStep"]
 
 # Rows, and their numbers, converted at once when the copy in the network's form is made.
 CONVERT_ROWS = 4096
@@ -32,26 +32,6 @@ CONVERT_NUMBERS = 2**24
 
 # Largest copy in a subspace, in numbers: half a gigabyte of bfloat16.
 LARGEST_TABLE = 2**28
-
-
-class StepInputs(NamedTuple):
-    """What a step depends on in addition to its batch and the weights.
-
-    The values are Python numbers, or device scalars when the step is replayed from a CUDA graph.
-
-    Attributes
-    ----------
-    softening : float or Tensor
-        The eps of the kernel.
-    auxiliary_scale : float, Tensor or None
-        Scale of the auxiliary coordinates; None if there are none.
-    noise_starts : NoiseStarts or None
-        Where the noise is read; None without noise.
-    """
-
-    softening: float | Tensor
-    auxiliary_scale: float | Tensor | None
-    noise_starts: NoiseStarts | None
 
 
 class MLPStep:
@@ -92,6 +72,19 @@ class MLPStep:
     def device(self) -> torch.device:
         """Device on which the step is computed."""
         return self.embedder.rows.device
+
+    @property
+    def is_known(self) -> bool:
+        """Nothing of the user's is in it."""
+        return True
+
+    def changing(self) -> list[Tensor]:
+        """Return nothing: a step changes the parameters alone."""
+        return []
+
+    def python_state(self) -> tuple[()]:
+        """Return nothing: the modules keep no numbers in Python."""
+        return ()
 
     def is_resident_on(self, kind: str) -> bool:
         """Whether rows and weights are on a device of this type, so a step needs no host work."""

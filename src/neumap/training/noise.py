@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from neumap._random import torch_generator
 
-__all__ = ["InputNoise", "NoiseStarts"]
+__all__ = ["InputNoise", "NoiseStarts", "NumberPool", "random_start"]
 
 # Where a batch starts reading the two pools, in units of ALIGNMENT: two integers, or two int64
 # device scalars when the step is replayed from a CUDA graph.
@@ -30,6 +32,45 @@ DIRECTIONS = 16
 # the numbers read aligned in memory.
 EXTRA_NUMBERS = 2**20
 ALIGNMENT = 32
+
+
+class NumberPool:
+    """Random numbers drawn once, of which every batch reads a part.
+
+    Parameters
+    ----------
+    draw : callable
+        ``torch.rand`` or ``torch.randn``.
+    seed : int
+    stream : str
+        Name of the random numbers.
+    """
+
+    def __init__(self, draw: Callable[..., Tensor], seed: int, stream: str) -> None:
+        self._draw = draw
+        self._seed = seed
+        self._stream = stream
+        self._numbers = torch.empty(0)
+
+    def read(self, shape: tuple[int, ...], like: Tensor, start: int | Tensor) -> Tensor:
+        """Return numbers of the dtype and device of `like`, beginning at `start`."""
+        n_numbers = math.prod(shape)
+        pool = self._numbers
+        if pool.dtype != like.dtype or len(pool) < n_numbers + EXTRA_NUMBERS:
+            generator = torch_generator(self._seed, self._stream, like.device)
+            size = n_numbers + EXTRA_NUMBERS
+            drawn = self._draw(size, generator=generator, device=like.device)
+            pool = self._numbers = drawn.to(like.dtype)
+        if isinstance(start, Tensor):
+            windows = pool.unfold(0, n_numbers, ALIGNMENT)  # a view, one window per start
+            return windows.index_select(0, start).view(shape)
+        first = start * ALIGNMENT
+        return pool[first : first + n_numbers].view(shape)
+
+
+def random_start(source: random.Random) -> int:
+    """Draw where to begin reading a pool."""
+    return source.randrange(EXTRA_NUMBERS // ALIGNMENT)
 
 
 class InputNoise:
@@ -51,12 +92,25 @@ class InputNoise:
         self.basis = basis
         self.seed = seed
         self._random = random.Random(seed)
-        self._pools = {"mixture": torch.empty(0), "directions": torch.empty(0)}
+        self._mixture = NumberPool(torch.randn, seed, "noise mixture")
+        self._directions = NumberPool(torch.randn, seed, "noise directions")
+        self._given: NoiseStarts | None = None
 
     def draw_starts(self) -> tuple[int, int]:
         """Draw where the next batch starts reading."""
-        n_starts = EXTRA_NUMBERS // ALIGNMENT
-        return self._random.randrange(n_starts), self._random.randrange(n_starts)
+        return random_start(self._random), random_start(self._random)
+
+    def start_at(self, starts: NoiseStarts | None) -> None:
+        """Let the next batches start here; None draws a start for each again."""
+        self._given = starts
+
+    def state(self) -> object:
+        """Return what the next starts depend on, for :meth:`set_state`."""
+        return self._random.getstate()
+
+    def set_state(self, state: Any) -> None:
+        """Draw the same starts again as after :meth:`state`."""
+        self._random.setstate(state)
 
     def add_(self, rows: Tensor, indices: Tensor, starts: NoiseStarts | None = None) -> Tensor:
         """Add noise to contiguous rows (batch, ...) in place, by default from new starts.
@@ -64,10 +118,10 @@ class InputNoise:
         `indices` are the numbers of the rows in the data.
         """
         flat = rows.view(len(rows), -1)
-        first, second = self.draw_starts() if starts is None else starts
-        mixture = self._read("mixture", (len(flat), DIRECTIONS), flat, first)
+        first, second = starts or self._given or self.draw_starts()
+        mixture = self._mixture.read((len(flat), DIRECTIONS), flat, first)
         width = flat.shape[1] if self.basis is None else len(self.basis)
-        directions = self._read("directions", (DIRECTIONS, width), flat, second)
+        directions = self._directions.read((DIRECTIONS, width), flat, second)
         if self.basis is not None:
             directions = directions @ self.basis.to(directions.dtype)
         if isinstance(self.scale, Tensor):
@@ -80,17 +134,3 @@ class InputNoise:
     def divided_by(self, unit: float) -> InputNoise:
         """Return the same noise for rows that were divided by `unit` and expressed in the basis."""
         return InputNoise(self.scale / unit, self.seed)
-
-    def _read(self, name: str, shape: tuple[int, int], like: Tensor, start: int | Tensor) -> Tensor:
-        """Return normal numbers from a pool, beginning at `start`."""
-        n_numbers = shape[0] * shape[1]
-        pool = self._pools[name]
-        if pool.dtype != like.dtype or len(pool) < n_numbers + EXTRA_NUMBERS:
-            generator = torch_generator(self.seed, f"noise {name}", like.device)
-            drawn = torch.randn(n_numbers + EXTRA_NUMBERS, generator=generator, device=like.device)
-            pool = self._pools[name] = drawn.to(like.dtype)
-        if isinstance(start, Tensor):
-            windows = pool.unfold(0, n_numbers, ALIGNMENT)  # a view, one window per start
-            return windows.index_select(0, start).view(shape)
-        first = start * ALIGNMENT
-        return pool[first : first + n_numbers].view(shape)

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 
 from neumap._warnings import warn_user
 from neumap.training.adam import FusedAdam
-from neumap.training.mlp_step import MLPStep, StepInputs
 from neumap.training.muon import Muon
+from neumap.training.recordable import Recordable, StepInputs
 
 __all__ = ["CudaRecorder", "Recorder", "Replay", "choose_replay"]
 
@@ -127,6 +127,7 @@ class _DeviceInputs:
             _DeviceScalar(torch.int64, device),
             _DeviceScalar(torch.int64, device),
         )
+        self._between_start = _DeviceScalar(torch.int64, device)
 
     def set_batch(self, indices: Tensor, learning_rate: float) -> tuple[Tensor, Tensor]:
         """Return row numbers and learning rate in device memory."""
@@ -137,10 +138,12 @@ class _DeviceInputs:
     def set_inputs(self, inputs: StepInputs) -> StepInputs:
         """Return the step inputs with their numbers in device memory."""
         scale, starts = inputs.auxiliary_scale, inputs.noise_starts
+        between = inputs.between_start
         return StepInputs(
             self._softening.set(float(inputs.softening)),
             None if scale is None else self._auxiliary_scale.set(float(scale)),
             None if starts is None else self._set_starts(int(starts[0]), int(starts[1])),
+            None if between is None else self._between_start.set(int(between)),
         )
 
     def _set_starts(self, first: int, second: int) -> tuple[Tensor, Tensor]:
@@ -211,15 +214,16 @@ class Replay:
     There is one recording for each branch of the Python code: with auxiliary dimensions or without,
     with Muon's directions renewed or not. In each branch the first step is run directly and then
     recorded. The second is run both ways, from the same weights, and compared. All further steps
-    are replayed. If a recording fails or gives another result, there is a warning and all steps are
-    run directly from then on. The arithmetic is the same either way.
+    are replayed. If a recording fails or gives another result, all steps are run directly from then
+    on, with a warning where all parts of the step are the package's own. The arithmetic is the same
+    either way.
 
     Calling it runs the step and the optimiser. :attr:`optimizer` stands for the optimiser in the
     training loop; its ``step`` has nothing left to do.
 
     Parameters
     ----------
-    step : MLPStep
+    step : Recordable
         With rows in the memory of its device.
     optimizer : FusedAdam or Muon
         Of the step's parameters.
@@ -228,7 +232,7 @@ class Replay:
     """
 
     def __init__(
-        self, step: MLPStep, optimizer: FusedAdam | Muon, recorder: Recorder | None
+        self, step: Recordable, optimizer: FusedAdam | Muon, recorder: Recorder | None
     ) -> None:
         self.optimizer = _UpdatedOptimizer(optimizer)
         self._step = step
@@ -236,6 +240,7 @@ class Replay:
         self._counters = _Counters(optimizer)
         self._recorder = recorder
         self._parameters = step.parameters()
+        self._changing = step.changing()
         self._inputs = _DeviceInputs(step.device)
         self._recordings: dict[Hashable, _Recording] = {}
         self._basis: Hashable = None
@@ -249,6 +254,16 @@ class Replay:
         """Return the parameters of the step."""
         return self._step.parameters()
 
+    @property
+    def is_replayed(self) -> bool:
+        """Whether steps are replayed, as far as that is known."""
+        return self._recorder is not None
+
+    @property
+    def _tensors(self) -> list[Tensor]:
+        """All that a step changes."""
+        return [*self._parameters, *self._changing]
+
     def finish(self) -> None:
         """Do nothing: all weights are in the modules."""
 
@@ -261,7 +276,7 @@ class Replay:
         if self._recorder is None:
             return work()
         self._forget_if_outdated(batch, group)
-        branch = (inputs.auxiliary_scale is None, self._counters.branch)
+        branch = (inputs.branch, self._counters.branch)
         return self._take(branch, work, self._recorder)
 
     def _work(self, batch: Tensor, inputs: StepInputs, learning_rate: Tensor) -> Losses:
@@ -298,9 +313,12 @@ class Replay:
 
     def _record(self, branch: Hashable, work: Work, recorder: Recorder) -> Losses:
         """Run a step directly, then record the same branch."""
-        before = self._counters.read()
+        before, watched = self._counters.read(), self._watched()
         losses = recorder.run(work)
         after = self._counters.read()
+        if self._watched() != watched:
+            self._give_up("a network draws random numbers or counts its calls")
+            return losses
         self._counters.write(before)  # they select the branch that is recorded
         try:
             counted = [new - old for new, old in zip(after, before, strict=True)]
@@ -345,22 +363,31 @@ class Replay:
             )
         return None
 
+    def _watched(self) -> Hashable:
+        """Return what a recording would not change: random generators and numbers in Python."""
+        device = self._step.device
+        drawn = torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
+        return bytes(drawn.numpy()), self._step.python_state()
+
     def _state(self) -> tuple[list[Tensor], dict[str, Any]]:
         """Return copies of the weights and of the optimiser's state."""
-        weights = [parameter.detach().clone() for parameter in self._parameters]
+        weights = [tensor.detach().clone() for tensor in self._tensors]
         return weights, copy.deepcopy(self._optimizer.state_dict())
 
     def _restore(self, state: tuple[list[Tensor], dict[str, Any]]) -> None:
         weights, of_optimizer = state
         with torch.no_grad():
-            for parameter, weight in zip(self._parameters, weights, strict=True):
-                parameter.copy_(weight)
+            for tensor, weight in zip(self._tensors, weights, strict=True):
+                tensor.copy_(weight)
         self._optimizer.load_state_dict(of_optimizer)
 
     def _give_up(self, reason: str) -> None:
         """Run all steps directly from now on."""
         self._recorder = None
         self._recordings.clear()
+        if not self._step.is_known:
+            logger.info("training steps are not replayed: %s", reason)
+            return
         warn_user(
             "The training steps could not be recorded as CUDA graphs, so their operations are "
             "launched one by one: the result is the same, but training is slower. Please report "
@@ -383,24 +410,22 @@ def _distance(these: list[Tensor], those: list[Tensor]) -> float:
     return float(torch.stack(squares).sum().sqrt())
 
 
-def choose_replay(
-    step: object, optimizer: object, *, n_steps: int, is_watched: bool
-) -> Replay | None:
+def choose_replay(step: Any, optimizer: object, *, n_steps: int, is_watched: bool) -> Replay | None:
     """Return the replayed form of a step and its optimiser, or None where there is none.
 
     Parameters
     ----------
     step, optimizer : object
-        Only an ``MLPStep`` with its rows on a GPU can be replayed, and only with one of the
-        package's own optimisers.
+        Only a step with its rows on a GPU can be replayed, and only with one of the package's own
+        optimisers.
     n_steps : int
         Steps of the training; a short one is not worth a recording.
     is_watched : bool
         Whether a callback may read gradients after single steps. A replayed step leaves none.
     """
-    # By exact type: a subclass may do something that a recording would leave out.
-    if not (isinstance(step, MLPStep) and step.is_resident_on(DEVICE)):
+    if not (hasattr(step, "is_resident_on") and step.is_resident_on(DEVICE)):
         return None
+    # By exact type: a subclass may do something that a recording would leave out.
     if not (isinstance(optimizer, FusedAdam | Muon) and type(optimizer) in (FusedAdam, Muon)):
         return None
     is_recorded = n_steps >= FEWEST_STEPS and not is_watched

@@ -50,7 +50,7 @@ def embed(new: Validated, fitted: Fitted, recipe: Recipe) -> Any:
         indices,
         distances,
         fitted.positions,
-        recipe.kernel,
+        recipe.kernel_of_new_rows,
         local_connectivity=recipe.graph.local_connectivity,
         seed=recipe.transform_seed,
     )
@@ -89,7 +89,7 @@ def invert(X: ArrayLike, fitted: Fitted, recipe: Recipe) -> NDArray[np.float32]:
             positions,
             fitted.positions,
             as_rows(fitted.training.rows).to_matrix(),
-            recipe.kernel,
+            recipe.kernel_of_new_rows,
             recipe.graph.n_neighbors,
         )
     return np.asarray(rows.reshape(len(rows), *fitted.input_shape))

@@ -61,6 +61,8 @@ class NetworkPositions:
         Length of the training.
     optimizer : object
         See the parameter `optimizer`.
+    guide : "auto", None or ParametricUMAP
+        See the parameter `guide`.
     """
 
     encoder: Any
@@ -70,6 +72,7 @@ class NetworkPositions:
     init: Any
     budget: Budget
     optimizer: Any
+    guide: Any = None
 
     @property
     def preset(self) -> Preset:

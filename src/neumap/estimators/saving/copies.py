@@ -22,7 +22,10 @@ SETTINGS = ("_metadata_request", "_sklearn_output_config")
 def cloned(estimator: Any) -> Any:
     """Return an unfitted estimator with copies of the parameters, as ``sklearn.clone`` does."""
     parameters = estimator.get_params(deep=False)
-    new = type(estimator)(**{name: _cloned_value(value) for name, value in parameters.items()})
+    copies = {name: _cloned_value(value) for name, value in parameters.items() if name != "guide"}
+    if "guide" in parameters:
+        copies["guide"] = parameters["guide"]  # a guide is fitted, which a clone would not be
+    new = type(estimator)(**copies)
     for name in SETTINGS:
         if name in vars(estimator):
             vars(new)[name] = copy.deepcopy(vars(estimator)[name])
