@@ -29,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from lib import machine
-from lib.child import peak_bytes, versions
+from lib.child import forget_peak, peak_bytes, versions
 from lib.data import mnist
 from lib.methods import METHODS
 from lib.results import RESULTS, command, write
@@ -211,15 +211,6 @@ def memory_growth(dtype: str, n_rows: int, options: argparse.Namespace) -> int |
     before = peak_bytes()
     placed = model.transform(X)
     return peak_bytes() - before - placed.nbytes
-
-
-def forget_peak() -> bool:
-    """Reset the peak of the resident size to the present size; works on Linux only."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    except OSError:
-        return False
-    return True
 
 
 def rate_line(entry: dict[str, Any]) -> str:

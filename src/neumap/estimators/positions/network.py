@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -15,15 +15,20 @@ from neumap.estimators.positions.networks import (
     ENCODER_NAMES,
     auxiliary_dimensions,
     copy_module,
-    input_noise,
     own_auxiliary,
-    own_noise,
     prepare_encoder,
     probe_rows,
 )
+from neumap.estimators.positions.noise import input_noise, own_noise
 from neumap.estimators.positions.optimizers import resolve_optimizer
 from neumap.estimators.positions.own import matrices_of, shortened
-from neumap.estimators.positions.presets import Budget, Preset, encoder_plan, resolve_preset
+from neumap.estimators.positions.presets import (
+    Budget,
+    Preset,
+    encoder_plan,
+    for_regression,
+    resolve_preset,
+)
 from neumap.estimators.task import Task
 from neumap.networks import MLP, ConvEncoder
 from neumap.training import Embedder, EncoderEmbedder, Muon, Plan
@@ -70,6 +75,10 @@ class NetworkPositions:
     def preset(self) -> Preset:
         """The preset itself."""
         return resolve_preset(self.named_preset)
+
+    def for_regression(self) -> NetworkPositions:
+        """Return the settings for learning positions that are given."""
+        return replace(self, named_preset=for_regression(self.preset))
 
     @property
     def forces(self) -> Forces:
@@ -121,6 +130,7 @@ class NetworkPositions:
             self.preset.hidden,
             task.seed,
             metric=self.metric,
+            subspace=self.preset.directions(task.rows.n_rows, task.rows.n_features),
             learns=self.budget.n_epochs != 0,
         )
 
@@ -128,11 +138,12 @@ class NetworkPositions:
         """Return the encoder on its rows, with what acts while it trains."""
         assert network is not None
         if self.is_builtin_network:
-            return self._built_in(task, network)
-        return self._own(task, network)
+            return self._built_in(task, network, graph)
+        return self._own(task, network, graph)
 
-    def _built_in(self, task: Task, network: nn.Module) -> EncoderEmbedder:
-        noise = input_noise(network, self.preset.noise(task.rows.n_rows), task.seed)
+    def _built_in(self, task: Task, network: nn.Module, graph: Graph) -> EncoderEmbedder:
+        relative = self.preset.noise(task.rows.n_rows)
+        noise = input_noise(network, relative, task.rows, graph.fuzzy, task.seed)
         # A network that is passed may be one of an earlier fit, and gets no other dimensions.
         is_from_scratch = self.encoder is None or isinstance(self.encoder, str)
         auxiliary = None
@@ -140,11 +151,12 @@ class NetworkPositions:
             auxiliary = auxiliary_dimensions(network, self.preset.n_auxiliary, task.seed)
         return EncoderEmbedder(network, task.rows, noise, auxiliary)
 
-    def _own(self, task: Task, network: nn.Module) -> EncoderEmbedder:
+    def _own(self, task: Task, network: nn.Module, graph: Graph) -> EncoderEmbedder:
         is_trained = any(parameter.requires_grad for parameter in network.parameters())
         if self.budget.n_epochs == 0 or not is_trained:
             return EncoderEmbedder(network, task.rows)
-        noise, noisy = own_noise(network, self.preset.noise(task.rows.n_rows), task.rows, task.seed)
+        relative = self.preset.noise(task.rows.n_rows)
+        noise, noisy = own_noise(network, relative, task.rows, graph.fuzzy, task.seed)
         auxiliary = last = None
         if task.warm_start is None:
             auxiliary, last = own_auxiliary(network, self.preset.n_auxiliary, task.rows, task.seed)

@@ -6,27 +6,27 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
-from torch import nn
+from sklearn.utils.extmath import randomized_svd
+from torch import Tensor, nn
 
 from neumap._random import layers_seeded, torch_seeded
 from neumap.data import DenseRows, RowMoments, RowStore
 from neumap.data.moments import sample_rows
 from neumap.estimators.constraints import short_text
-from neumap.estimators.positions.own import last_layer, read_columns
+from neumap.estimators.positions.own import last_layer
 from neumap.estimators.positions.trial import TRIAL_ROWS, try_network
 from neumap.keras_bridge import KerasModule, is_keras_model
 from neumap.networks import MLP, ConvDecoder, ConvEncoder, RowForm, Standardize
-from neumap.training import AuxiliaryDimensions, InputNoise
+from neumap.training import AuxiliaryDimensions
 from neumap.training.last_layer import LastLayer
 
 __all__ = [
     "auxiliary_dimensions",
     "copy_module",
     "copy_network",
-    "input_noise",
     "own_auxiliary",
-    "own_noise",
     "prepare_decoder",
     "prepare_encoder",
     "probe_rows",
@@ -41,8 +41,8 @@ ROW_FORMS: dict[str, RowForm] = {"cosine": "unit", "correlation": "centred unit"
 MOMENT_ROWS = 10_000
 MOMENT_COPIES = 4
 
-# Rows that show whether data hold anything but zeros and ones.
-BINARY_ROWS = 256
+# Of the randomised decomposition that finds the principal directions (Halko et al. 2011).
+POWER_ITERATIONS = 2
 
 
 def copy_network(network: Any, input_shape: Sequence[int], role: str) -> nn.Module:
@@ -127,6 +127,7 @@ def prepare_encoder(
     seed: int,
     *,
     metric: Any = "euclidean",
+    subspace: int | None = None,
     learns: bool = True,
 ) -> nn.Module:
     """Return the encoder to train, on the rows' device.
@@ -147,6 +148,8 @@ def prepare_encoder(
     metric : str or callable, default="euclidean"
         Of the graph. A network built here reads rows of unit length for ``"cosine"``, centred
         before that for ``"correlation"``.
+    subspace : int, optional
+        Principal directions that an MLP built here reads; by default whole rows.
     learns : bool, default=True
         Whether it will be trained.
 
@@ -159,7 +162,7 @@ def prepare_encoder(
     with (layers_seeded if is_builtin else torch_seeded)(seed, "encoder"):
         if is_builtin:
             form = ROW_FORMS.get(metric, "raw") if isinstance(metric, str) else "raw"
-            module = _named_encoder(encoder or "mlp", rows, n_components, hidden, form)
+            module = _named_encoder(encoder or "mlp", rows, n_components, hidden, form, subspace)
         else:
             module = copy_network(encoder, rows.row_shape, "encoder")
         module = module.to(rows.device)
@@ -203,12 +206,24 @@ def prepare_decoder(
 
 
 def _named_encoder(
-    name: str, rows: RowStore, n_components: int, hidden: Sequence[int], form: RowForm
+    name: str,
+    rows: RowStore,
+    n_components: int,
+    hidden: Sequence[int],
+    form: RowForm,
+    subspace: int | None,
 ) -> nn.Module:
     if name == "conv":
         return ConvEncoder(rows.row_shape, n_components, rows=form)
     if name in ENCODER_NAMES:
-        return MLP(rows.n_features, n_components, hidden, residual=name == "residual", rows=form)
+        return MLP(
+            rows.n_features,
+            n_components,
+            hidden,
+            residual=name == "residual",
+            rows=form,
+            subspace=subspace,
+        )
     raise ValueError(
         f"encoder must be one of {list(ENCODER_NAMES)}, a torch.nn.Module, a Keras model or None, "
         f"got {short_text(name)}."
@@ -218,41 +233,6 @@ def _named_encoder(
 def probe_rows(rows: RowStore) -> torch.Tensor:
     """Return the first rows, those of short data several times."""
     return rows.gather(torch.arange(TRIAL_ROWS) % rows.n_rows)
-
-
-def input_noise(encoder: nn.Module, relative: float, seed: int) -> InputNoise | None:
-    """Return noise for an encoder that standardises its input, None for other networks."""
-    front = getattr(encoder, "standardize", None)
-    if not isinstance(front, Standardize) or relative == 0.0:
-        return None
-    return InputNoise(relative * float(front.scale), seed)
-
-
-def own_noise(
-    encoder: nn.Module, relative: float, rows: RowStore, seed: int
-) -> tuple[InputNoise | None, torch.Tensor | None]:
-    """Return noise for a network of the user, and the numbers of a row that get it (None for all).
-
-    There is none for rows of zeros and ones. Numbers that the network turns into integers stay as
-    they are.
-    """
-    probe = probe_rows(rows)
-    with torch_seeded(seed, "trial"):
-        smooth = read_columns(encoder, probe)
-    if relative == 0.0 or smooth is None or _is_binary(rows, seed):
-        return None, None
-    noise = InputNoise(relative * rows.mean_and_scale(seed=seed).scale, seed)
-    whole = (probe == probe.round()).flatten(1).all(0)
-    noisy = smooth | ~whole
-    if bool(noisy.all()) or not bool(smooth.any()):
-        return noise, None
-    return noise, noisy.view(rows.row_shape)
-
-
-def _is_binary(rows: RowStore, seed: int) -> bool:
-    chosen = torch.from_numpy(sample_rows(rows.n_rows, BINARY_ROWS, seed))
-    sample = rows.gather(chosen)
-    return bool(((sample == 0.0) | (sample == 1.0)).all())
 
 
 def auxiliary_dimensions(
@@ -295,12 +275,28 @@ def _standardize_input(module: nn.Module, rows: RowStore, seed: int) -> None:
         return
     moments = rows.mean_and_scale(seed=seed) if front.rows == "raw" else _moments(front, rows, seed)
     front.set(moments.mean, moments.scale)
+    if isinstance(module, MLP) and module.basis is not None:
+        module.basis.copy_(_principal_directions(front, rows, len(module.basis), seed))
 
 
 def _moments(front: Standardize, rows: RowStore, seed: int) -> RowMoments:
     """Return mean and scale of a sample of rows, in the form that the network reads."""
+    sample = _sample(front, rows, seed)
+    return DenseRows(sample, device=rows.device).mean_and_scale(seed=seed)
+
+
+def _principal_directions(front: Standardize, rows: RowStore, number: int, seed: int) -> Tensor:
+    """Return the first principal directions of a sample of rows, (number, n_features)."""
+    sample = (_sample(front, rows, seed) - front.mean) / front.scale
+    _, _, directions = randomized_svd(
+        sample.cpu().numpy(), number, n_iter=POWER_ITERATIONS, random_state=seed % 2**31
+    )
+    return torch.from_numpy(np.ascontiguousarray(directions))
+
+
+def _sample(front: Standardize, rows: RowStore, seed: int) -> Tensor:
+    """Return a sample of rows as the network reads them, (n_sampled, n_features)."""
     # The sample is dense here, in a few copies at once.
     bytes_per_row = MOMENT_COPIES * 4 * rows.n_features
     chosen = sample_rows(rows.n_rows, MOMENT_ROWS, seed, bytes_per_row)
-    sample = rows.gather(torch.from_numpy(chosen)).flatten(1)
-    return DenseRows(front.form(sample), device=rows.device).mean_and_scale(seed=seed)
+    return front.form(rows.gather(torch.from_numpy(chosen)).flatten(1))
