@@ -15,8 +15,8 @@ from neumap.estimators.positions.presets import PRESETS
 @pytest.mark.parametrize(
     ("model", "repulsion"),
     [
-        (UMAP(), 0.5),
-        (ParametricUMAP(parametric_embedding=False), 0.5),
+        (UMAP(), 0.7),
+        (ParametricUMAP(parametric_embedding=False), 0.7),
         (ParametricUMAP(preset="best"), PRESETS["best"].repulsion),
     ],
 )

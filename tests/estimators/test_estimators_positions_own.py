@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from neumap import ParametricUMAP
-from neumap.data import RowStore, as_rows
+from neumap.data import as_rows
 from neumap.estimators.positions.networks import copy_network
-from neumap.estimators.positions.noise import own_noise
+from neumap.estimators.positions.noise import neighbor_distances, own_noise
 from neumap.estimators.positions.own import matrices_of, read_columns, shortened
 from neumap.estimators.positions.presets import Preset
 from neumap.fuzzy import FuzzyGraph
@@ -139,21 +139,29 @@ def test_the_numbers_of_a_row_that_are_read_smoothly() -> None:
 
 
 def noise(network: nn.Module, X: np.ndarray) -> tuple[Any, Any]:
-    rows: RowStore = as_rows(X)
-    return own_noise(network, 0.1, rows, GRAPH, seed=0)
+    return own_noise(network, 0.1, as_rows(X), line_of(X), seed=0)
 
 
-GRAPH = FuzzyGraph(np.arange(39), np.arange(1, 40), np.ones(39, dtype=np.float32), 40)  # a chain
+def line_of(X: np.ndarray) -> FuzzyGraph:
+    """Every row is a neighbour of the next one."""
+    first = np.arange(len(X) - 1)
+    return FuzzyGraph(first, first + 1, np.ones(len(first), dtype=np.float32), len(X))
 
 
 def test_noise_for_networks_that_read_numbers() -> None:
     found, noisy = noise(nn.Linear(4, 2), CONTINUOUS)
-    links = np.linalg.norm(np.diff(CONTINUOUS, axis=0), axis=1)  # of each row to the next
-    distances = np.r_[links[0], (links[1:] + links[:-1]) / 2, links[-1]]
-    # Shared among the numbers of a row, of which 16 are assumed where there are fewer.
-    np.testing.assert_allclose(found.scale, 0.1 * distances / 16**0.5, rtol=1e-5)
+    lengths = neighbor_distances(as_rows(CONTINUOUS), line_of(CONTINUOUS), lambda rows: rows, 0)
+    torch.testing.assert_close(found.scale, 0.1 * lengths / 4)  # narrow rows: as for sixteen
     assert noisy is None  # all of them
     assert noise(nn.Linear(4, 2), CODES)[0] is not None  # read as numbers
+
+
+def test_rows_with_missing_values_get_no_noise() -> None:
+    rows = CONTINUOUS.copy()
+    rows[5, 0] = np.nan
+    found, _ = noise(nn.Linear(4, 2), rows)
+    assert [i for i in range(40) if found.scale[i] == 0.0] == [4, 5, 6]  # it and its neighbours
+    assert found.scale.isfinite().all()
 
 
 def test_no_noise_for_codes_and_for_zeros_and_ones() -> None:
@@ -266,7 +274,7 @@ def steps_of(encoder: nn.Module | None, **parameters: Any) -> int:
 
 def test_length_of_a_fit_by_what_the_network_costs() -> None:
     assert steps_of(None) == 40
-    assert steps_of(nn.Linear(4, 2)) == 24  # 1.2 times half the preset's, for so few rows
+    assert steps_of(nn.Linear(4, 2)) == 24  # a fifth more, half of it for so few rows
     assert steps_of(wide(40_000)) == 24
     assert steps_of(wide(80_000)) == 2 * round(24 * 350_000 / (8 * 80_000 + 16))
     assert steps_of(wide(200_000)) == 16  # of half the edges

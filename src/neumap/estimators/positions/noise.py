@@ -7,6 +7,8 @@ for noise on the scale of that distance, which in dense regions is small.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -22,12 +24,13 @@ from neumap.training import InputNoise
 
 __all__ = ["input_noise", "neighbor_distances", "own_noise"]
 
+Read = Callable[[Tensor], Tensor]
+
 EDGES_PER_ROW = 3
 PAIRS_AT_ONCE = 2**24  # numbers of one slice of pairs
 # Noise of a given length moves a row further along the few directions of narrow data than along
 # those of wide data. Below this many features it shrinks.
 ORDINARY_FEATURES = 16
-
 # Rows that show whether data hold anything but zeros and ones.
 BINARY_ROWS = 256
 
@@ -35,7 +38,7 @@ BINARY_ROWS = 256
 def input_noise(
     encoder: nn.Module, relative: float, rows: RowStore, graph: FuzzyGraph, seed: int
 ) -> InputNoise | None:
-    """Return noise for an encoder that standardises its input, None for other networks.
+    """Return noise for an encoder of the package; None if it does not standardise its input.
 
     Parameters
     ----------
@@ -55,9 +58,14 @@ def input_noise(
     if not isinstance(front, Standardize) or relative == 0.0:
         return None
     basis: Tensor | None = getattr(encoder, "basis", None)
-    lengths = neighbor_distances(rows, graph, front, basis, seed)
-    width = max(rows.n_features if basis is None else len(basis), ORDINARY_FEATURES)
-    return InputNoise(lengths * (relative / width**0.5), seed, basis)
+
+    def read(flat: Tensor) -> Tensor:
+        formed = front.form(flat)
+        return formed if basis is None else formed @ basis.t()
+
+    lengths = neighbor_distances(rows, graph, read, seed)
+    width = rows.n_features if basis is None else len(basis)
+    return InputNoise(lengths * _per_feature(relative, width), seed, basis)
 
 
 def own_noise(
@@ -66,22 +74,26 @@ def own_noise(
     """Return noise for a network of the user, and the numbers of a row that get it (None for all).
 
     There is none for rows of zeros and ones. Numbers that the network turns into integers stay as
-    they are. The arguments are those of :func:`input_noise`.
+    they are. The parameters are those of :func:`input_noise`.
     """
     probe = probe_rows(rows)
     with torch_seeded(seed, "trial"):
         smooth = read_columns(encoder, probe)
     if relative == 0.0 or smooth is None or _is_binary(rows, seed):
         return None, None
-    as_given = Standardize(rows.n_features).to(rows.device)
-    lengths = neighbor_distances(rows, graph, as_given, None, seed)
+    lengths = neighbor_distances(rows, graph, lambda flat: flat, seed)
     lengths = torch.where(lengths.isfinite(), lengths, 0.0)  # of rows with missing values
-    noise = InputNoise(lengths * (relative / max(rows.n_features, ORDINARY_FEATURES) ** 0.5), seed)
+    noise = InputNoise(lengths * _per_feature(relative, rows.n_features), seed)
     whole = (probe == probe.round()).flatten(1).all(0)
     noisy = smooth | ~whole
     if bool(noisy.all()) or not bool(smooth.any()):
         return noise, None
     return noise, noisy.view(rows.row_shape)
+
+
+def _per_feature(relative: float, width: int) -> float:
+    share: float = relative / max(width, ORDINARY_FEATURES) ** 0.5
+    return share
 
 
 def _is_binary(rows: RowStore, seed: int) -> bool:
@@ -90,24 +102,23 @@ def _is_binary(rows: RowStore, seed: int) -> bool:
     return bool(((sample == 0.0) | (sample == 1.0)).all())
 
 
-def neighbor_distances(
-    rows: RowStore, edges: FuzzyGraph, front: Standardize, basis: Tensor | None, seed: int
-) -> Tensor:
-    """Return the mean Euclidean distance of each row to its neighbours, as the network reads rows.
+def neighbor_distances(rows: RowStore, edges: FuzzyGraph, read: Read, seed: int) -> Tensor:
+    """Return the mean Euclidean distance of each row to its neighbours, (n_rows,).
 
-    It is estimated from a few edges of each row; a row without any gets the median of the others.
+    `read` brings flat rows into the form in which they are compared. Distances are estimated from a
+    few edges of each row; a row without any gets the median of the others.
     """
-    n_sampled = min(len(edges.weights), EDGES_PER_ROW * rows.n_rows)
-    generator = numpy_generator(seed, "noise")
     chosen = np.arange(len(edges.weights))
+    n_sampled = min(len(chosen), EDGES_PER_ROW * rows.n_rows)
     if n_sampled < len(chosen):
+        generator = numpy_generator(seed, "noise")
         chosen = np.sort(generator.choice(len(chosen), n_sampled, replace=False))
     heads = torch.from_numpy(edges.heads[chosen]).to(rows.device)
     tails = torch.from_numpy(edges.tails[chosen]).to(rows.device)
     size = max(1, PAIRS_AT_ONCE // rows.n_features)
     lengths = torch.cat(
         [
-            _lengths(rows, front, basis, heads[i : i + size], tails[i : i + size])
+            _lengths(rows, read, heads[i : i + size], tails[i : i + size])
             for i in range(0, len(heads), size)
         ]
     )
@@ -118,12 +129,7 @@ def neighbor_distances(
     return torch.where(count > 0, means, means[count > 0].median())
 
 
-def _lengths(
-    rows: RowStore, front: Standardize, basis: Tensor | None, heads: Tensor, tails: Tensor
-) -> Tensor:
-    first = front.form(rows.gather(heads).flatten(1))
-    difference = first - front.form(rows.gather(tails).flatten(1))
-    if basis is not None:
-        difference = difference @ basis.t()
+def _lengths(rows: RowStore, read: Read, heads: Tensor, tails: Tensor) -> Tensor:
+    difference = read(rows.gather(heads).flatten(1)) - read(rows.gather(tails).flatten(1))
     lengths: Tensor = torch.linalg.vector_norm(difference, dim=1)
     return lengths

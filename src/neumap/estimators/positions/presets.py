@@ -87,10 +87,13 @@ class Preset:
     subspace: int = 64
     n_auxiliary: int = 2
 
-    def steps(self, n_rows: int) -> int:
-        """Return the optimiser steps of one training epoch for this many rows."""
+    def steps(self, n_rows: int, fewest: float = 1.0) -> int:
+        """Return the optimiser steps of one training epoch for this many rows.
+
+        `fewest` is the least factor on the number at 10,000 rows.
+        """
         growth = (n_rows / REFERENCE_ROWS) ** STEP_GROWTH
-        factor: float = min(max(growth, 1.0), MOST_STEPS)
+        factor: float = min(max(growth, fewest), MOST_STEPS)
         return round(self.n_steps * factor)
 
     def noise(self, n_rows: int) -> float:
@@ -131,9 +134,9 @@ SMALLEST_BATCH = 64
 # convolutions, a transformer) had a better held-out accuracy on digits, by up to .15.
 USER_LEARNING_RATE = 5e-3
 
-# They take fewer steps than the built-in networks where there are few rows, since most cost more.
-# Expensive ones take fewer again, see ``own.shortened``.
+# They take more steps than the built-in networks; expensive ones fewer, see ``own.shortened``.
 USER_STEPS = 1.2
+# Few rows are learned in half of these steps, which a network that costs more should not exceed.
 FEWEST_USER_STEPS = 0.5
 
 # Free positions: the fraction of umap-learn's edge samples that is used, and the longest way of a
@@ -190,13 +193,6 @@ def edge_samples(n_epochs: int, total_weight: float) -> float:
     return n_epochs * 2.0 * total_weight
 
 
-def user_steps(preset: Preset, n_rows: int) -> int:
-    """Return the steps of a cheap network of the user."""
-    growth = (n_rows / REFERENCE_ROWS) ** STEP_GROWTH
-    factor: float = min(max(growth, FEWEST_USER_STEPS), MOST_STEPS)
-    return round(USER_STEPS * preset.n_steps * factor)
-
-
 def encoder_plan(
     preset: Preset,
     budget: Budget,
@@ -208,13 +204,15 @@ def encoder_plan(
 ) -> Plan:
     """Return the plan for a network.
 
-    Without ``n_epochs`` the preset determines the steps, those of user networks by
-    :func:`user_steps`. With it, there are as many steps as umap-learn would take with this batch
+    Without ``n_epochs`` the preset determines the steps; user networks take a fifth more, and half
+    of these for few rows. With it, there are as many steps as umap-learn would take with this batch
     size.
     """
     batch = budget.batch_size or min(preset.batch_edges, max(SMALLEST_BATCH, n_rows))
     if budget.n_epochs is None:
-        n_steps = preset.steps(n_rows) if is_builtin_network else user_steps(preset, n_rows)
+        n_steps = preset.steps(n_rows)
+        if not is_builtin_network:
+            n_steps = round(USER_STEPS * preset.steps(n_rows, FEWEST_USER_STEPS))
     else:
         n_steps = math.ceil(edge_samples(budget.n_epochs, total_weight) / batch)
     peak = preset.peak_learning_rate if is_builtin_network else USER_LEARNING_RATE
