@@ -67,9 +67,10 @@ OUTCOMES: dict[str, dict[str, tuple[float, float]]] = {
             "convolutions in 1-D",
             "recurrent",
             "attention",
-            "a table of codes",
         )
-    },
+    }
+    # The grey levels start with unrelated vectors, so that it has more to learn from few rows.
+    | {"a table of codes, held-out 5-NN accuracy": (0.4, 1.0)},
 }
 
 # One number should beat another; the first name is the better one.

@@ -156,6 +156,14 @@ def test_noise_for_networks_that_read_numbers() -> None:
     assert noise(nn.Linear(4, 2), CODES)[0] is not None  # read as numbers
 
 
+def test_rows_with_missing_values_get_no_noise() -> None:
+    rows = CONTINUOUS.copy()
+    rows[5, 0] = np.nan
+    found, _ = noise(nn.Linear(4, 2), rows)
+    assert [i for i in range(40) if found.scale[i] == 0.0] == [4, 5, 6]  # it and its neighbours
+    assert found.scale.isfinite().all()
+
+
 def test_no_noise_for_codes_and_for_zeros_and_ones() -> None:
     tables = Reads(lambda rows: nn.functional.embedding(rows.long(), TABLE).mean(1))
     for network in (Reads(integers), tables):

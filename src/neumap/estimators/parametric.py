@@ -136,9 +136,9 @@ class ParametricUMAP(UMAP):
         trained in place. None and ``"mlp"`` build the preset's layers, ``"residual"`` the same
         with skip connections, ``"conv"`` a small convolutional network for images. Built-in
         networks standardise their input; a user network gets the rows as they are, in training
-        with noise of a few per cent of their extent, unless it reads them as codes. Regularisers of
-        a Keras model, and the scalar of a method ``regularization()`` of a PyTorch module, are part
-        of the loss (``regularization_loss`` in ``history_``).
+        with noise about half as long as the distance to their neighbours, unless it reads them as
+        codes. Regularisers of a Keras model, and the scalar of a method ``regularization()`` of a
+        PyTorch module, are part of the loss (``regularization_loss`` in ``history_``).
     decoder : torch.nn.Module, Keras model or "conv", optional
         The network from positions to rows, with ``parametric_reconstruction=True``. By default an
         MLP like the encoder.

@@ -82,6 +82,7 @@ def own_noise(
     if relative == 0.0 or smooth is None or _is_binary(rows, seed):
         return None, None
     lengths = neighbor_distances(rows, graph, lambda flat: flat, seed)
+    lengths = torch.where(lengths.isfinite(), lengths, 0.0)  # of rows with missing values
     noise = InputNoise(lengths * _per_feature(relative, rows.n_features), seed)
     whole = (probe == probe.round()).flatten(1).all(0)
     noisy = smooth | ~whole
