@@ -5,7 +5,8 @@
 
 Each class in turn is removed from the training rows. The held-out rows of that class are then
 compared with those of all other classes. The area under the ROC curve (1 is perfect, .5 is chance)
-is reported for the score and for each of the three measures.
+is reported for the score and for each of the measures. The share of rows with a score below .05 is
+reported for both: about .05 is expected of rows of the other classes.
 """
 
 from __future__ import annotations
@@ -26,7 +27,14 @@ from sklearn.metrics import roc_auc_score
 from neumap import ParametricUMAP
 from neumap.estimators import PRESETS
 
-MEASURES = ("distance", "neighbor_spread", "jacobian_norm")
+MEASURES = (
+    "distance",
+    "neighbor_spread",
+    "jacobian_norm",
+    "relative_distance",
+    "feature_spread",
+)
+LOW_SCORE = 0.05
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -39,8 +47,9 @@ def main(arguments: list[str] | None = None) -> int:
     for seed in options.seeds:
         split = mnist_or_digits(options.mnist, options.mnist_rows, seed)
         for label in options.classes or np.unique(split.y_train).tolist():
-            areas = measure(split, label, seed, options.preset)
-            run = {"dataset": split.name, "seed": seed, "left_out": int(label), "auroc": areas}
+            run = {"dataset": split.name, "seed": seed, "left_out": int(label)}
+            run |= measure(split, label, seed, options.preset)
+            areas = run["auroc"]
             result["runs"].append(run)
             result["summary"] = summarise(result["runs"])
             write(result, options.output)
@@ -62,24 +71,35 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def measure(split: Split, label: int, seed: int, preset: str) -> dict[str, float]:
-    """Return the area under the ROC curve of score and measures with one class left out."""
+def measure(split: Split, label: int, seed: int, preset: str) -> dict[str, Any]:
+    """Return the areas under the ROC curve and the shares of low scores with one class left out."""
     model = ParametricUMAP(preset=preset, random_state=seed)
     model.fit(split.X_train[split.y_train != label])
     found = model.confidence(split.X_test)
     is_novel = split.y_test == label
     values = {"score": -found.score}
     values |= {name: getattr(found.measures, name) for name in MEASURES}
-    return {name: float(roc_auc_score(is_novel, value)) for name, value in values.items()}
+    is_low = found.score < LOW_SCORE
+    return {
+        "auroc": {name: float(roc_auc_score(is_novel, value)) for name, value in values.items()},
+        "low_score": {
+            "novel": float(is_low[is_novel].mean()),
+            "usual": float(is_low[~is_novel].mean()),
+        },
+    }
 
 
 def summarise(runs: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """Return the mean and the smallest area over classes and seeds."""
+    """Return the mean and the smallest area, and the mean shares, over classes and seeds."""
     names = ("score", *MEASURES)
     areas = {name: [run["auroc"][name] for run in runs] for name in names}
     return {
         "mean": {name: statistics.fmean(values) for name, values in areas.items()},
         "worst": {name: min(values) for name, values in areas.items()},
+        "low_score": {
+            name: statistics.fmean(run["low_score"][name] for run in runs)
+            for name in ("novel", "usual")
+        },
     }
 
 

@@ -6,6 +6,7 @@ import io
 import itertools
 import json
 import os
+import random
 import subprocess
 import sys
 import zipfile
@@ -33,6 +34,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:keras.*")
 
 SECONDS, MEGABYTES = 2.0, 200
 Config = dict[str, Any]
+N_FORGERIES = int(os.environ.get("NEUMAP_FORGERIES", "60"))
 COUNTER = itertools.count()  # Keras wants each name once
 
 
@@ -167,6 +169,18 @@ def with_h5(change: Callable[[Any], Any]) -> Callable[[dict[str, bytes]], dict[s
     return changed
 
 
+def with_flipped_bits(rng: random.Random) -> Callable[[dict[str, bytes]], dict[str, bytes]]:
+    """Damage inside the weights' own file, under valid checksums around it."""
+
+    def changed(members: dict[str, bytes]) -> dict[str, bytes]:
+        content = bytearray(members["model.weights.h5"])
+        for _ in range(rng.choice([1, 1, 5, 50])):
+            content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+        return {**members, "model.weights.h5": bytes(content)}
+
+    return changed
+
+
 GREEDY: dict[str, list[Config]] = {
     "weights": [layer("Dense", units=10**6), layer("Dense", units=10**6)],
     "weights that the file lacks": [layer("Dense", units=3 * 10**6)],
@@ -232,7 +246,7 @@ def in_a_watched_process(valid: Path, files: list[Path]) -> dict[str, list[str]]
         [sys.executable, "-c", LOADS, valid, *files],
         capture_output=True,
         text=True,
-        timeout=250,
+        timeout=250 + 2 * len(files),
         cwd=valid.parent,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
     )
@@ -266,6 +280,26 @@ def test_nothing_happens_but_an_archive_error(valid: Path) -> None:
         assert bad == "[]", name
         assert imported == "set()", name
     assert {path.name for path in folder.iterdir()} == before | {"forged"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in kilobytes on Linux")
+def test_flipped_bits_of_the_weights_are_refused_or_other_weights(
+    valid: Path, tmp_path: Path
+) -> None:
+    """The child process also shows that HDF5 neither ends nor hangs on them."""
+    rng = random.Random(0)
+    files = [
+        forged(valid, tmp_path / f"{number}.neumap", with_flipped_bits(rng))
+        for number in range(N_FORGERIES)
+    ]
+    outcomes = in_a_watched_process(valid, files)
+    for name, (result, seconds, grown, bad, imported) in outcomes.items():
+        assert result in ("refused", "loaded"), name
+        assert float(seconds) < SECONDS, name
+        assert float(grown) < MEGABYTES, name
+        assert (bad, imported) == ("[]", "set()"), name
+    results = [facts[0] for facts in outcomes.values()]
+    assert 0.1 < results.count("refused") / len(results) < 0.9
 
 
 def test_keras_alone_would_write_the_file(tmp_path: Path) -> None:

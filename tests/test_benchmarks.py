@@ -215,3 +215,19 @@ def test_the_run_writes_figures_of_the_digits(tmp_path):
     assert "neumap-fast" in done.stdout
     assert result["machine"]["cores"] >= 1
     assert run["versions"]["torch"]
+
+
+def test_hostile_cases_end_as_they_must(tmp_path):
+    """A few of each group; all of them run with `python benchmarks/hostile.py`."""
+    done = subprocess.run(
+        [sys.executable, BENCHMARKS / "hostile.py", "--tries", "3", "--seed", "1"],
+        capture_output=True,
+        text=True,
+        timeout=250,
+        cwd=tmp_path,
+    )
+    groups = [line.split() for line in done.stdout.splitlines()[1:]]
+    assert done.returncode == 0, done.stderr
+    assert [group[1] for group in groups] == ["3"] * 8
+    assert {group[-1] for group in groups} == {"0"}
+    assert list(tmp_path.iterdir()) == []

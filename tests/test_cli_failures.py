@@ -21,8 +21,11 @@ QUICK = "--preset fast --n-epochs 1 --quiet"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Good files, damaged ones, empty ones, and folders with the names of files."""
-    folder = tmp_path_factory.mktemp("failures")
+    return make_folder(tmp_path_factory.mktemp("failures"))
+
+
+def make_folder(folder: Path) -> Path:
+    """Write good files, damaged ones, empty ones, and folders with the names of files."""
     frame = pd.DataFrame(X, columns=list("abcd"))
     np.save(folder / "rows.npy", X)
     np.savez(folder / "rows.npz", X=X, y=np.arange(60) % 3)

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 import torch
 
-from neumap._device import fast_dtype, resolve_device, torch_threads
+from neumap import _device
+from neumap._device import (
+    fast_dtype,
+    resolve_device,
+    torch_threads,
+    training_threads,
+    usable_cores,
+)
 
 
 @pytest.fixture
@@ -109,3 +119,97 @@ def test_threads_are_put_back_also_after_an_error() -> None:
     with pytest.raises(KeyError), torch_threads(before + 2):
         raise KeyError
     assert torch.get_num_threads() == before
+
+
+@pytest.fixture
+def eight_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+
+
+def groups(root: Path, memberships: str, limits: dict[str, str]) -> Path:
+    """Write the files of control groups below a folder as Linux shows them."""
+    for name, content in {"proc/self/cgroup": memberships, **limits}.items():
+        file = root / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(content)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("limit", "cores"),
+    [
+        ("max 100000\n", 8),
+        ("200000 100000\n", 2),
+        ("350000 100000\n", 3),  # half a core would be used up by waiting
+        ("50000 100000\n", 1),
+        ("3200000 100000\n", 8),  # more than the affinity
+        ("", 8),
+        ("100000 0\n", 8),
+    ],
+)
+def test_quota_of_a_container(tmp_path: Path, eight_cores: None, limit: str, cores: int) -> None:
+    """Version 2, as a container sees it: its own group is the root."""
+    assert usable_cores(groups(tmp_path, "0::/\n", {"sys/fs/cgroup/cpu.max": limit})) == cores
+
+
+def test_the_tightest_group_around_the_process_counts(tmp_path: Path, eight_cores: None) -> None:
+    limits = {
+        "sys/fs/cgroup/work.slice/job.scope/cpu.max": "600000 100000",
+        "sys/fs/cgroup/work.slice/cpu.max": "300000 100000",
+        "sys/fs/cgroup/other.slice/cpu.max": "100000 100000",
+    }
+    assert usable_cores(groups(tmp_path, "0::/work.slice/job.scope\n", limits)) == 3
+
+
+@pytest.mark.parametrize(("quota", "cores"), [("250000", 2), ("-1", 8)])
+@pytest.mark.parametrize("folder", ["cpu,cpuacct", "cpu"])
+@pytest.mark.parametrize("path", ["/docker/4f1c", "/"])
+def test_quota_of_version_1(
+    tmp_path: Path, eight_cores: None, quota: str, cores: int, folder: str, path: str
+) -> None:
+    """In a container the path is that of the host, and only the mount is there."""
+    memberships = f"7:memory:/docker/4f1c\n3:{folder}:{path}\n0::/\n"
+    mount = f"sys/fs/cgroup/{folder}"
+    limits = {f"{mount}/cpu.cfs_quota_us": quota, f"{mount}/cpu.cfs_period_us": "100000"}
+    assert usable_cores(groups(tmp_path, memberships, limits)) == cores
+
+
+def test_groups_of_other_controllers_do_not_limit(tmp_path: Path, eight_cores: None) -> None:
+    limits = {
+        "sys/fs/cgroup/cpuset/cpu.cfs_quota_us": "100000",
+        "sys/fs/cgroup/cpuset/cpu.cfs_period_us": "100000",
+    }
+    assert usable_cores(groups(tmp_path, "3:cpuset:/\n2:cpuacct:/\n", limits)) == 8
+
+
+def test_cores_without_control_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 5, 6}, raising=False)
+    assert usable_cores(tmp_path) == 3
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 12)
+    assert usable_cores(tmp_path) == 12
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert usable_cores(tmp_path) == 1
+
+
+@pytest.mark.parametrize(
+    ("threads", "cores", "small", "large"),
+    [(1, 8, 1, 1), (2, 8, 1, 1), (8, 8, 4, 4), (8, 1, 1, 1), (8, 2, 1, 1), (64, 64, 4, 16)],
+)
+def test_training_leaves_half_of_the_cores(
+    monkeypatch: pytest.MonkeyPatch, threads: int, cores: int, small: int, large: int
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    monkeypatch.setattr(_device, "usable_cores", lambda: cores)
+    assert training_threads(is_small=True) == small
+    assert training_threads(is_small=False) == large
+
+
+def test_torch_takes_no_more_threads_than_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    with torch_threads(5):
+        monkeypatch.setattr(_device, "usable_cores", lambda: 3)
+        with torch_threads():
+            assert torch.get_num_threads() == 3
+        monkeypatch.setattr(_device, "usable_cores", lambda: 9)
+        with torch_threads():
+            assert torch.get_num_threads() == 5

@@ -20,6 +20,7 @@ from neumap.layout import (
     spectral,
     spectral_positions,
 )
+from neumap.layout.spectral import by_commute_time
 
 
 def knn_graph(points: np.ndarray, n_neighbors: int = 10) -> FuzzyGraph:
@@ -141,7 +142,7 @@ def test_axes_the_data_do_not_have_are_zero() -> None:
 
 
 @pytest.mark.parametrize("init", ["spectral", "tswspectral", "pca", "random"])
-def test_every_start_spans_zero_to_ten_and_follows_the_seed(
+def test_every_start_begins_at_zero_and_follows_the_seed(
     init: str, global_random_state_untouched: None
 ) -> None:
     points = sheet(300)
@@ -153,11 +154,50 @@ def test_every_start_spans_zero_to_ten_and_follows_the_seed(
     assert first.shape == (300, 2)
     assert first.dtype == np.float32
     np.testing.assert_allclose(first.min(0), 0.0, atol=1e-6)
-    np.testing.assert_allclose(first.max(0), 10.0, atol=1e-5)
+    if init == "random":
+        np.testing.assert_allclose(first.max(0), 10.0, atol=1e-5)
+    else:
+        assert first.max() == pytest.approx(20.0, abs=1e-5)
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
     if init != "random":  # the seed decides the noise, not the picture
-        np.testing.assert_allclose(first, other, atol=2e-3)
+        np.testing.assert_allclose(first, other, atol=4e-3)
+
+
+@pytest.mark.parametrize("init", ["spectral", "tswspectral", "pca"])
+def test_a_start_is_as_long_and_thin_as_the_data(init: str) -> None:
+    strip = sheet(600) * [8.0, 1.0]
+    graph = knn_graph(strip, 10)
+    found = initial_positions(init, graph=graph, X_matrix=strip, n_components=2, seed=0)
+    # By commute time the second function of a long strip is half as long as the first (as a
+    # string's overtone); the principal axes have the lengths of the strip itself.
+    ratio = np.ptp(found[:, 0]) / np.ptp(found[:, 1])
+    assert ratio == pytest.approx(16.0 if init == "pca" else 2.0, rel=0.2)
+
+
+def test_a_part_that_hangs_by_a_thread_does_not_start_as_a_point() -> None:
+    points = np.concatenate([sheet(150), sheet(150, 1) + [1.95, 0.0]])
+    points[150:, 0] += 30.0
+    joined = knn_graph(points).to_csr().tolil()
+    joined[10, 200] = joined[200, 10] = 1e-4
+    graph = FuzzyGraph.from_matrix(joined.tocsr())
+    found = initial_positions("spectral", graph=graph, X_matrix=points, n_components=2, seed=0)
+    # The second function tells rows of one part apart; by commute time it would span 0.1.
+    assert np.ptp(found[:, 1]) > 3.0
+
+
+def test_distances_between_scaled_functions_are_commute_times() -> None:
+    heads, tails = np.array([0, 0, 1, 2, 3, 3]), np.array([1, 2, 2, 3, 4, 5])
+    weights = np.array([1.0, 0.5, 0.2, 0.7, 0.9, 0.4], dtype=np.float32)
+    graph = FuzzyGraph(heads, tails, weights, 6).to_csr().astype(np.float64)
+    degrees = np.asarray(graph.sum(1)).ravel()
+    laplacian = np.diag(degrees) - graph.toarray()
+    _, functions = scipy.linalg.eigh(laplacian, np.diag(degrees))
+    scaled = by_commute_time(functions[:, 1:], graph)
+    squared = np.square(scaled[:, None] - scaled[None]).sum(2)
+    inverse = np.linalg.pinv(laplacian)
+    resistance = np.diag(inverse)[:, None] + np.diag(inverse)[None] - 2 * inverse
+    np.testing.assert_allclose(degrees.sum() * squared, degrees.sum() * resistance, rtol=1e-5)
 
 
 def test_spectral_start_unrolls_what_principal_components_cannot() -> None:
@@ -214,7 +254,7 @@ def test_tiny_components_and_isolated_vertices_get_finite_positions() -> None:
     assert np.isfinite(found).all()
     assert len(np.unique(found, axis=0)) == 110
     # The isolated ones take no room from the others.
-    np.testing.assert_allclose([found[:105].min(), found[:105].max()], [0.0, 10.0], atol=1e-3)
+    np.testing.assert_allclose([found[:105].min(), found[:105].max()], [0.0, 20.0], atol=1e-3)
 
 
 def test_array_is_stretched_copied_and_left_without_noise() -> None:

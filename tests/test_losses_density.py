@@ -1,6 +1,9 @@
-"""Density: the batch estimate by hand, its gradient, when it acts, and what it does to a map."""
+"""Density: both estimates by hand, its gradient, when it acts, and what it does to a map."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,9 +11,10 @@ import torch
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
+from neumap.estimators.radii import map_edges
 from neumap.fuzzy import FuzzyGraph, edge_distances, fuzzy_simplicial_set, local_radii
 from neumap.layout import initial_positions
-from neumap.losses import DensityTerm, Kernel
+from neumap.losses import DensityTerm, Kernel, MapDensity
 from neumap.losses.terms import Batch, Term, UmapTerm
 from neumap.neighbors import NeighborGraph
 from neumap.sampling import EdgeSampler
@@ -80,6 +84,78 @@ def test_finite_where_points_coincide_and_where_radii_are_unknown() -> None:
     assert DensityTerm(unknown, 1.0, A, B)(batch_of(positions())).item() == pytest.approx(expected)
 
 
+# ------------------------------------------------------------------ free positions
+
+SQUARE = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 2.0], [3.0, 3.0]], dtype=torch.float64)
+
+
+def star(positions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Edges 0-1, 0-2, 1-3, whatever the positions are."""
+    weights = np.array([1.0, 0.5, 0.25], dtype=np.float32)
+    return np.array([0, 0, 1]), np.array([1, 2, 3]), weights
+
+
+def map_term(positions: Tensor, radii: Any = (0.5, -1.0, 0.3, 2.0), **settings: Any) -> MapDensity:
+    known = torch.tensor(radii, dtype=torch.float64)
+    return MapDensity(positions, known, star, weight=1.0, **settings)
+
+
+def test_radii_of_a_map_by_hand() -> None:
+    # Squared lengths 1, 4, 13: weighted means 3 / 1.5, (1 + 13 / 4) / 1.25, 4 and 13.
+    found = np.log(1e-8 + np.array([2.0, 3.4, 4.0, 13.0]))
+    wanted = np.array([0.5, -1.0, 0.3, 2.0])
+    covariance = np.mean((found - found.mean()) * (wanted - wanted.mean()))
+    expected = -covariance / (wanted.std() * np.sqrt(found.var() + 0.2))
+    value = map_term(SQUARE, var_shift=0.2)(batch_of(positions()))
+    assert value.item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_gradient_of_a_map_by_finite_differences() -> None:
+    assert torch.autograd.gradcheck(
+        lambda z: map_term(z)(batch_of(positions())), SQUARE.clone().requires_grad_(), atol=1e-5
+    )
+
+
+def test_map_term_acts_from_its_start_on() -> None:
+    def never(positions: np.ndarray) -> Any:
+        raise AssertionError("searched for neighbours that are not needed yet")
+
+    ends = positions().requires_grad_()
+    early = MapDensity(SQUARE, RADII[:4], never, weight=1.0, start=0.7)
+    assert early(batch_of(ends, progress=0.69)).item() == 0.0
+    assert map_term(SQUARE, start=0.7)(batch_of(ends, progress=0.7)).item() != 0.0
+
+
+def test_map_term_is_finite_where_points_coincide_and_leaves_out_unknown_radii() -> None:
+    together = torch.zeros(4, 2, requires_grad=True)
+    value = map_term(together)(batch_of(positions()))
+    value.backward()
+    assert torch.isfinite(value)
+    assert together.grad is not None
+    assert torch.isfinite(together.grad).all()
+    found, wanted = np.log(1e-8 + np.array([2.0, 3.4, 13.0])), np.array([0.5, -1.0, 2.0])
+    expected = -np.mean((found - found.mean()) * (wanted - wanted.mean())) / (
+        wanted.std() * np.sqrt(found.var() + 0.1)
+    )
+    value = map_term(SQUARE, (0.5, -1.0, float("nan"), 2.0))(batch_of(positions()))
+    assert value.item() == pytest.approx(expected)
+
+
+def test_neighbors_in_the_map_are_found_again_every_ten_steps() -> None:
+    seen = []
+
+    def find(positions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        seen.append(positions[0, 0])
+        return star(positions)
+
+    moving = SQUARE.clone()
+    term = MapDensity(moving, RADII[:4], find, weight=1.0)
+    for _ in range(21):
+        term(batch_of(positions()))
+        moving[0, 0] += 1.0
+    assert seen == [0.0, 10.0, 20.0]
+
+
 def two_blobs() -> tuple[np.ndarray, FuzzyGraph, np.ndarray]:
     """Rows, graph and log radii of a tight and a wide cloud."""
     rng = np.random.default_rng(0)
@@ -98,8 +174,9 @@ def test_wide_clouds_become_wide_in_the_map() -> None:
     start = initial_positions("spectral", graph=graph, X_matrix=rows, n_components=2, seed=0)
     objective: list[Term] = [UmapTerm(Kernel(A, B), n_negatives=8)]
 
-    def correlation(terms: list[Term]) -> float:
+    def correlation(make_terms: Callable[[FreeEmbedder], list[Term]]) -> float:
         table = FreeEmbedder(start)
+        terms = make_terms(table)
         plan = Plan(n_steps=500, n_reports=5, batch_edges=256, peak_learning_rate=0.2)
         history = train(table, terms, EdgeSampler(graph, seed=0), plan, seed=0)
         if len(terms) == 2:
@@ -109,7 +186,15 @@ def test_wide_clouds_become_wide_in_the_map() -> None:
         reached, _ = NearestNeighbors(n_neighbors=15).fit(placed).kneighbors(placed)
         return float(np.corrcoef(radii, np.log(reached[:, 1:].mean(1)))[0, 1])
 
-    without = correlation(objective)
-    with_density = correlation([*objective, DensityTerm(torch.tensor(radii), 4.0, A, B)])
-    assert with_density > 0.7
+    def find(placed: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return map_edges(placed, 15)
+
+    known = torch.tensor(radii)
+    without = correlation(lambda _: objective)
+    by_edges = correlation(lambda _: [*objective, DensityTerm(known, 4.0, A, B)])
+    by_map = correlation(
+        lambda table: [*objective, MapDensity(table.positions, known, find, weight=1.0)]
+    )
+    assert by_edges > 0.7
+    assert by_map > 0.9
     assert without < 0.4

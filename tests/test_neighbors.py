@@ -4,23 +4,30 @@ import logging
 
 import numpy as np
 import pytest
+import scipy.linalg
 import scipy.sparse
 from scipy.spatial.distance import cdist
 
+from neumap import _device
 from neumap.neighbors import (
     METRICS,
+    CellBackend,
     DescentBackend,
     ExactBackend,
     HnswBackend,
     NeighborGraph,
     NeighborSearch,
     SparseBackend,
+    descent,
     disconnection_distance_of,
+    exact,
     find_neighbors,
+    hnsw,
     neighbors_from_distances,
     neighbors_from_knn,
     query_neighbors,
     resolve_metric,
+    sparse,
 )
 from neumap.neighbors.exact import smallest
 from neumap.neighbors.graph import own_row_first
@@ -31,6 +38,7 @@ EUCLIDEAN = ["euclidean", "sqeuclidean", "cosine", "correlation"]
 BACKENDS = [
     pytest.param(ExactBackend(), id="exact"),
     pytest.param(HnswBackend(n_jobs=1), id="hnsw"),
+    pytest.param(CellBackend(n_jobs=1), id="cells"),
     pytest.param(SparseBackend(), id="sparse"),
     pytest.param(DescentBackend(n_jobs=1), id="pynndescent", marks=pytest.mark.slow),
 ]
@@ -179,7 +187,7 @@ def test_function_as_metric_may_return_its_gradient():
 
 def test_zero_rows_have_no_direction():
     rows = np.array([[0, 0], [0, 0], [1, 0], [2, 0], [-1, 0]], dtype=np.float32)
-    for backend in ("exact", "hnsw"):
+    for backend in ("exact", "cells", "hnsw"):
         graph = find_neighbors(rows, 5, metric="cosine", backend=backend)
         np.testing.assert_allclose(graph.distances[0], [0, 0, 1, 1, 1], atol=1e-6)
         np.testing.assert_allclose(graph.distances[2], [0, 0, 1, 1, 2], atol=1e-6)
@@ -229,6 +237,23 @@ def test_disconnection_distances():
     assert disconnection_distance_of(lambda x, y: 0.0) == np.inf
 
 
+@pytest.mark.parametrize("backend", ["exact", "hnsw"])
+@pytest.mark.parametrize("metric", ["hellinger", "cosine", "correlation"])
+def test_rows_with_nothing_in_common_are_at_the_bound(metric, backend):
+    """Else rounding decides which of them a graph cuts off."""
+    generator = np.random.default_rng(0)
+    halves = generator.random((2, 20, 301)).astype(np.float32) + 0.1
+    if metric == "hellinger":
+        rows = scipy.linalg.block_diag(*halves).astype(np.float32)
+    else:
+        rows = np.concatenate([halves[0], -halves[0]])
+    graph = find_neighbors(rows, 40, metric=metric, backend=backend)
+    opposite = (np.arange(40)[:, None] + 20) % 40 == graph.indices
+    assert opposite.sum() == 40
+    assert (graph.distances[opposite] == disconnection_distance_of(metric)).all()
+    assert (graph.distances <= disconnection_distance_of(metric)).all()
+
+
 @pytest.mark.reference
 def test_every_name_of_umap_learn_is_known():
     umap = pytest.importorskip("umap.distances")
@@ -249,6 +274,7 @@ def test_every_name_of_umap_learn_is_known():
         (np.ones((4, 3)), {"metric": "seuclidean"}, "exactly one of sigma and V"),
         (np.ones((4, 3)), {"n_jobs": 0}, "n_jobs must be positive.*got 0"),
         (np.ones((4, 3)), {"backend": "kd-tree"}, "backend must be .*got 'kd-tree'"),
+        (np.ones((4, 3)), {"metric": "l1", "backend": "cells"}, "reduce to Euclidean.*manhattan"),
         (np.ones((4, 3)), {"metric": "l1", "backend": "hnsw"}, "reduce to Euclidean.*manhattan"),
         (np.ones((4, 3)), {"metric": "tsss", "backend": "exact"}, "pynndescent"),
         (
@@ -284,14 +310,14 @@ def test_query_with_other_columns():
 def test_choice_by_size_and_metric(monkeypatch):
     monkeypatch.setattr("neumap.neighbors.search.MAX_EXACT_ROWS", 200)
     assert find_neighbors(blobs(150), 5).backend == "exact"
-    assert find_neighbors(blobs(), 5).backend == "hnsw"
+    assert find_neighbors(blobs(), 5).backend == "cells"
     assert find_neighbors(blobs(), 5, metric="l1").backend == "exact"
     assert find_neighbors(scipy.sparse.csr_matrix(blobs()), 5).backend == "exact-sparse"
 
 
 def test_float32_rows_are_not_copied():
     rows = blobs()
-    for backend in (ExactBackend(), HnswBackend()):
+    for backend in (ExactBackend(), CellBackend(), HnswBackend()):
         assert backend.prepare(rows, resolve_metric("euclidean")) is rows
 
 
@@ -310,7 +336,41 @@ def test_threads_are_restored():
     before = faiss.omp_get_max_threads(), torch.get_num_threads()
     find_neighbors(blobs(), 5, backend="hnsw", n_jobs=2)
     find_neighbors(blobs(), 5, backend="exact", n_jobs=2)
+    find_neighbors(blobs(), 5, backend="cells", n_jobs=2)
     assert (faiss.omp_get_max_threads(), torch.get_num_threads()) == before
+
+
+@pytest.mark.parametrize(("n_jobs", "cores", "threads"), [(-1, 1, 1), (4, 2, 2), (1, 2, 1)])
+def test_searches_take_no_more_threads_than_cores(monkeypatch, n_jobs, cores, threads):
+    """A container's quota, say, below the number of threads that the libraries start with."""
+    import faiss
+    import torch
+
+    def searched(*_):
+        seen.append(torch.get_num_threads())
+        return np.zeros((2, 1), dtype=np.int64), np.zeros((2, 1), dtype=np.float32)
+
+    seen = []
+    monkeypatch.setattr(exact, "euclidean_neighbors", searched)
+    for module in (_device, descent, exact, hnsw, sparse):
+        monkeypatch.setattr(module, "usable_cores", lambda: cores)
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(4)
+    with _device.torch_threads(4):
+        ExactBackend(n_jobs=n_jobs).query(blobs(), blobs(2), 1, resolve_metric("euclidean"))
+    with hnsw._faiss_threads(n_jobs):
+        assert faiss.omp_get_max_threads() == threads
+    faiss.omp_set_num_threads(before)
+    assert seen == [threads]
+    assert SparseBackend(n_jobs=n_jobs)._n_threads() == threads
+
+
+@pytest.mark.parametrize(("n_jobs", "cores", "started", "asked"), [(-1, 2, 8, 2), (-1, 8, 4, 4)])
+def test_descent_asks_numba_for_threads_that_it_has(monkeypatch, n_jobs, cores, started, asked):
+    numba = pytest.importorskip("numba")
+    monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", started)
+    monkeypatch.setattr(descent, "usable_cores", lambda: cores)
+    assert descent._numba_threads(n_jobs) == asked
 
 
 def test_seed_decides_hnsw():

@@ -15,6 +15,8 @@ import torch
 from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor, nn
 
+from neumap import _device
+from neumap._device import torch_threads
 from neumap._modes import evaluating
 from neumap.callbacks import Callback, Checkpoint, EarlyStopping, TimeBudget
 from neumap.data import DenseRows
@@ -262,6 +264,31 @@ def test_run_gives_callbacks_state_and_positions() -> None:
     train(embedder, [term], sampler(), Plan(4, 2, 4), seed=0, callbacks=[Rewind()])
     assert states[0].keys() == {"embedder.positions", "decoder.weight", "decoder.bias"}
     assert torch.equal(embedder.positions, initial)
+
+
+@pytest.mark.parametrize(
+    ("is_free", "cores", "threads"), [(True, 16, 4), (True, 2, 1), (False, 16, 8), (False, 6, 3)]
+)
+def test_training_leaves_cores_to_others(
+    monkeypatch: pytest.MonkeyPatch, is_free: bool, cores: int, threads: int
+) -> None:
+    class Watch(Callback):
+        def on_step_end(self, run: Any) -> None:
+            seen.append(torch.get_num_threads())
+
+    seen: list[int] = []
+    monkeypatch.setattr(_device, "usable_cores", lambda: cores)
+    own = EncoderEmbedder(nn.Linear(5, 2), DenseRows(features()))
+    with torch_threads(16):
+        train(
+            free() if is_free else own,
+            [Scripted(float)],
+            sampler(),
+            Plan(2, 1, 4, 1e-3),
+            seed=0,
+            callbacks=[Watch()],
+        )
+    assert seen == [threads, threads]
 
 
 def test_modules_train_in_training_mode_and_end_in_evaluation() -> None:
@@ -738,22 +765,41 @@ def test_fast_step_only_where_it_computes_the_same() -> None:
 def test_noise_has_its_scale_and_depends_on_the_seed() -> None:
     source = InputNoise(0.25, seed=0)
     rows = torch.ones(200, 100)
-    added = source.add_(rows)
+    each = torch.arange(200)
+    added = source.add_(rows, each)
     assert added is rows
     deviations = added - 1.0
     assert deviations.mean().item() == pytest.approx(0.0, abs=5 * 0.25 / math.sqrt(20_000))
     assert deviations.std().item() == pytest.approx(0.25, rel=0.03)
     zeros = lambda: torch.zeros(200, 100)  # noqa: E731
     assert torch.equal(
-        InputNoise(0.25, seed=0).add_(zeros()), InputNoise(0.25, seed=0).add_(zeros())
+        InputNoise(0.25, seed=0).add_(zeros(), each), InputNoise(0.25, seed=0).add_(zeros(), each)
     )
-    assert not torch.equal(source.add_(zeros()), source.add_(zeros()))
-    assert not torch.equal(InputNoise(0.25, seed=1).add_(zeros()), deviations)
+    assert not torch.equal(source.add_(zeros(), each), source.add_(zeros(), each))
+    assert not torch.equal(InputNoise(0.25, seed=1).add_(zeros(), each), deviations)
+
+
+def test_each_row_has_noise_of_its_own_scale() -> None:
+    source = InputNoise(torch.tensor([0.0, 0.1, 10.0]), seed=0)
+    indices = torch.tensor([2, 0, 1, 2]).repeat(500)
+    spread = source.add_(torch.zeros(2000, 40), indices).view(500, 4, 40).std(dim=(0, 2))
+    np.testing.assert_allclose(spread, [10.0, 0.0, 0.1, 10.0], rtol=0.1)
+
+
+def test_noise_in_a_basis_stays_there_and_keeps_its_scale() -> None:
+    basis = torch.linalg.qr(torch.randn(30, 4, generator=torch.Generator().manual_seed(0))).Q.T
+    added = InputNoise(0.5, seed=0, basis=basis).add_(torch.zeros(5000, 30), torch.arange(5000))
+    inside = added @ basis.T
+    torch.testing.assert_close(inside @ basis, added, atol=1e-5, rtol=0)
+    assert inside.std().item() == pytest.approx(0.5, rel=0.3)  # sixteen directions, in four
 
 
 def test_noise_of_two_seeds_shares_no_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(noise, "EXTRA_NUMBERS", noise.ALIGNMENT)  # one place to read from
-    first, again, other = (InputNoise(0.25, seed).add_(torch.zeros(100, 10)) for seed in (0, 0, 1))
+    each = torch.arange(100)
+    first, again, other = (
+        InputNoise(0.25, seed).add_(torch.zeros(100, 10), each) for seed in (0, 0, 1)
+    )
     assert torch.equal(first, again)
     assert torch.isin(first, other).sum() < 10
 
@@ -761,11 +807,12 @@ def test_noise_of_two_seeds_shares_no_numbers(monkeypatch: pytest.MonkeyPatch) -
 def test_noise_reaches_every_direction_alike() -> None:
     """One step mixes few directions; over steps a row's noise is white."""
     source = InputNoise(0.5, seed=0)
-    drawn = torch.cat([source.add_(torch.zeros(64, 100)) for _ in range(400)])
+    each = torch.arange(64)
+    drawn = torch.cat([source.add_(torch.zeros(64, 100), each) for _ in range(400)])
     spectrum = torch.linalg.eigvalsh(drawn.T @ drawn / len(drawn)) / 0.5**2
     assert spectrum.min() > 0.6
     assert spectrum.max() < 1.5
-    _, *singular = torch.linalg.svdvals(source.add_(torch.zeros(64, 100)))
+    _, *singular = torch.linalg.svdvals(source.add_(torch.zeros(64, 100), each))
     assert singular[noise.DIRECTIONS] < 1e-3 * singular[0]  # what makes it cheap
 
 

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from neumap._atomic import replacing
 from neumap._modes import evaluation_mode
 from neumap._optional import require
+from neumap._warnings import warn_user
 
 __all__ = ["to_onnx"]
 
@@ -106,10 +107,9 @@ def to_onnx(  # noqa: PLR0913 - names and opset define the file's interface
             if check:
                 _compare(module, draft, rows, tolerance)
     if is_split:
-        warnings.warn(
+        warn_user(
             f"The weights exceed 2 GB, the limit of one ONNX file. They are in {target.name}.data, "
             f"which must stay in the same folder as {target.name}.",
-            stacklevel=2,
         )
     return target
 

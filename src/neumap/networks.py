@@ -125,6 +125,10 @@ class MLP(nn.Module):
         Shape of one output row, with product `n_outputs`; flat by default.
     rows : {"raw", "unit", "centred unit"}, default="raw"
         Normalisation of each row; see :class:`Standardize`.
+    subspace : int, optional
+        Number of fixed directions onto which standardised rows are projected before the first
+        layer; a fit of a network built by name sets them to principal directions. None, the
+        default, keeps all of a row.
 
     Examples
     --------
@@ -133,7 +137,9 @@ class MLP(nn.Module):
     torch.Size([5, 2])
     """
 
-    def __init__(
+    basis: Tensor | None
+
+    def __init__(  # noqa: PLR0913 - the settings of one network
         self,
         n_inputs: int,
         n_outputs: int,
@@ -142,8 +148,14 @@ class MLP(nn.Module):
         residual: bool = False,
         output_shape: Sequence[int] | None = None,
         rows: RowForm = "raw",
+        subspace: int | None = None,
     ) -> None:
         super().__init__()
+        if subspace is not None and not 1 <= subspace <= n_inputs:
+            raise ValueError(
+                f"subspace must be None or between 1 and n_inputs={n_inputs}, got {subspace!r}. "
+                "Change subspace."
+            )
         if output_shape is not None and math.prod(output_shape) != n_outputs:
             raise ValueError(
                 f"output_shape must have n_outputs={n_outputs} elements, got "
@@ -155,7 +167,9 @@ class MLP(nn.Module):
         self.residual = residual
         self.output_shape = None if output_shape is None else tuple(output_shape)
         self.standardize = Standardize(n_inputs, rows)
-        widths = [n_inputs, *self.hidden, n_outputs]
+        self.subspace = subspace
+        self.register_buffer("basis", None if subspace is None else torch.eye(subspace, n_inputs))
+        widths = [self.n_read, *self.hidden, n_outputs]
         self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise(widths))
         for index, layer in enumerate(self.layers):
             _initialise(layer, last=index == len(self.layers) - 1)  # type: ignore[arg-type]
@@ -163,7 +177,7 @@ class MLP(nn.Module):
     @property
     def config(self) -> dict[str, Any]:
         """Keyword arguments that rebuild the module."""
-        return {
+        config = {
             "n_inputs": self.n_inputs,
             "n_outputs": self.n_outputs,
             "hidden": list(self.hidden),
@@ -171,15 +185,28 @@ class MLP(nn.Module):
             "output_shape": None if self.output_shape is None else list(self.output_shape),
             "rows": self.standardize.rows,
         }
+        if self.subspace is not None:  # version 0.1 reads networks without
+            config["subspace"] = self.subspace
+        return config
+
+    @property
+    def n_read(self) -> int:
+        """Width of what the first layer reads."""
+        return self.n_inputs if self.subspace is None else self.subspace
 
     @property
     def _last_dtype(self) -> torch.dtype:
         last: nn.Linear = self.layers[-1]  # type: ignore[assignment]
         return last.weight.dtype
 
+    def inputs(self, rows: Tensor) -> Tensor:
+        """Return what the first layer reads: standardised rows, in the subspace if there is one."""
+        x: Tensor = self.standardize(rows.flatten(1))
+        return x if self.basis is None else nn.functional.linear(x, self.basis)
+
     def features(self, rows: Tensor) -> Tensor:
         """Return the last hidden layer's output, (batch, hidden[-1])."""
-        x: Tensor = self.standardize(rows.flatten(1))
+        x = self.inputs(rows)
         for layer in self.layers[:-1]:
             y = torch.relu(layer(x))
             x = x + y if self.residual and x.shape == y.shape else y

@@ -47,10 +47,14 @@ class EdgeSampler:
                 "The neighbour graph must have at least one edge, got none. Raise n_neighbors or "
                 "disconnection_distance, or pass more rows."
             )
+        # Cards add in an order that varies, and a seed must give the same batches.
         cumulative = np.cumsum(graph.weights, dtype=np.float64)
         self.total_weight = float(cumulative[-1])
         self._cumulative = torch.from_numpy(cumulative / cumulative[-1]).to(device)
-        self._ends = torch.from_numpy(np.stack([graph.heads, graph.tails])).to(device)
+        if graph.on_device is None:
+            self._ends = torch.from_numpy(np.stack([graph.heads, graph.tails])).to(device)
+        else:
+            self._ends = torch.stack(graph.on_device[:2]).to(device)
         self._generator = torch_generator(seed, "edges", device)
         self._block = torch.empty(2, 0, dtype=torch.int64, device=device)
         self._position = 0

@@ -19,6 +19,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.metrics import roc_auc_score
 
 from neumap import UMAP, ParametricUMAP, load_ParametricUMAP, metrics
+from neumap.estimators import PRESETS
 
 X, Y = load_digits(return_X_y=True)
 X = (X / 16).astype(np.float32)
@@ -220,6 +221,22 @@ def test_a_network_learns_a_map_that_exists(scale: float) -> None:
         ParametricUMAP.from_embedding(X[:10], np.zeros(10))
     with pytest.raises(ValueError, match="landmark_positions must have shape"):
         ParametricUMAP.from_embedding(X[:10], np.zeros((9, 2)))
+
+
+def test_an_existing_map_gets_twice_the_steps_of_a_fit() -> None:
+    free = free_positions()
+    rows, placed = X[:200], free.embedding_[:200]
+    learned = ParametricUMAP.from_embedding(rows, placed, preset="fast", random_state=0)
+    assert learned.report_["n_steps"] == 2 * PRESETS["fast"].steps(200)
+    assert learned.preset == "fast"
+    asked = [
+        model.report_["n_steps"]
+        for model in (
+            ParametricUMAP.from_embedding(rows, placed, n_epochs=3, random_state=0),
+            ParametricUMAP(n_epochs=3, random_state=0).fit(rows),
+        )
+    ]
+    assert asked[0] == asked[1]
 
 
 def test_confidence_tells_an_unseen_class(tmp_path: Path) -> None:

@@ -204,6 +204,15 @@ def test_density_whatever_the_seed(seed: int, iris: Any) -> None:
         assert np.corrcoef(model.rad_orig_, model.rad_emb_)[0, 1] > least
 
 
+def test_density_of_rows_that_fill_five_dimensions() -> None:
+    """No map keeps all neighbours here; umap-learn's correlation is .75, trustworthiness .91."""
+    rows = np.random.default_rng(0).random((500, 5)).astype(np.float32)
+    settings: dict[str, Any] = {"n_neighbors": 10, "min_dist": 0.01, "random_state": 0}
+    model = UMAP(densmap=True, output_dens=True, **settings).fit(rows)
+    assert np.corrcoef(model.rad_orig_, model.rad_emb_)[0, 1] > 0.85
+    assert trust(rows, model.embedding_) > 0.93
+
+
 # ------------------------------------------------------------------ distances and neighbours given
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.linalg
 import scipy.sparse
 from scipy.spatial.distance import cdist, pdist, squareform
 from sklearn.datasets import load_iris
@@ -182,6 +183,32 @@ def test_disconnected_rows_have_places_by_an_encoder() -> None:
     assert model.graph_[len(SOME)].nnz == 0
 
 
+@BOTH
+@pytest.mark.parametrize("n_rows", [1, 5])
+def test_rows_with_nothing_in_common_are_cut_off(kind: type[UMAP], n_rows: int) -> None:
+    """Rows without a word in common with any other: hellinger distance 1 to all."""
+    generator = np.random.default_rng(n_rows)
+    for _ in range(5):
+        joined = generator.random((10, 30)) < 0.4
+        joined[:, 0] = True
+        rows = scipy.linalg.block_diag(joined, np.eye(n_rows)).astype(bool)
+        model = make(kind, n_neighbors=3, metric="hellinger", n_epochs=2)
+        with pytest.warns(UserWarning, match=f"must have a neighbour.* got {n_rows} of "):
+            model.fit(rows)
+        assert (np.diff(model.graph_.indptr) == 0).nonzero()[0].tolist() == [
+            *range(10, 10 + n_rows)
+        ]
+
+
+def test_positions_of_another_dtype_serve() -> None:
+    model = make(UMAP).fit(SOME)
+    before = model.transform(OTHERS)
+    model.embedding_ = model.embedding_.astype(np.float64)
+    after = model.transform(OTHERS)
+    assert after.dtype == np.float32
+    np.testing.assert_array_equal(after, before)
+
+
 def test_labels_move_an_encoder_through_a_classifier() -> None:
     def agreement(model: UMAP) -> float:
         """Share of the ten nearest in the map that have the label of the row."""
@@ -217,6 +244,9 @@ SHOWN_BY = {
     ),
     "rows without neighbours get NaN, from a network as well": (
         "test_disconnected_rows_have_places_by_an_encoder"
+    ),
+    '"A few of your vertices were disconnected" and other words of warnings': (
+        "test_rows_with_nothing_in_common_are_cut_off"
     ),
     "labels act on the graph alone": ("test_labels_move_an_encoder_through_a_classifier"),
     "an epoch samples edges one by one": ("test_a_random_start_ends_near_the_neighbours"),

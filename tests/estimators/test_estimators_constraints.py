@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import torch
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from neumap import UMAP, ParametricUMAP
 from neumap.callbacks import Callback, EarlyStopping, LambdaCallback
 from neumap.estimators import Preset
+from neumap.keras_bridge.callbacks import KerasCallbacks
 from neumap.neighbors import NeighborSearch
 
 GENERATOR = np.random.default_rng(0)
@@ -356,11 +358,65 @@ def test_arguments_of_the_bar_that_are_right(capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().err == ""  # nothing of the trial
 
 
-def test_a_factory_that_makes_no_optimiser_is_named() -> None:
-    with pytest.raises(TypeError, match=r"optimizer must return an optimiser .* got None"):
-        UMAP(**QUICK, optimizer=lambda parameters: None).fit(X)
-    with pytest.raises(ValueError, match=r"optimizer must make an optimiser.*TypeError: .*"):
-        UMAP(**QUICK, optimizer=lambda p: torch.optim.SGD(p, 0.1, momentum=None)).fit(X)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_factory_that_makes_no_optimiser_is_named(kind: type[UMAP], no_search: None) -> None:
+    nothing = model_of(kind, "optimizer", lambda parameters: None)
+    is_refused(nothing, r"optimizer must return an optimiser .* got None")
+    fails = model_of(kind, "optimizer", lambda p: torch.optim.SGD(p, 0.1, momentum=None))
+    is_refused(fails, r"optimizer must make an optimiser.*TypeError: .*")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_factory_is_tried_on_parameters_like_those_it_gets(kind: type[UMAP]) -> None:
+    asked: list[list[Tensor]] = []
+
+    def factory(parameters: Any) -> Any:
+        asked.append(list(parameters))
+        return torch.optim.SGD(asked[-1], lr=0.1)
+
+    model_of(kind, "optimizer", factory).fit(X)
+    tried, trained = asked
+    if kind is UMAP:
+        assert [p.shape for p in tried] == [p.shape for p in trained] == [(40, 2)]
+    assert {id(p) for p in tried}.isdisjoint(map(id, trained))
+    asked.clear()
+    model_of(kind, "optimizer", factory).set_params(n_epochs=0).fit(X)
+    assert asked == []
+
+
+@pytest.mark.parametrize("loss", [None, "mse", lambda true, guess: (true - guess).square()])
+def test_rows_too_large_to_square_are_refused_before_the_search(loss: Any, no_search: None) -> None:
+    model = model_of(ParametricUMAP, "parametric_reconstruction_loss_fcn", loss)
+    pattern = "reconstruction.* finite numbers" if callable(loss) else r"X must be within ±1e\+15"
+    with pytest.raises(ValueError, match=pattern):
+        model.fit(X * np.float32(1e30))
+    with pytest.raises(SearchStarted):
+        model.fit(X)
+
+
+def test_rows_that_can_be_squared_are_trained_on() -> None:
+    model = model_of(ParametricUMAP, "parametric_reconstruction_loss_fcn", "mse")
+    model.fit(X / np.abs(X).max() * np.float32(9.9e14))
+    assert np.isfinite(model.history_["reconstruction_loss"]).all()
+
+
+def test_callbacks_of_keras_are_wrapped_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Any] = []
+    start = KerasCallbacks.__init__
+
+    def counted(self: KerasCallbacks, *arguments: Any) -> None:
+        made.append(self)
+        start(self, *arguments)
+
+    monkeypatch.setattr(KerasCallbacks, "__init__", counted)
+    epochs: list[int] = []
+    given = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: epochs.append(epoch))
+    for name, value in (("callbacks", [given]), ("keras_fit_kwargs", {"callbacks": [given]})):
+        made.clear()
+        epochs.clear()
+        model = model_of(ParametricUMAP, name, value).fit(X)
+        assert len(made) == 1
+        assert epochs == list(range(len(model.history_["loss"])))
 
 
 # ------------------------------------------------------------------ right values

@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from neumap import UMAP, ParametricUMAP
+from neumap.estimators.new_rows.training_rows import TrainingRows
 from neumap.neighbors import HnswBackend, NeighborIndex, NeighborSearch, query_neighbors
 
 X = np.random.default_rng(0).normal(size=(300, 5)).astype(np.float32)
@@ -76,13 +78,41 @@ def test_confidence_looks_up_the_same_sample_once(monkeypatch: pytest.MonkeyPatc
         lambda self, rows, k: (asked.append(len(rows)), query(self, rows, k))[1],
     )
     first, second = (model.confidence(NEW, n_calibration=50) for _ in range(2))
-    assert sorted(asked) == [7, 7, 50]
+    # The sample, the new rows, the neighbours of both; then the new rows again.
+    assert asked[:2] == [50, 7]
+    assert asked[4:] == [7]
     np.testing.assert_array_equal(first.p_values.distance, second.p_values.distance)
+    del asked[:]
+    # The neighbours of every row become known, and are not asked for again.
+    everything = model.confidence(NEW, n_calibration=300)
+    model.confidence(NEW, n_calibration=300)
+    assert asked[:2] == [300, 7]
+    assert asked[3:] == [7]
+    del asked[:]
     other_sample = model.confidence(NEW, n_calibration=60)
-    assert sorted(asked) == [7, 7, 7, 50, 60]
+    assert asked[:2] == [60, 7]
     model.set_params(transform_seed=3).confidence(NEW, n_calibration=60)
-    assert sorted(asked) == [7, 7, 7, 7, 50, 60, 60]
-    assert len(other_sample.score) == 7
+    assert sum(size == 60 for size in asked) == 2
+    assert len(everything.score) == len(other_sample.score) == 7
+
+
+def test_own_distances_are_means_without_the_row_and_looked_up_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    training, settings = TrainingRows(X), UMAP(n_neighbors=8)._recipe().graph
+    apart = np.linalg.norm(X[:, None] - X, axis=2)
+    expected = np.sort(apart, axis=1)[:, 1:5].mean(1)
+    asked: list[int] = []
+    nearest = TrainingRows.nearest
+    monkeypatch.setattr(
+        TrainingRows,
+        "nearest",
+        lambda self, rows, *others: (asked.append(len(rows)), nearest(self, rows, *others))[1],
+    )
+    for numbers in ([[3, 5], [5, 9]], [[5, 3], [3, 3]], [[9, 11]]):
+        found = training.own_distances(np.array(numbers), 4, settings, torch.device("cpu"))
+        np.testing.assert_allclose(found, expected[np.array(numbers)], rtol=1e-5)
+    assert asked == [3, 1]
 
 
 def test_a_new_fit_an_update_and_other_settings_build_anew(built: list[int]) -> None:

@@ -29,7 +29,7 @@ from neumap.losses.reconstruction import reconstruction_loss
 from neumap.losses.terms import Softening, Term
 from neumap.neighbors import find_neighbors
 from neumap.similarity import find_ab
-from neumap.training import FreeEmbedder
+from neumap.training import EncoderEmbedder, FreeEmbedder
 
 GENERATOR = np.random.default_rng(0)
 X = GENERATOR.uniform(size=(12, 3)).astype(np.float32)
@@ -157,11 +157,30 @@ def test_labels_alone_add_no_term() -> None:
 # ------------------------------------------------------------------ density
 
 
-def test_density_acts_in_the_last_share_of_the_training() -> None:
-    _, term = terms_of(Objective(SIMILARITY, density=Density(2.0, 0.3, 0.15)))
+@pytest.mark.parametrize("is_free", [True, False])
+def test_density_acts_in_the_last_share_of_the_training(is_free: bool) -> None:
+    objective, made = Objective(SIMILARITY, density=Density(2.0, 0.3, 0.15)), task()
+    embedder: Any = FreeEmbedder(X[:, :2])
+    if not is_free:
+        embedder = EncoderEmbedder(nn.Linear(3, 2), made.rows)
+    _, term = objective.terms(made, Networks(), GRAPH, embedder, FORCES)
     assert term.start == pytest.approx(0.7)
-    assert (term.a, term.b, term.var_shift) == (1.5, 0.8, 0.15)
+    assert term.var_shift == 0.15
     np.testing.assert_array_equal(term.radii.numpy(), GRAPH.radii())
+    if is_free:
+        assert term.positions is embedder.positions
+    else:
+        assert (term.a, term.b) == (1.5, 0.8)
+
+
+def test_density_of_free_positions_looks_for_as_many_neighbors_as_in_the_data() -> None:
+    _, term = terms_of(Objective(SIMILARITY, density=Density(2.0, 0.3, 0.15)))
+    line = np.arange(12, dtype=np.float32)[:, None] ** 2
+    heads, tails, _ = term.find_edges(line)
+    # The three nearest of each point of 0, 1, 4, 9, ... and no more.
+    near = np.argsort(np.abs(line - line.T), axis=1, kind="stable")[:, 1:4]
+    expected = {tuple(sorted((i, int(j)))) for i in range(12) for j in near[i]}
+    assert set(zip(heads.tolist(), tails.tolist(), strict=True)) == expected
 
 
 def test_density_needs_distances() -> None:

@@ -107,8 +107,17 @@ def test_there_is_no_network(init: Any) -> None:
     assert made.build(task(), None, GRAPH).encoder is None
 
 
-def test_both_ends_of_a_negative_pair_move_so_repulsion_is_halved() -> None:
-    assert positions().forces.repulsion == 0.5
+@pytest.mark.parametrize(
+    ("init", "travel"),
+    [("spectral", 100), ("auto", 100), ("pca", 100), ("random", 225), (GIVEN, 225)],
+)
+def test_a_start_without_order_has_a_longer_way_to_go(init: Any, travel: int) -> None:
+    plan = positions(init=init).plan(1000, 3000.0)
+    assert plan.peak_learning_rate * plan.n_steps == pytest.approx(travel)
+
+
+def test_both_ends_of_a_negative_pair_move_so_repulsion_is_lowered() -> None:
+    assert positions().forces.repulsion == 0.7
 
 
 def test_the_plan_is_one_step_per_epoch() -> None:

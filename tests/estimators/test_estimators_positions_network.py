@@ -11,10 +11,11 @@ import torch
 from torch import nn
 
 from neumap import ParametricUMAP
-from neumap.data import check_input
+from neumap.data import as_rows, check_input
 from neumap.estimators.graph import Graph
 from neumap.estimators.landmarks import WarmStart
 from neumap.estimators.positions import NetworkPositions
+from neumap.estimators.positions.noise import neighbor_distances
 from neumap.estimators.positions.presets import PRESETS, Preset
 from neumap.estimators.task import Task, prepare
 from neumap.fuzzy import fuzzy_simplicial_set
@@ -150,8 +151,19 @@ def test_noise_is_that_of_the_preset_for_this_number_of_rows() -> None:
     network = made.network(one)
     noise = made.build(one, network, GRAPH).noise
     assert noise is not None
-    scale = float(network.standardize.scale)  # type: ignore[arg-type, union-attr]
-    assert noise.scale == pytest.approx(3 * 0.02 * scale)  # few rows: three times the noise
+    assert isinstance(network, MLP)
+    lengths = neighbor_distances(one.rows, GRAPH.fuzzy, network.standardize, None, one.seed)
+    # Few rows: 1.6 times the noise. Few features: as for sixteen.
+    torch.testing.assert_close(noise.scale, 1.6 * 0.02 * lengths / 4)
+
+
+def test_wide_rows_are_read_in_principal_directions() -> None:
+    wide = np.random.default_rng(0).normal(size=(40, 30)).astype(np.float32)
+    one = replace(task(), rows=as_rows(wide))
+    for number, expected in ((10, 10), (15, 15), (16, None), (0, None)):
+        network = positions(preset=replace(PRESET, subspace=number)).network(one)
+        assert isinstance(network, MLP)
+        assert network.subspace == expected
 
 
 def has_auxiliary(made: NetworkPositions, one: Task) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.sparse
 import torch
 from torch import nn
 
@@ -13,7 +14,6 @@ from neumap.data import RowStore, as_rows
 from neumap.estimators.positions.networks import (
     auxiliary_dimensions,
     copy_network,
-    input_noise,
     prepare_decoder,
     prepare_encoder,
 )
@@ -192,21 +192,41 @@ def test_the_decoder_of_the_user_is_copied_and_checked() -> None:
         prepare_decoder(nn.Linear(3, 8), ROWS, 2, HIDDEN, 0)
 
 
-# ------------------------------------------------------------------ noise
+# ------------------------------------------------------------------ principal directions
 
 
-def test_noise_is_relative_to_the_scale_of_the_data() -> None:
-    built = encoder()
-    noise = input_noise(built, 0.05, seed=0)
-    assert noise is not None
-    assert noise.scale == pytest.approx(0.05 * float(built.standardize.scale))
-    added = noise.add_(torch.zeros(4000, 8))
-    assert float(added.std()) == pytest.approx(noise.scale, rel=0.3)
+def wide(n_rows: int = 60, n_features: int = 30) -> np.ndarray:
+    """Rows in a plane, of which one direction is wider, with a little noise."""
+    generator = np.random.default_rng(1)
+    plane = np.linalg.qr(generator.normal(size=(n_features, 2)))[0]
+    rows = generator.normal(size=(n_rows, 2)) * [5, 2] @ plane.T
+    return (7 + rows + 0.01 * generator.normal(size=rows.shape)).astype(np.float32)
 
 
-@pytest.mark.parametrize(("network", "relative"), [(nn.Linear(8, 2), 0.05), (MLP(8, 2), 0.0)])
-def test_other_networks_get_no_noise(network: nn.Module, relative: float) -> None:
-    assert input_noise(network, relative, seed=0) is None
+@pytest.mark.parametrize("kind", ["dense", "sparse"])
+@pytest.mark.parametrize("metric", ["euclidean", "cosine", "correlation"])
+def test_a_network_of_a_subspace_reads_the_principal_components(kind: str, metric: str) -> None:
+    X = wide()
+    rows = as_rows(scipy.sparse.csr_array(X) if kind == "sparse" else X)
+    built = encoder("mlp", rows, metric=metric, subspace=2)
+    assert built.layers[0].in_features == 2
+    form = built.standardize.form(torch.from_numpy(X)).double().numpy()
+    centred = form - form.mean(0)
+    _, spreads, directions = np.linalg.svd(centred, full_matrices=False)
+    components = built.inputs(torch.from_numpy(X)).double().numpy()
+    expected = centred @ directions[:2].T / (spreads[0] / np.sqrt(len(X)))
+    signs = np.sign((components * expected).sum(0))
+    np.testing.assert_allclose(components * signs, expected, atol=2e-2)
+    with torch.no_grad():  # the rest of a row does not matter
+        apart = torch.from_numpy(X + np.linalg.svd(form)[2][-1].astype(np.float32))
+        if metric == "euclidean":
+            torch.testing.assert_close(built(apart), built(torch.from_numpy(X)), atol=0.1, rtol=0)
+
+
+def test_other_networks_read_whole_rows() -> None:
+    assert encoder(None).basis is None
+    given = encoder(MLP(8, 2, HIDDEN), subspace=3)
+    assert given.basis is None
 
 
 # ------------------------------------------------------------------ auxiliary dimensions

@@ -13,6 +13,7 @@ from neumap.estimators.positions.presets import (
     Budget,
     Preset,
     encoder_plan,
+    for_regression,
     free_epochs,
     free_plan,
     resolve_preset,
@@ -55,9 +56,8 @@ def sampled_edges(plan: Plan) -> int:
         (90_000, 3.0),
         (160_000, 4.0),
         (10_000_000, 4.0),
-        (2500, 0.5),
-        (3600, 0.6),
-        (20, 0.5),
+        (2500, 1.0),
+        (20, 1.0),
     ],
 )
 def test_steps_grow_as_the_square_root_of_the_rows(n_rows: int, factor: float) -> None:
@@ -66,12 +66,27 @@ def test_steps_grow_as_the_square_root_of_the_rows(n_rows: int, factor: float) -
 
 @pytest.mark.parametrize(
     ("n_rows", "factor"),
-    [(10_000, 1.0), (40_000, 0.5), (1_000_000, 0.1), (2500, 2.0), (1112, 3.0), (20, 3.0)],
+    [(4000, 1.0), (8000, 0.841), (64_000, 0.6), (10**7, 0.6), (1000, 1.414), (100, 1.6)],
 )
-def test_noise_falls_as_the_square_root_of_the_rows_and_is_bounded(
-    n_rows: int, factor: float
-) -> None:
+def test_noise_falls_with_the_rows_and_is_bounded(n_rows: int, factor: float) -> None:
     assert PRESET.noise(n_rows) == pytest.approx(0.05 * factor, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "n_features", "expected"),
+    [
+        (2500, 784, 64),
+        (300, 784, 64),
+        (40, 784, 40),  # no more directions than rows
+        (10_000, 784, 128),
+        (10**6, 784, 256),
+        (2500, 128, 64),
+        (2500, 127, None),  # not wide enough
+        (10_000, 200, 100),
+    ],
+)
+def test_directions_grow_with_the_rows(n_rows: int, n_features: int, expected: int | None) -> None:
+    assert PRESET.directions(n_rows, n_features) == expected
 
 
 def test_a_preset_is_found_by_its_name_or_is_itself() -> None:
@@ -109,8 +124,8 @@ def test_a_network_of_the_user_takes_half_as_many_steps_again_at_its_own_rate() 
     assert plan.peak_learning_rate == 5e-3
 
 
-@pytest.mark.parametrize(("n_rows", "batch"), [(100, 64), (1000, 250), (2048, 512), (10**6, 512)])
-def test_a_batch_has_a_quarter_of_the_rows_between_bounds(n_rows: int, batch: int) -> None:
+@pytest.mark.parametrize(("n_rows", "batch"), [(20, 64), (100, 100), (1000, 512), (10**6, 512)])
+def test_a_batch_has_as_many_edges_as_rows_between_bounds(n_rows: int, batch: int) -> None:
     assert encoder(n_rows=n_rows).batch_edges == batch
 
 
@@ -165,14 +180,19 @@ def test_the_batch_size_does_not_change_how_many_edges_are_sampled(batch_size: i
     assert sampled_edges(plan) == sampled_edges(free(replace(UNSET, n_epochs=40)))
 
 
-@pytest.mark.parametrize(("n_epochs", "peak"), [(500, 225 / 500), (300, 0.75), (100, 1.0)])
+@pytest.mark.parametrize(("n_epochs", "peak"), [(500, 100 / 500), (250, 0.4), (80, 1.0)])
 def test_a_point_can_travel_the_same_way_in_any_number_of_steps(n_epochs: int, peak: float) -> None:
     assert free(replace(UNSET, n_epochs=n_epochs)).peak_learning_rate == pytest.approx(peak)
 
 
+def test_a_start_without_order_gets_a_longer_way() -> None:
+    plan = free(replace(UNSET, n_epochs=500), starts_in_order=False)
+    assert plan.peak_learning_rate == pytest.approx(225 / 500)
+
+
 def test_the_learning_rate_of_free_positions_is_a_factor_and_does_not_warm_up() -> None:
     plan = free(replace(UNSET, n_epochs=500, learning_rate=2.0))
-    assert plan.peak_learning_rate == pytest.approx(2 * 225 / 500)
+    assert plan.peak_learning_rate == pytest.approx(2 * 100 / 500)
     assert plan.warm_up == 0.0
 
 
@@ -187,3 +207,9 @@ def test_no_epochs_or_no_edges_still_make_a_plan(n_epochs: int, weight: float) -
     plan = free_plan(replace(UNSET, n_epochs=n_epochs), 50, weight, has_user_optimizer=False)
     assert plan.n_steps >= 1
     assert plan.batch_edges == 1
+
+
+def test_regression_takes_twice_the_steps_and_twice_the_noise() -> None:
+    found = for_regression(PRESET)
+    assert found == replace(PRESET, n_steps=2000, input_noise=0.1)
+    assert (found.steps(10_000), found.noise(10_000)) == (2000, pytest.approx(0.1))

@@ -8,12 +8,12 @@ completely or not at all.
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from neumap._atomic import replacing
+from neumap._warnings import warn_user
 from neumap.callbacks.base import Callback, TrainingRun
 
 if TYPE_CHECKING:
@@ -108,10 +108,9 @@ class Checkpoint(Callback):
                 write(run, draft)
         except (OSError, SafetensorError, ArchiveError) as error:
             reason = getattr(error, "strerror", None) or error  # an OSError repeats the path
-            warnings.warn(
+            warn_user(
                 f"The checkpoint {str(path)!r} could not be written: {reason}. The training "
                 "goes on without it. Free space on the disk, or pass another path.",
-                stacklevel=2,
             )
             return
         self._saved_epoch = run.epoch

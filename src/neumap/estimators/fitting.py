@@ -16,6 +16,7 @@ import numpy as np
 import scipy.sparse
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from neumap._modes import own_torch_state
 from neumap._random import numpy_generator
@@ -34,11 +35,11 @@ from neumap.estimators.new_rows.training_rows import TrainingRows
 from neumap.estimators.objective import Networks
 from neumap.estimators.positions import NetworkPositions
 from neumap.estimators.positions.networks import tie_parameters
+from neumap.estimators.radii import embedded_radii
 from neumap.estimators.recipe import Recipe
 from neumap.estimators.task import Task, prepare
-from neumap.fuzzy import FuzzyGraph, edge_distances, fuzzy_simplicial_set, local_radii
+from neumap.fuzzy import FuzzyGraph
 from neumap.metrics import distance_correlation
-from neumap.neighbors import find_neighbors
 from neumap.sampling import EdgeSampler
 from neumap.training import Embedder, train
 from neumap.training.loop import History, Validation
@@ -100,6 +101,7 @@ def fit_map(
     networks, validate = Networks(), None
     if not recipe.stops_at_graph:
         networks = _networks(task, recipe)
+        _try_optimizer(task, recipe, networks)
         validate = _validation(task, recipe, networks)
 
     found = _graph(task, recipe, distances) if graph is None else Graph(None, graph)
@@ -169,6 +171,18 @@ def _check_trainable(networks: Networks, n_epochs: int | None) -> None:
     )
 
 
+def _try_optimizer(task: Task, recipe: Recipe, networks: Networks) -> None:
+    """Make the user's optimiser for copies of the parameters, on which it may set hooks."""
+    if recipe.positions.optimizer is None or recipe.n_epochs == 0:
+        return
+    modules = (networks.encoder, networks.decoder, networks.classifier)
+    parameters = [p for m in modules if m is not None for p in m.parameters() if p.requires_grad]
+    if networks.encoder is None:
+        positions = torch.zeros(task.rows.n_rows, recipe.n_components, device=task.device)
+        parameters.append(nn.Parameter(positions))
+    recipe.positions.optimizer_factory()([nn.Parameter(torch.zeros_like(p)) for p in parameters])
+
+
 def _validation(task: Task, recipe: Recipe, networks: Networks) -> Validation | None:
     held_out = recipe.observers.reconstruction_validation
     if held_out is None:
@@ -225,7 +239,7 @@ def _train(
         recipe.positions.plan(task.rows.n_rows, graph.total_weight),
         seed=task.seed,
         optimizer=recipe.positions.optimizer_factory(),
-        callbacks=[*recipe.observers.all_callbacks(), counter],
+        callbacks=[*recipe.observers.all_callbacks, counter],
         validate=validate,
     )
     return history, counter.n_steps
@@ -255,13 +269,7 @@ def _embedded_radii(
     """Return the log local radius of each row in the embedding, NaN for one without position."""
     if not recipe.keeps_radii:
         return None
-    placed = np.isfinite(positions).all(axis=1)
-    n_neighbors = min(recipe.graph.n_neighbors, int(placed.sum()))
-    neighbors = find_neighbors(positions[placed], n_neighbors)
-    graph = fuzzy_simplicial_set(neighbors)
-    radii = np.full(len(positions), np.nan, dtype=np.float32)
-    radii[placed] = local_radii(graph, edge_distances(graph, neighbors) ** 2)
-    return task.expand(radii)
+    return task.expand(embedded_radii(positions, recipe.graph.n_neighbors))
 
 
 def _report(

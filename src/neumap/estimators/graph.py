@@ -170,7 +170,7 @@ def build_graph(
     target_settings : TargetSettings
         How they act.
     device : torch.device
-        Where exact searches run.
+        Where neighbours are searched for and, on a CUDA card, memberships computed.
     """
     began = time.perf_counter()
     neighbors = training_neighbors(matrix, settings, device)
@@ -180,6 +180,7 @@ def build_graph(
         set_op_mix_ratio=settings.set_op_mix_ratio,
         local_connectivity=settings.local_connectivity,
         disconnection_distance=settings.farthest,
+        device=device if device.type == "cuda" else "cpu",
     )
     if targets is not None:
         fuzzy = supervise(

@@ -23,19 +23,20 @@ from neumap.estimators.positions.losses import try_landmark_loss, try_reconstruc
 from neumap.estimators.positions.networks import prepare_decoder
 from neumap.estimators.positions.presets import Preset, resolve_preset
 from neumap.estimators.positions.reconstruction import choose_loss
+from neumap.estimators.radii import map_edges
 from neumap.estimators.targets import encode_classes
 from neumap.estimators.task import Task
 from neumap.losses import Kernel
 from neumap.losses.classifier import ClassifierTerm
 from neumap.losses.correlation import CorrelationTerm
-from neumap.losses.density import DensityTerm
+from neumap.losses.density import DensityTerm, MapDensity
 from neumap.losses.landmarks import LandmarkTerm
 from neumap.losses.reconstruction import ReconstructionLoss, ReconstructionTerm, validation_loss
 from neumap.losses.regularization import regularization_term
 from neumap.losses.terms import Term, UmapTerm
 from neumap.propagation import spread_labels
 from neumap.similarity import find_ab
-from neumap.training import Embedder
+from neumap.training import Embedder, FreeEmbedder
 from neumap.training.loop import Validation
 
 __all__ = ["Density", "Landmarking", "Networks", "Objective", "Reconstruction", "Similarity"]
@@ -186,7 +187,7 @@ class Objective:
         if task.warm_start is None or not task.warm_start.only_landmarks:
             terms.append(UmapTerm(kernel, forces.softening, forces.n_negatives))
         if self.density is not None:
-            terms.append(_density_term(self.density, kernel, forces, graph, task.device))
+            terms.append(_density_term(self.density, kernel, forces, graph, embedder, task.device))
         if task.warm_start is not None:
             terms.append(self._landmark_term(task))
         if networks.decoder is not None:
@@ -263,13 +264,24 @@ def _classes(task: Task) -> Classes:
 
 
 def _density_term(
-    density: Density, kernel: Kernel, forces: Forces, graph: Graph, device: torch.device
-) -> DensityTerm:
-    return DensityTerm(
-        radii=torch.from_numpy(graph.radii()).to(device),
-        a=kernel.a,
-        b=kernel.b,
-        weight=forces.density * density.weight,
-        var_shift=density.var_shift,
-        start=1.0 - density.share,
-    )
+    density: Density,
+    kernel: Kernel,
+    forces: Forces,
+    graph: Graph,
+    embedder: Embedder,
+    device: torch.device,
+) -> Term:
+    weight, start = forces.density * density.weight, 1.0 - density.share
+    radii = torch.from_numpy(graph.radii()).to(device)
+    if isinstance(embedder, FreeEmbedder):
+        assert graph.neighbors is not None  # or there are no radii
+        n_neighbors = graph.neighbors.indices.shape[1]
+        return MapDensity(
+            embedder.positions,
+            radii,
+            lambda positions: map_edges(positions, n_neighbors),
+            weight=weight,
+            var_shift=density.var_shift,
+            start=start,
+        )
+    return DensityTerm(radii, weight, kernel.a, kernel.b, density.var_shift, start)

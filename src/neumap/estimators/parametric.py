@@ -124,8 +124,8 @@ class ParametricUMAP(UMAP):
         Factor on the preset's step size, 0.3 to 3. Lower it if the loss diverges. An `optimizer`
         that you pass keeps its own learning rate and ignores this factor.
     batch_size : int, optional
-        Edges per step; each is two rows for the encoder. By default the preset's 512, or for fewer
-        than 2,048 rows a quarter of the rows, at least 64. Larger batches have less noise and take
+        Edges per step; each is two rows for the encoder. By default the preset's 512, or the number
+        of rows if that is less, at least 64. Larger batches have less noise and take
         fewer steps per row; 128 to 4,096.
     dims : tuple of int, optional
         Shape of one row for the network, such as ``(28, 28, 1)``; X may be flat or shaped, in
@@ -224,8 +224,10 @@ class ParametricUMAP(UMAP):
     (``torch.set_num_threads``), so their results then differ by rounding, which training amplifies.
     Built-in networks never use torch's global random generators. A user network that may draw from
     them, such as one with dropout, borrows them during its fit: other fits of this kind wait, and
-    your own code in other threads should not draw at the same time. A forked child process works
-    with one thread.
+    your own code in other threads should not draw at the same time. Training takes half of the
+    cores that the process may use, at most four for built-in networks and 16 for others, so that
+    other busy processes do not stop it; ``torch.set_num_threads`` lowers this. A forked child
+    process works with one thread.
 
     A fit replaces the whole model at its end. If it fails or is interrupted (Ctrl-C), the model
     stays what it was: the earlier fit, or unfitted. :class:`~neumap.callbacks.Checkpoint` keeps the
@@ -695,9 +697,10 @@ class ParametricUMAP(UMAP):
 
         Notes
         -----
-        The network regresses on the positions; UMAP's objective plays no part. A network that is
-        trained with that objective places new rows better, so prefer :meth:`fit` unless you need
-        this very embedding.
+        The network regresses on the positions; UMAP's objective plays no part. It is trained for
+        twice the preset's steps, with twice its input noise. A network that is trained with UMAP's
+        objective keeps more of the neighbourhoods, so prefer :meth:`fit` unless you need this very
+        embedding.
         """
         targets = np.asarray(embedding, dtype=np.float32)
         if targets.ndim != 2:
@@ -706,7 +709,7 @@ class ParametricUMAP(UMAP):
                 "coordinates per row of X."
             )
         model = cls(**{**parameters, "n_components": targets.shape[1]})
-        recipe = model._checked_recipe()
+        recipe = model._checked_recipe().for_regression()
         data = check_rows(X, True, cls.__name__)
         positions = check_landmark_positions(targets, row_count(data.X), targets.shape[1])
         start = WarmStart(positions, loss_weight=1.0, only_landmarks=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -56,12 +57,15 @@ class Observers:
 
     def check(self) -> None:
         """Raise for callbacks or arguments of the progress bar that cannot act."""
-        for callback in self.all_callbacks():
+        for callback in self.all_callbacks:
             if isinstance(callback, ProgressBar):
                 _check_bar(callback.tqdm_kwds)
 
-    def all_callbacks(self) -> list[Callback]:
-        """Return the user's callbacks, and a progress bar where one is wanted.
+    @cached_property
+    def all_callbacks(self) -> tuple[Callback, ...]:
+        """The user's callbacks, and a progress bar where one is wanted.
+
+        Those of Keras are wrapped once, when the check of a fit first asks for them.
 
         Raises
         ------
@@ -72,7 +76,7 @@ class Observers:
         chosen = list(wrap_callbacks(self.callbacks))
         if self.verbose if options.verbose is None else options.verbose:
             chosen.append(ProgressBar(tqdm_kwds=self.tqdm_kwds))
-        return [*chosen, *options.callbacks]
+        return (*chosen, *options.callbacks)
 
 
 def _check_bar(tqdm_kwds: Mapping[str, Any]) -> None:
@@ -144,6 +148,12 @@ class Recipe:
     def kernel(self) -> Kernel:
         """Similarity in the embedding and weight of repulsion."""
         return self.objective.similarity.kernel(self.positions.forces)
+
+    def for_regression(self) -> Recipe:
+        """Return the recipe for learning positions that are given."""
+        if not isinstance(self.positions, NetworkPositions):
+            return self
+        return replace(self, positions=self.positions.for_regression())
 
     def graph_settings_of_the_fit(self) -> GraphSettings:
         """Return the graph settings with the seed of the fit, where that is a number.

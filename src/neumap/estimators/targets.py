@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -31,10 +30,9 @@ def check_targets(y: Any, n_rows: int) -> Column:
     """
     column = read_column(y)
     if isinstance(y, np.ndarray) and y.shape == (n_rows, 1):
-        warnings.warn(
+        warn_user(
             "A column-vector y was passed when a 1d array was expected. Pass y.ravel().",
             DataConversionWarning,
-            stacklevel=2,
         )
     if len(column.shape) == 0 or column.shape[0] != n_rows:
         raise ValueError(

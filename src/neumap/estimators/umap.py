@@ -87,8 +87,8 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         Factor on the step size, 0.3 to 3. An `optimizer` that you pass keeps its own learning rate
         and ignores this factor.
     init : {"spectral", "tswspectral", "pca", "random", "auto"} or array, default="spectral"
-        Method for the initial positions, or the positions (n_samples, n_components). They are
-        scaled to 0..10. ``"tswspectral"`` starts its eigensolver from principal components;
+        Method for the initial positions, or the positions (n_samples, n_components), of which each
+        axis is scaled to 0..10. ``"tswspectral"`` starts its eigensolver from principal components;
         ``"auto"`` is ``"spectral"``.
     min_dist : float, default=0.1
         Distance in the embedding below which similar rows attract no further. 0 packs clusters
@@ -98,7 +98,8 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
     low_memory : bool, default=True
         False uses pynndescent with its faster, more memory-hungry settings.
     n_jobs : int, default=-1
-        Threads of the neighbour search; -1 uses all cores.
+        Threads of the neighbour search; -1 uses all cores that the process may use, which a
+        container's quota may limit.
     set_op_mix_ratio : float in [0, 1], default=1.0
         1 keeps an edge that either of its rows has (union), 0 only an edge that both have
         (intersection). Small values separate outliers.

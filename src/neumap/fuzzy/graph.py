@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
+from torch import Tensor
 
+from neumap._device import is_on_card
 from neumap._structure import check_structure
 
 __all__ = ["FuzzyGraph"]
@@ -28,6 +30,8 @@ class FuzzyGraph:
         Membership strengths in (0, 1].
     n_vertices : int
         Number of rows, including those without an edge.
+    on_device : tuple of tensors or None
+        Heads, tails and weights on the card that computed them.
 
     Examples
     --------
@@ -41,6 +45,20 @@ class FuzzyGraph:
     tails: NDArray[np.int64]
     weights: NDArray[np.float32]
     n_vertices: int
+    on_device: tuple[Tensor, Tensor, Tensor] | None = field(default=None, repr=False, compare=False)
+
+    @classmethod
+    def from_tensors(
+        cls, heads: Tensor, tails: Tensor, weights: Tensor, *, n_vertices: int
+    ) -> FuzzyGraph:
+        """Take sorted edges that were computed on a device, and keep them there as well."""
+        return cls(
+            heads.cpu().numpy(),
+            tails.cpu().numpy(),
+            weights.cpu().numpy(),
+            n_vertices,
+            (heads, tails, weights) if is_on_card(weights) else None,
+        )
 
     @classmethod
     def from_matrix(cls, matrix: Any) -> FuzzyGraph:

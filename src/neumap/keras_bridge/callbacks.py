@@ -11,7 +11,6 @@ Keras does with ``steps_per_execution``. Losses of single steps are not read fro
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from neumap._warnings import warn_user
 from neumap.callbacks import Callback, TrainingRun
 from neumap.keras_bridge.backend import keras_on_torch
 from neumap.keras_bridge.detect import is_keras_callback
@@ -248,10 +248,9 @@ def _warn_of_batch_hooks(callback: Any) -> None:
         return
     own = [h for h in _BATCH_HOOKS if not getattr(getattr(callback, h), "_is_default", False)]
     if own:
-        warnings.warn(
+        warn_user(
             f"{type(callback).__name__}.{own[0]} runs once per report, after its last step, not "
             "after each step. For single steps, use on_step_end of neumap.callbacks.Callback.",
-            stacklevel=2,
         )
 
 

@@ -17,7 +17,7 @@ from scipy.spatial import KDTree
 
 from neumap.fuzzy import FuzzyGraph
 from neumap.layout.principal import flat_rows, principal_positions
-from neumap.layout.spectral import laplacian_eigenvectors
+from neumap.layout.spectral import by_commute_time, laplacian_eigenvectors
 
 __all__ = ["spectral_positions"]
 
@@ -90,7 +90,8 @@ def _lay_out(
     if n < 2 * n_components or n <= n_components + 1:  # fewer eigenvectors than axes
         layout = generator.uniform(-1.0, 1.0, size=(n, n_components)).astype(np.float32)
     else:
-        layout = laplacian_eigenvectors(weights, n_components, generator=generator, start=start)
+        functions = laplacian_eigenvectors(weights, n_components, generator=generator, start=start)
+        layout = by_commute_time(functions, weights).astype(np.float32)
     within_ball: NDArray[Any] = layout / np.linalg.norm(layout, axis=1).max()
     return within_ball
 

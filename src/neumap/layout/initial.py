@@ -1,14 +1,14 @@
 """Where a free layout starts: the word or array given as ``init`` becomes positions.
 
-As in umap-learn (``simplicial_set_embedding``), every axis is stretched to 0..10 in the end.
-Computed positions are first scaled to 10 and get noise of 1e-4, so that no two rows coincide:
-coincident points exert no force on each other. A given array gets noise only if it has equal rows,
-a thousandth of the mean distance between nearest rows.
+Computed positions keep the ratio of their axes; the longest spans 0 to 20. They get noise of 1e-5
+of it, so that no two rows coincide: coincident points exert no force on each other. umap-learn
+(``simplicial_set_embedding``) stretches every axis to 0..10, which bends what is long and thin.
+Random positions, and an array that is given, are stretched in this way here too. An array gets
+noise only if it has equal rows, a thousandth of the mean distance between nearest rows.
 """
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -17,14 +17,16 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 from neumap._random import numpy_generator
+from neumap._warnings import warn_user
 from neumap.fuzzy import FuzzyGraph
 from neumap.layout.components import spectral_positions
 from neumap.layout.principal import flat_rows, principal_positions
 
 __all__ = ["check_initial", "initial_positions"]
 
-EXTENT = 10.0
-NOISE = 1e-4
+EXTENT = 20.0
+NOISE = 1e-5  # relative to the largest coordinate
+EXTENT_OF_OTHERS = 10.0
 WORDS = ("spectral", "pca", "tswspectral", "random")
 
 
@@ -57,7 +59,7 @@ def initial_positions(
     Returns
     -------
     array of shape (n, n_components), float32
-        Each axis spans 0 to 10.
+        The longest axis spans 0 to 20; of an array or random positions each axis spans 0 to 10.
 
     Raises
     ------
@@ -76,7 +78,7 @@ def initial_positions(
     >>> path = FuzzyGraph(np.arange(5), np.arange(1, 6), np.ones(5, dtype=np.float32), 6)
     >>> line = initial_positions("spectral", graph=path, X_matrix=None, n_components=1, seed=0)
     >>> [round(float(x), 1) for x in line.ravel()]
-    [10.0, 9.0, 6.5, 3.5, 1.0, 0.0]
+    [20.0, 18.1, 13.1, 6.9, 1.9, 0.0]
     """
     generator = numpy_generator(seed, "layout")
     shape = (graph.n_vertices, n_components)
@@ -98,7 +100,7 @@ def initial_positions(
             f"init must be one of {WORDS} or an array of shape {shape}, got {init!r}. Choose "
             "one of these."
         )
-    return _stretch(_scale_with_noise(rough, generator))
+    return _scaled(_with_noise(rough, generator))
 
 
 def check_initial(init: Any, shape: tuple[int, int]) -> NDArray[Any]:
@@ -153,10 +155,9 @@ def _spectral_or_next_best(
                 return rough
             reason = "the eigenvectors are not finite"
     other = "random positions" if X is None else "principal components"
-    warnings.warn(
+    warn_user(
         f"A spectral start is not possible: {reason}. The layout starts from {other}. Pass "
         "init='pca', 'random' or an array to choose the start.",
-        stacklevel=4,
     )
     if X is None:
         return generator.uniform(size=(graph.n_vertices, n_components))
@@ -180,11 +181,10 @@ def _principal(
     return positions
 
 
-def _scale_with_noise(rough: NDArray[Any], generator: np.random.Generator) -> NDArray[Any]:
-    """Largest coordinate 10, plus noise that separates coincident rows."""
+def _with_noise(rough: NDArray[Any], generator: np.random.Generator) -> NDArray[Any]:
+    """Largest coordinate 1, plus noise that separates coincident rows."""
     largest = float(np.abs(rough).max(initial=0.0)) or 1.0
-    scaled = rough.astype(np.float64) * (EXTENT / largest)
-    return scaled + generator.normal(scale=NOISE, size=rough.shape)
+    return rough.astype(np.float64) / largest + generator.normal(scale=NOISE, size=rough.shape)
 
 
 def _separate_duplicates(positions: NDArray[Any], generator: np.random.Generator) -> NDArray[Any]:
@@ -197,9 +197,15 @@ def _separate_duplicates(positions: NDArray[Any], generator: np.random.Generator
     return positions + generator.normal(scale=1e-3 * spacing, size=positions.shape)
 
 
+def _scaled(positions: NDArray[Any]) -> NDArray[np.float32]:
+    """Move the smallest coordinate of each axis to 0, and scale all by one factor."""
+    from_zero = positions - positions.min(axis=0)
+    return np.ascontiguousarray(EXTENT / from_zero.max() * from_zero, dtype=np.float32)
+
+
 def _stretch(positions: NDArray[Any]) -> NDArray[np.float32]:
     """Map every axis to 0..10; an axis without extent to 5."""
     low, extent = positions.min(axis=0), np.ptp(positions, axis=0)
     has_extent = extent > 0
     share = np.where(has_extent, (positions - low) / np.where(has_extent, extent, 1.0), 0.5)
-    return np.ascontiguousarray(EXTENT * share, dtype=np.float32)
+    return np.ascontiguousarray(EXTENT_OF_OTHERS * share, dtype=np.float32)

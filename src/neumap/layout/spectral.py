@@ -27,7 +27,7 @@ import scipy.linalg
 import scipy.sparse
 from numpy.typing import NDArray
 
-__all__ = ["laplacian_eigenvectors"]
+__all__ = ["by_commute_time", "laplacian_eigenvectors"]
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +51,11 @@ NOISE = 2e-6
 # Bound on matrix products, as number of products times vertices; and the fewest ever allowed.
 WORK = 30_000_000
 FEWEST_PRODUCTS = 200
+
+# Most that scaling by commute time enlarges one function beside another. On a long sheet the first
+# is twice as long as the second. Where a few weak edges join two parts it would be hundreds of
+# times as long, and both parts would start as points.
+LARGEST_STRETCH = 4.0
 
 SMALLEST = float(np.finfo(np.float32).tiny)  # keeps a division by a constant column finite
 
@@ -103,6 +108,32 @@ def laplacian_eigenvectors(
     largest = np.abs(functions).argmax(axis=0)
     signed: NDArray[Any] = functions * np.sign(functions[largest, np.arange(n_vectors)])
     return signed
+
+
+def by_commute_time(functions: NDArray[Any], weights: Any) -> NDArray[Any]:
+    """Divide each function by the root of its eigenvalue.
+
+    With all functions, the squared distances of two vertices are then the time in which a random
+    walk on the graph gets from one to the other and back (Fouss, Pirotte, Renders and Saerens
+    2007). A long graph is long in these coordinates; the plain functions are all of one size. No
+    function is enlarged more than four times as much as another.
+
+    Parameters
+    ----------
+    functions : array of shape (n, n_vectors)
+        From :func:`laplacian_eigenvectors`.
+    weights : sparse matrix of shape (n, n)
+        The same graph.
+    """
+    degrees = np.asarray(weights.sum(axis=1), dtype=np.float64).ravel()
+    norms = degrees @ np.square(functions, dtype=np.float64)
+    # f' (D - W) f as a sum over edges: the difference of two products would lose the digits.
+    edges = weights.tocoo()
+    jumps = np.square(functions[edges.row] - functions[edges.col], dtype=np.float64)
+    eigenvalues = 0.5 * (edges.data @ jumps) / norms
+    roots = np.sqrt(np.maximum(eigenvalues, eigenvalues.max() / LARGEST_STRETCH**2))
+    scaled: NDArray[Any] = functions / np.maximum(roots, SMALLEST)
+    return scaled
 
 
 def _solve_dense(adjacency: NDArray[Any], n_vectors: int) -> NDArray[Any]:

@@ -2,7 +2,7 @@
 
 from neumap.losses.classifier import ClassifierTerm
 from neumap.losses.correlation import CorrelationTerm
-from neumap.losses.density import DensityTerm
+from neumap.losses.density import DensityTerm, MapDensity
 from neumap.losses.landmarks import LandmarkTerm
 from neumap.losses.reconstruction import (
     ReconstructionLoss,
@@ -19,6 +19,7 @@ __all__ = [
     "DensityTerm",
     "Kernel",
     "LandmarkTerm",
+    "MapDensity",
     "ReconstructionLoss",
     "ReconstructionTerm",
     "RegularizationTerm",

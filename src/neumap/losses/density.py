@@ -1,24 +1,109 @@
 """Density: neighbourhoods that are wide in the data should be wide in the embedding.
 
-In: the positions of a batch and the logarithm of each row's radius in the data. Out: minus the
-correlation of this with the logarithm of the radius in the embedding (densMAP: Narayan, Berger and
-Cho 2021), estimated from the edges of the batch.
+In: positions and the logarithm of each row's radius in the data. Out: minus the correlation of this
+with the logarithm of the radius in the embedding (densMAP: Narayan, Berger and Cho 2021). The
+radius of a free position is that among its neighbours in the embedding (:class:`MapDensity`), that
+of a network's output is estimated from the edges of the batch (:class:`DensityTerm`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
 from neumap.losses.correlation import pearson
 from neumap.losses.terms import Batch
 
-__all__ = ["DensityTerm"]
+__all__ = ["DensityTerm", "MapDensity"]
 
+FindEdges = Callable[
+    [NDArray[np.float32]], tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]
+]
+
+SEARCH_EVERY = 10  # steps; the neighbours in a map change little in fewer
 SMALLEST_RADIUS = 1e-8  # inside the logarithm, as in densMAP
 SMALLEST_SQUARED_DISTANCE = 1e-8  # d^(2b) has no gradient at 0
+
+
+class MapDensity:
+    """Minus the correlation of log radii in the data and in a map of free positions.
+
+    The radius of a row in the map is ``r_i = log(1e-8 + sum_j w_ij d_ij^2 / sum_j w_ij)`` over its
+    neighbours j in the map. umap-learn takes the neighbours in the data. These lie apart where the
+    map tears or folds, and then their distance does not tell how crowded the map is.
+
+    Parameters
+    ----------
+    positions : Tensor of shape (n_rows, n_components)
+        All positions, differentiable.
+    radii : Tensor of shape (n_rows,)
+        Logarithm of the local radius of each row in the data (:func:`neumap.fuzzy.local_radii`);
+        rows with NaN are left out.
+    find_edges : callable
+        Maps positions, an array, to the edges between neighbours in the map: heads, tails and
+        weights, each an array of shape (n_edges,).
+    weight : float
+        Factor in the total.
+    var_shift : float, default=0.1
+        Added to the variance of the log radii of the map; larger values reward a wider spread of
+        densities.
+    start : float, default=0.7
+        Fraction of the training after which the term acts, ``1 - dens_frac``; until then it is 0.
+    """
+
+    name = "density_loss"
+
+    def __init__(
+        self,
+        positions: Tensor,
+        radii: Tensor,
+        find_edges: FindEdges,
+        *,
+        weight: float,
+        var_shift: float = 0.1,
+        start: float = 0.7,
+    ) -> None:
+        self.positions = positions
+        self.find_edges = find_edges
+        self.weight = weight
+        self.var_shift = var_shift
+        self.start = start
+        self.modules: dict[str, nn.Module] = {}
+        self.radii = radii
+        self._n_calls = 0
+        self._ends = self._weights = torch.empty(0)
+
+    def __call__(self, batch: Batch) -> Tensor:
+        """Return minus the correlation over all rows."""
+        if batch.progress < self.start:
+            return batch.coordinates.sum() * 0.0
+        if self._n_calls % SEARCH_EVERY == 0:
+            self._find_neighbors()
+        self._n_calls += 1
+        heads, tails = functional.embedding(self._ends, self.positions)
+        squared = (heads - tails).square().sum(1)  # (n_edges,)
+        total = self._sum_of_ends(self._weights * squared)
+        mass = self._sum_of_ends(self._weights)
+        found = torch.log(SMALLEST_RADIUS + total / mass.clamp_min(torch.finfo(mass.dtype).tiny))
+        known = self.radii.isfinite().to(found.dtype)
+        wanted = self.radii.nan_to_num().to(found.dtype)
+        return -pearson(wanted, found, weights=known, variance_shift=self.var_shift)
+
+    def _find_neighbors(self) -> None:
+        heads, tails, weights = self.find_edges(self.positions.detach().cpu().numpy())
+        device, dtype = self.positions.device, self.positions.dtype
+        self._ends = torch.from_numpy(np.stack([heads, tails])).to(device)
+        self._weights = torch.from_numpy(weights).to(device, dtype)
+
+    def _sum_of_ends(self, values: Tensor) -> Tensor:
+        zeros = values.new_zeros(len(self.positions))
+        return zeros.index_add(0, self._ends[0], values).index_add(0, self._ends[1], values)
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ __all__ = [
 ]
 
 NAMES = ("bce", "mse", "mae", "huber")
+LARGEST_TO_SQUARE = 1e15  # float32 holds the sum of the squares of a hundred million of them
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,8 @@ def reconstruction_loss(loss: Any, data_range: tuple[float, float]) -> Reconstru
     Raises
     ------
     ValueError
-        If the name is unknown, or the data are outside [0, 1] for ``"bce"``.
+        If the name is unknown, or the data are outside [0, 1] for ``"bce"`` or too large for
+        ``"mse"``.
     TypeError
         If `loss` is neither a name nor callable.
 
@@ -121,6 +123,12 @@ def _named(loss: str, data_range: tuple[float, float], within_unit: bool) -> Rec
         raise ValueError(
             f"The reconstruction loss must be one of {NAMES} or a function (y_true, y_pred), "
             f"got {loss!r}. Choose one of these names, or pass a function."
+        )
+    if name == "mse" and max(-data_range[0], data_range[1]) > LARGEST_TO_SQUARE:
+        raise ValueError(
+            f"X must be within ±{LARGEST_TO_SQUARE:.0e} for the reconstruction loss 'mse', since "
+            f"float32 holds no larger squares, got values from {data_range[0]:.4g} to "
+            f"{data_range[1]:.4g}. Divide X by its largest number."
         )
     return ReconstructionLoss(name, elementwise[name], _identity)
 

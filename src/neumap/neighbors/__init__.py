@@ -2,12 +2,14 @@
 
 ``NeighborSearch`` (``search``) is the main path: it holds the settings. Its ``find`` turns the
 metric's name into an object (``metrics``, with ``rows`` and ``tiles`` for the arithmetic), picks a
-backend that serves it (``exact``, ``sparse``, ``hnsw``, ``descent``), searches, and measures the
-recall of an approximate answer. Its ``index`` keeps training rows for queries of new rows.
+backend that serves it (``exact``, ``sparse``, ``cells`` on a ``partition``, ``hnsw``, ``descent``),
+searches, and measures the recall of an approximate answer. Its ``index`` keeps training rows for
+queries of new rows.
 ``find_neighbors`` and ``query_neighbors`` do either in one call, and ``precomputed`` reads
 neighbours or distances that the user has already.
 """
 
+from neumap.neighbors.cells import CellBackend
 from neumap.neighbors.descent import DescentBackend
 from neumap.neighbors.exact import ExactBackend
 from neumap.neighbors.graph import NeighborBackend, NeighborGraph
@@ -30,6 +32,7 @@ from neumap.neighbors.sparse import SparseBackend
 __all__ = [
     "METRICS",
     "BackendName",
+    "CellBackend",
     "DescentBackend",
     "ExactBackend",
     "HnswBackend",

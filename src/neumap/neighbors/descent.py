@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 
+from neumap._device import allowed_threads, usable_cores
 from neumap._optional import require
 from neumap.neighbors.graph import Found, own_row_first
 from neumap.neighbors.metrics import Metric, TiledMetric
@@ -101,11 +102,18 @@ class DescentBackend:
             n_trees=min(64, 5 + round(n**0.5 / 20)),
             n_iters=max(5, round(np.log2(n))),
             max_candidates=MAX_CANDIDATES,
-            n_jobs=self.n_jobs,
+            n_jobs=_numba_threads(self.n_jobs),
             low_memory=self.low_memory,
             angular_trees=self.angular,
             compressed=False,
         )
+
+
+def _numba_threads(n_jobs: int) -> int:
+    """Return the threads to ask for: no more than cores, and no more than numba started with."""
+    numba = require("numba", extra="metrics")
+    most = min(usable_cores(), int(numba.config.NUMBA_NUM_THREADS))
+    return allowed_threads(most if n_jobs < 0 else min(n_jobs, most))
 
 
 def _name_or_function(metric: Metric) -> Any:

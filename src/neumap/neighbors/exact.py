@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from neumap._device import torch_threads
+from neumap._device import torch_threads, usable_cores
 from neumap._views import tensor_view
 from neumap.neighbors.graph import Found, own_row_first, wrong_distance
 from neumap.neighbors.metrics import EuclideanMetric, Metric, TiledMetric
@@ -68,7 +68,7 @@ class ExactBackend:
     def query(self, rows: Any, queries: Any, n_neighbors: int, metric: Metric) -> Found:
         """Neighbours of each query among the rows."""
         known = _known(metric)
-        with torch_threads(self.n_jobs if self.n_jobs > 0 else None):
+        with torch_threads(None if self.n_jobs < 0 else min(self.n_jobs, usable_cores())):
             if isinstance(known, EuclideanMetric) and not is_sparse(rows):
                 indices, distances = euclidean_neighbors(rows, queries, n_neighbors, self.device)
                 return indices, known.finish(distances)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from neumap.neighbors.metrics import EuclideanMetric, Metric, TiledMetric
 
@@ -39,6 +40,8 @@ class NeighborGraph:
         exact search, None where it was not measured.
     seconds : float
         Wall time of the search.
+    on_device : tuple of tensors or None
+        Indices and distances on the card that found them.
     """
 
     indices: NDArray[np.int64]
@@ -46,6 +49,7 @@ class NeighborGraph:
     backend: str
     recall: float | None
     seconds: float
+    on_device: tuple[Tensor, Tensor] | None = field(default=None, repr=False, compare=False)
 
 
 class NeighborBackend(Protocol):

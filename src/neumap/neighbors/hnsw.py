@@ -9,7 +9,6 @@ slower, hnswlib 54 %, pynndescent 250 % with its compilation).
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neumap._device import allowed_threads
+from neumap._device import allowed_threads, usable_cores
 from neumap.neighbors.exact import euclidean_neighbors
 from neumap.neighbors.graph import Found, own_row_first
 from neumap.neighbors.metrics import EuclideanMetric, Metric
@@ -154,8 +153,8 @@ def _faiss_threads(n_jobs: int) -> Iterator[None]:
     """Let faiss use ``n_jobs`` threads inside, and what it had before outside."""
     faiss = _faiss()
     before: int = faiss.omp_get_max_threads()
-    if n_jobs > 0:
-        faiss.omp_set_num_threads(allowed_threads(min(n_jobs, os.cpu_count() or 1)))
+    most = min(before if n_jobs < 0 else n_jobs, usable_cores())
+    faiss.omp_set_num_threads(allowed_threads(most))
     try:
         yield
     finally:

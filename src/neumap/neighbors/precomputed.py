@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from neumap._structure import check_structure
+from neumap._warnings import warn_user
 from neumap.neighbors.exact import by_distance, smallest
 from neumap.neighbors.graph import Found, NeighborGraph, own_row_first
 from neumap.neighbors.rows import is_sparse
@@ -165,10 +165,9 @@ def _as_array(part: Any) -> NDArray[Any]:
 
 
 def _warn_ignored(wanted: str, got: str) -> None:
-    warnings.warn(
+    warn_user(
         f"precomputed_knn should have {wanted}, got {got}. It is ignored, and the neighbours are "
         "searched for.",
-        stacklevel=3,
     )
 
 

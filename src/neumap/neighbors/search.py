@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import time
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -19,7 +18,9 @@ import torch
 from numpy.typing import NDArray
 
 from neumap._structure import check_structure
+from neumap._warnings import warn_user
 from neumap.neighbors import sparse
+from neumap.neighbors.cells import CellBackend
 from neumap.neighbors.descent import UNKNOWN_TO_PYNNDESCENT, DescentBackend
 from neumap.neighbors.exact import ExactBackend
 from neumap.neighbors.graph import Found, NeighborBackend, NeighborGraph, check_found
@@ -41,11 +42,10 @@ __all__ = ["BackendName", "NeighborIndex", "NeighborSearch", "find_neighbors", "
 
 logger = logging.getLogger(__name__)
 
-BackendName = Literal["auto", "exact", "hnsw", "pynndescent"]
+BackendName = Literal["auto", "exact", "cells", "hnsw", "pynndescent"]
 
-# Processor seconds for 12,000 rows: exact 3.7 and HNSW 2.7 at 784 columns, 1.7 and 0.7 at 20. The
-# product uses all threads and a seeded graph one, so two cores take about the same time for both.
 MAX_EXACT_ROWS = 12_000
+MAX_EXACT_ROWS_ON_CARD = 100_000  # all pairs take a fraction of a second
 MAX_EXACT_PAIRS = 4e10  # pairs times columns that other metrics compute in about a minute
 MAX_CALLABLE_PAIRS = 1e6  # calls of a Python function in a few seconds
 MAX_SPARSE_COST = 3e10  # multiplications and comparisons of sparse products, minutes
@@ -64,20 +64,22 @@ class NeighborSearch:
         One of ``METRICS``, or a function of two rows.
     metric_kwds : dict, optional
         Arguments of the metric, for example ``{"p": 3}`` for "minkowski".
-    backend : {"auto", "exact", "hnsw", "pynndescent"} or NeighborBackend, default="auto"
-        "exact" compares all pairs. "hnsw" is approximate, for euclidean, cosine, correlation,
-        hellinger, haversine, seuclidean and mahalanobis. "pynndescent" is approximate, for any
-        metric, and needs the extra ``metrics``. "auto" is exact on a GPU and for small data,
-        "hnsw" for large data where the metric allows it, else "pynndescent". For queries "auto"
-        is exact unless there are many, since an approximate search first has to build its graph
-        of the training rows.
+    backend : {"auto", "exact", "cells", "hnsw", "pynndescent"} or NeighborBackend, default="auto"
+        "exact" compares all pairs. "cells" and "hnsw" are approximate, for dense rows and
+        euclidean, cosine, correlation, hellinger, haversine, seuclidean and mahalanobis. "cells"
+        divides the rows among cells and compares those of near cells; "hnsw" walks a graph.
+        "pynndescent" is approximate, for any metric, and needs the extra ``metrics``. "auto" is
+        exact for up to 12,000 rows (100,000 on a GPU), "cells" for more where the metric allows
+        it, else "pynndescent". For queries "auto" is exact unless there are many, since an
+        approximate search first has to arrange the training rows.
     n_jobs : int, default=-1
         Threads; -1 uses all.
     seed : int or None, default=0
-        With a seed, "exact" and "hnsw" give the same neighbours at each call, "pynndescent" does
-        with ``n_jobs=1``. None is faster: "hnsw" then builds its graph with all threads.
+        With a seed, "exact", "cells" and "hnsw" give the same neighbours at each call,
+        "pynndescent" does with ``n_jobs=1``. None is faster for "hnsw", which then builds its graph
+        with all threads.
     device : str or torch.device, default="cpu"
-        Where the exact search computes its tiles.
+        Where "exact" and "cells" compute.
 
     Examples
     --------
@@ -131,7 +133,12 @@ class NeighborSearch:
         data = scaled_by(given, exponent)
         backend = self.choose_backend(data, data.shape[0], metric)
         rows = backend.prepare(data, metric)
-        indices, distances = backend.search(rows, k, metric)
+        on_device = None
+        if isinstance(backend, CellBackend) and _stays_on_device(backend, exponent, metric):
+            on_device = backend.search_on_device(rows, k, metric)
+            indices, distances = (part.cpu().numpy() for part in on_device)
+        else:
+            indices, distances = backend.search(rows, k, metric)
         check_found(indices, distances, metric)
         recall: float | None = 1.0
         if not backend.exact:
@@ -142,7 +149,7 @@ class NeighborSearch:
         logger.log(
             level, "%d neighbours by %s in %.2f s, recall %s", k, backend.name, seconds, recall
         )
-        return NeighborGraph(indices, distances, backend.name, recall, seconds)
+        return NeighborGraph(indices, distances, backend.name, recall, seconds, on_device)
 
     def index(self, X_train: Any) -> NeighborIndex:
         """Return what answers queries for the nearest of these rows."""
@@ -163,13 +170,15 @@ class NeighborSearch:
             return SparseBackend(n_jobs=self.n_jobs)
         if name == "exact":
             return ExactBackend(device=device, n_jobs=self.n_jobs)
+        if name == "cells" and not is_sparse(data):
+            return CellBackend(n_jobs=self.n_jobs, seed=self.seed, device=device)
         if name == "hnsw" and not is_sparse(data):
             return HnswBackend(n_jobs=self.n_jobs, seed=self.seed)
         if name == "pynndescent":
             return DescentBackend(n_jobs=self.n_jobs, seed=self.seed)
         raise ValueError(
-            "backend must be 'auto', 'exact', 'pynndescent' or, for dense rows, 'hnsw', got "
-            f"{self.backend!r} for {'sparse' if is_sparse(data) else 'dense'} rows. Use 'auto'."
+            "backend must be 'auto', 'exact', 'pynndescent' or, for dense rows, 'cells' or 'hnsw', "
+            f"got {self.backend!r} for {'sparse' if is_sparse(data) else 'dense'} rows. Use 'auto'."
         )
 
 
@@ -330,12 +339,16 @@ def _fitting_n_neighbors(n_neighbors: int, n_rows: int) -> int:
         raise ValueError(f"n_neighbors must be at least 1, got {n_neighbors}. 15 suits most data.")
     if n_neighbors <= n_rows:
         return int(n_neighbors)
-    warnings.warn(
+    warn_user(
         f"n_neighbors should be at most the number of rows, {n_rows}, got {n_neighbors}. "
         f"{n_rows} neighbours are searched for instead.",
-        stacklevel=3,
     )
     return n_rows
+
+
+def _stays_on_device(backend: CellBackend, exponent: int, metric: Metric) -> bool:
+    """Whether Euclidean distances that a card has found are those of the metric."""
+    return backend.device != "cpu" and exponent == 0 and metric.name in ("euclidean", "minkowski")
 
 
 def _automatic(data: Any, n_queries: int, metric: Metric, device: str) -> BackendName:
@@ -347,8 +360,11 @@ def _automatic(data: Any, n_queries: int, metric: Metric, device: str) -> Backen
         cost = sparse.product_cost(data) * n_queries / n + pairs
         return "exact" if cost <= MAX_SPARSE_COST else "pynndescent"
     if isinstance(metric, EuclideanMetric) and not is_sparse(data):
-        few = pairs <= MAX_EXACT_ROWS**2 or n_queries <= n // 8
-        return "exact" if few or device != "cpu" else "hnsw"
+        kind = torch.device(device).type
+        if kind == "mps":  # sorts no integers of 64 bits
+            return "exact"
+        most = MAX_EXACT_ROWS if kind == "cpu" else MAX_EXACT_ROWS_ON_CARD
+        return "exact" if pairs <= most**2 or n_queries <= n // 8 else "cells"
     if isinstance(metric, TiledMetric) and metric.function is not None:
         return "exact" if pairs <= MAX_CALLABLE_PAIRS else "pynndescent"
     if metric.name in UNKNOWN_TO_PYNNDESCENT:
@@ -372,8 +388,9 @@ def _sampled_recall(
     generator = np.random.default_rng(None if seed is None else seed + 1)
     sample = np.sort(generator.choice(n, size=min(N_RECALL_ROWS, n), replace=False))
     k = distances.shape[1]
-    if isinstance(backend, HnswBackend):  # its rows are those of the exact search
-        truth = ExactBackend().query(rows, rows[sample], k, metric)[1]
+    if isinstance(backend, CellBackend | HnswBackend):  # their rows are those of the exact search
+        device = getattr(backend, "device", "cpu")
+        truth = ExactBackend(device=device).query(rows, rows[sample], k, metric)[1]
     else:
         by_products = is_sparse(data) and sparse.supports(metric)
         exact: NeighborBackend = SparseBackend() if by_products else ExactBackend()
@@ -381,11 +398,10 @@ def _sampled_recall(
         truth = exact.query(mapped, queries, k, metric)[1]
     recall = found_share(distances[sample], truth)
     if recall < LOW_RECALL:
-        warnings.warn(
+        warn_user(
             f"The approximate search found {recall:.0%} of the true neighbours of a sample, and "
             f"should find at least {LOW_RECALL:.0%}. Use backend='exact' (for an estimator pass "
             "precomputed_knn=(graph.indices, graph.distances) with graph = find_neighbors(X, "
             "n_neighbors, backend='exact')), or reduce the data's dimension first.",
-            stacklevel=3,
         )
     return recall

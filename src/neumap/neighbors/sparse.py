@@ -8,7 +8,6 @@ same time: scipy's product uses one thread and releases the interpreter lock.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from neumap._device import usable_cores
 from neumap.neighbors.exact import by_distance, smallest
 from neumap.neighbors.graph import Found, own_row_first
 from neumap.neighbors.metrics import EuclideanMetric, Metric, TiledMetric
@@ -118,7 +118,7 @@ class SparseBackend:
         return indices, distances
 
     def _n_threads(self) -> int:
-        return self.n_jobs if self.n_jobs > 0 else min(os.cpu_count() or 1, MAX_THREADS)
+        return min(MAX_THREADS if self.n_jobs < 0 else self.n_jobs, usable_cores())
 
 
 def _distances(

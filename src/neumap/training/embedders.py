@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from neumap._device import fast_dtype
+from neumap._device import fast_dtype, torch_threads
 from neumap._modes import evaluating
 from neumap.data import RowStore
 from neumap.networks import MLP, ConvDecoder, ConvEncoder, Standardize
@@ -87,7 +87,7 @@ def encode_rows(module: nn.Module, rows: RowStore, batch_rows: int | None = None
     # which could then not be returned to the system.
     outputs: np.ndarray | None = None
     start = 0
-    with evaluating(module):
+    with evaluating(module), torch_threads():
         for part in rows.slices(size):
             output = module(rows_to_write_on(module, part)).float().cpu().numpy()
             check_row_count(len(output), len(part))
@@ -190,12 +190,17 @@ class EncoderEmbedder(nn.Module):
         self, encode: Callable[[Tensor], Tensor], inputs: Tensor, indices: Tensor
     ) -> Tensor:
         if len(indices) < self.n_rows:
-            return self._encode(encode, inputs)
+            return self._encode(encode, inputs, indices)
         everything = torch.arange(self.n_rows, device=indices.device)
-        return self._encode(encode, self.rows.gather(everything)).index_select(0, indices)
+        each = self._encode(encode, self.rows.gather(everything), everything)
+        return each.index_select(0, indices)
 
-    def _encode(self, encode: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
-        seen = inputs if self.noise is None else self.noise.add_(self._as_read(inputs))
+    def _encode(
+        self, encode: Callable[[Tensor], Tensor], inputs: Tensor, indices: Tensor
+    ) -> Tensor:
+        seen = inputs
+        if self.noise is not None:
+            seen = self.noise.add_(self._as_read(inputs), indices)
         with torch.autocast(seen.device.type, dtype=torch.bfloat16, enabled=self.mixed):
             return encode(seen)
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from neumap._device import fast_dtype
+from neumap._device import fast_dtype, training_threads
 from neumap.data import DenseRows, RowStore
 from neumap.losses import umap_forces
 from neumap.losses.terms import UmapTerm
@@ -26,8 +26,12 @@ from neumap.training.noise import InputNoise, NoiseStarts
 
 __all__ = ["MLPStep", "StepInputs"]
 
-# Rows converted at once when the standardised copy is made.
+# Rows, and their numbers, converted at once when the copy in the network's form is made.
 CONVERT_ROWS = 4096
+CONVERT_NUMBERS = 2**24
+
+# Largest copy in a subspace, in numbers: half a gigabyte of bfloat16.
+LARGEST_TABLE = 2**28
 
 
 class StepInputs(NamedTuple):
@@ -74,21 +78,15 @@ class MLPStep:
         layers: list[nn.Linear] = list(encoder.layers)  # type: ignore[arg-type]
         self._last = layers[-1]
         self._hidden = _HiddenLayers(layers[:-1], self.dtype)
-        self._gather = _row_source(embedder.rows, encoder.standardize, self.dtype)
-        self._noise = None
+        self._gather = _row_source(embedder.rows, encoder, self.dtype)
+        self._noise: InputNoise | None = None
         if embedder.noise is not None:  # its scale is in units of rows that are not standardised
-            scale = embedder.noise.scale / float(encoder.standardize.scale)
-            self._noise = InputNoise(scale, embedder.noise.seed)
+            self._noise = embedder.noise.divided_by(float(encoder.standardize.scale))
 
     @property
-    def n_threads(self) -> int | None:
-        """Half of torch's threads, at most four.
-
-        Products of this size gain little from more threads: 15 % from the second of two. With one
-        thread per core, a single other busy process delays each of a step's 60 operations, which
-        makes training twenty times slower on two cores.
-        """
-        return max(1, min(4, torch.get_num_threads() // 2))
+    def n_threads(self) -> int:
+        """Few threads: products of this size gain little from more."""
+        return training_threads(is_small=True)
 
     @property
     def device(self) -> torch.device:
@@ -132,7 +130,7 @@ class MLPStep:
         with torch.no_grad():
             rows = self._gather(indices, self._hidden.input_buffer(len(indices)))
             if self._noise is not None:
-                self._noise.add_(rows, given.noise_starts)
+                self._noise.add_(rows, indices, given.noise_starts)
             features = self._hidden.forward(rows).float()  # (batch, hidden[-1])
             weight, bias = self._last_layer(given.auxiliary_scale)
             forces = umap_forces(
@@ -266,37 +264,36 @@ def _through_relu_(gradient: Tensor, output: Tensor) -> Tensor:
     return gradient
 
 
-class _Standardized:
-    """Rows that are gathered from a store and standardised batch by batch."""
+class _Batchwise:
+    """Rows that are gathered from a store and brought into the network's form batch by batch."""
 
-    def __init__(self, rows: RowStore, standardize: Standardize, dtype: torch.dtype) -> None:
+    def __init__(self, rows: RowStore, encoder: MLP) -> None:
         self.rows = rows
-        self.standardize = standardize
-        self.dtype = dtype
+        self.encoder = encoder
 
     def __call__(self, indices: Tensor, out: Tensor) -> Tensor:
-        flat = self.standardize.form(self.rows.gather(indices).flatten(1))
-        return out.copy_(flat.sub_(self.standardize.mean).div_(self.standardize.scale))
+        return out.copy_(self.encoder.inputs(self.rows.gather(indices)))
 
 
 class _Resident:
-    """Rows that are standardised once and kept in a compact dtype, half the size of float32."""
+    """What the first layer reads of every row, computed once: compact, or in a subspace."""
 
-    def __init__(self, rows: DenseRows, standardize: Standardize, dtype: torch.dtype) -> None:
-        self.table = torch.empty(rows.n_rows, rows.n_features, dtype=dtype, device=rows.device)
+    def __init__(self, rows: RowStore, encoder: MLP, dtype: torch.dtype) -> None:
+        shape = (rows.n_rows, encoder.n_read)
+        self.table = torch.empty(shape, dtype=dtype, device=rows.device)
         start = 0
-        for part in rows.slices(CONVERT_ROWS):
-            self.table[start : start + len(part)] = standardize(part.flatten(1))
+        for part in rows.slices(max(1, min(CONVERT_ROWS, CONVERT_NUMBERS // rows.n_features))):
+            self.table[start : start + len(part)] = encoder.inputs(part)
             start += len(part)
 
     def __call__(self, indices: Tensor, out: Tensor) -> Tensor:
         return torch.index_select(self.table, 0, indices, out=out)
 
 
-def _row_source(
-    rows: RowStore, standardize: Standardize, dtype: torch.dtype
-) -> _Resident | _Standardized:
-    """Keep a compact copy of dense rows; standardise all others, and float32, by the batch."""
-    if isinstance(rows, DenseRows) and dtype != torch.float32:
-        return _Resident(rows, standardize, dtype)
-    return _Standardized(rows, standardize, dtype)
+def _row_source(rows: RowStore, encoder: MLP, dtype: torch.dtype) -> _Resident | _Batchwise:
+    """Compute the network's input once where that is smaller than the rows, else by the batch."""
+    in_subspace = encoder.basis is not None and rows.n_rows * encoder.n_read <= LARGEST_TABLE
+    is_compact = isinstance(rows, DenseRows) and dtype != torch.float32
+    return (
+        _Resident(rows, encoder, dtype) if in_subspace or is_compact else _Batchwise(rows, encoder)
+    )

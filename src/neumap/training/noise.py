@@ -37,14 +37,18 @@ class InputNoise:
 
     Parameters
     ----------
-    scale : float
-        Standard deviation, in the units of the rows it is added to.
+    scale : float or Tensor of shape (n_rows,)
+        Standard deviation, in the units of the rows it is added to: one for all rows, or one for
+        each row of the data.
     seed : int
         Seed of the numbers and of the starts.
+    basis : Tensor of shape (n_directions, n_inputs), optional
+        Orthonormal directions to which the noise is confined; by default all.
     """
 
-    def __init__(self, scale: float, seed: int) -> None:
+    def __init__(self, scale: float | Tensor, seed: int, basis: Tensor | None = None) -> None:
         self.scale = scale
+        self.basis = basis
         self.seed = seed
         self._random = random.Random(seed)
         self._pools = {"mixture": torch.empty(0), "directions": torch.empty(0)}
@@ -54,14 +58,28 @@ class InputNoise:
         n_starts = EXTRA_NUMBERS // ALIGNMENT
         return self._random.randrange(n_starts), self._random.randrange(n_starts)
 
-    def add_(self, rows: Tensor, starts: NoiseStarts | None = None) -> Tensor:
-        """Add noise to contiguous rows (batch, ...) in place, by default from new starts."""
+    def add_(self, rows: Tensor, indices: Tensor, starts: NoiseStarts | None = None) -> Tensor:
+        """Add noise to contiguous rows (batch, ...) in place, by default from new starts.
+
+        `indices` are the numbers of the rows in the data.
+        """
         flat = rows.view(len(rows), -1)
         first, second = self.draw_starts() if starts is None else starts
         mixture = self._read("mixture", (len(flat), DIRECTIONS), flat, first)
-        directions = self._read("directions", (DIRECTIONS, flat.shape[1]), flat, second)
-        flat.addmm_(mixture, directions, alpha=self.scale / math.sqrt(DIRECTIONS))
+        width = flat.shape[1] if self.basis is None else len(self.basis)
+        directions = self._read("directions", (DIRECTIONS, width), flat, second)
+        if self.basis is not None:
+            directions = directions @ self.basis.to(directions.dtype)
+        if isinstance(self.scale, Tensor):
+            of_rows = self.scale.index_select(0, indices).to(flat.dtype)
+            flat.addmm_(mixture * of_rows[:, None], directions, alpha=1.0 / math.sqrt(DIRECTIONS))
+        else:
+            flat.addmm_(mixture, directions, alpha=self.scale / math.sqrt(DIRECTIONS))
         return rows
+
+    def divided_by(self, unit: float) -> InputNoise:
+        """Return the same noise for rows that were divided by `unit` and expressed in the basis."""
+        return InputNoise(self.scale / unit, self.seed)
 
     def _read(self, name: str, shape: tuple[int, int], like: Tensor, start: int | Tensor) -> Tensor:
         """Return normal numbers from a pool, beginning at `start`."""

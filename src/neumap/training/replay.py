@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import warnings
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +20,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from neumap._warnings import warn_user
 from neumap.training.adam import FusedAdam
 from neumap.training.mlp_step import MLPStep, StepInputs
 from neumap.training.muon import Muon
@@ -241,7 +241,7 @@ class Replay:
         self._basis: Hashable = None
 
     @property
-    def n_threads(self) -> int | None:
+    def n_threads(self) -> int:
         """Those of the step."""
         return self._step.n_threads
 
@@ -361,12 +361,11 @@ class Replay:
         """Run all steps directly from now on."""
         self._recorder = None
         self._recordings.clear()
-        warnings.warn(
+        warn_user(
             "The training steps could not be recorded as CUDA graphs, so their operations are "
             "launched one by one: the result is the same, but training is slower. Please report "
             f"this with the versions of torch and of the GPU driver. Reason: {reason}",
             RuntimeWarning,
-            stacklevel=2,
         )
 
 

@@ -14,6 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from neumap._device import training_threads
 from neumap.losses.terms import Batch, Term, UmapTerm
 from neumap.training.embedders import Embedder, EncoderEmbedder
 from neumap.training.mlp_step import MLPStep
@@ -27,8 +28,8 @@ class Step(Protocol):
     """Losses and gradients of one batch."""
 
     @property
-    def n_threads(self) -> int | None:
-        """Number of torch threads to run the step with; None keeps the current number."""
+    def n_threads(self) -> int:
+        """Number of torch threads to run the step with."""
         ...
 
     def parameters(self) -> list[nn.Parameter]:
@@ -53,11 +54,14 @@ class Step(Protocol):
 class AutogradStep:
     """The general step: embed the batch, sum the terms, backpropagate."""
 
-    n_threads: int | None = None
-
     def __init__(self, embedder: Embedder, terms: Sequence[Term]) -> None:
         self.embedder = embedder
         self.terms = list(terms)
+
+    @property
+    def n_threads(self) -> int:
+        """Few threads for free positions, more for networks; see :func:`training_threads`."""
+        return training_threads(is_small=self.embedder.encoder is None)
 
     def parameters(self) -> list[nn.Parameter]:
         """Return the trainable parameters of the embedder and of the terms."""

@@ -84,7 +84,7 @@ def _settle_all(
     known = np.flatnonzero(np.isfinite(embedding).all(axis=1))
     generator = numpy_generator(seed, "repellers")
     chosen = generator.choice(known, min(N_REPELLERS, len(known)), replace=False)
-    placed = torch.from_numpy(np.nan_to_num(embedding))
+    placed = torch.from_numpy(np.nan_to_num(embedding).astype(np.float32, copy=False))
     repellers = placed[torch.from_numpy(np.sort(chosen))]  # (n_repellers, n_components)
     parts = []
     for start in range(0, len(indices), TILE_ROWS):

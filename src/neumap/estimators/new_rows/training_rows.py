@@ -7,6 +7,7 @@ with the rows. Pickles, copies and files hold the rows only.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -83,13 +84,47 @@ class TrainingRows:
         name = f"sample of {row_count(sample)}"
         return self._once(name, settings, device, lambda: self.nearest(sample, settings, device))
 
+    def own_distances(
+        self,
+        numbers: NDArray[np.int64],
+        n_nearest: int,
+        settings: GraphSettings,
+        device: torch.device,
+    ) -> NDArray[np.float64]:
+        """Return the mean distance of training rows to their nearest other training rows.
+
+        Each row is looked up once and its distance kept.
+
+        Parameters
+        ----------
+        numbers : array of int of any shape
+            Numbers of training rows.
+        n_nearest : int
+            Neighbours in the mean, or fewer where `settings` ask for fewer.
+        settings, device
+            How and where to search.
+
+        Returns
+        -------
+        array of the shape of `numbers`, float64
+        """
+        n_rows = row_count(self.rows)
+        name = f"distances to {n_nearest}"
+        known = self._once(name, settings, device, lambda: np.full(n_rows, np.nan))
+        missing = np.unique(numbers[np.isnan(known[numbers])])
+        if len(missing):
+            _, distances = self.nearest(take(self.rows, missing), settings, device)
+            # The nearest is the row itself.
+            known[missing] = distances[:, 1 : n_nearest + 1].mean(1, dtype=np.float64)
+        return np.asarray(known[numbers])
+
     def neighbors(self, settings: GraphSettings, device: torch.device) -> NeighborGraph:
         """Return the neighbours that the graph was made of, by the same search again."""
 
         def make() -> NeighborGraph:
-            return training_neighbors(
-                as_rows(self.rows, device=device).to_matrix(), settings, device
-            )
+            matrix = as_rows(self.rows, device=device).to_matrix()
+            found = training_neighbors(matrix, settings, device)
+            return replace(found, on_device=None)  # a model that is kept holds no card's memory
 
         return self._once("neighbors", settings, device, make)
 

@@ -23,8 +23,9 @@ FORCES = Forces(
     # Free positions move one by one, so the exact kernel is safe from the start.
     softening=Softening(start=0.01, end=0.001, hold=0.0),
     n_negatives=10,
-    # umap-learn pushes one end of a negative pair. Here both ends move.
-    repulsion=0.5,
+    # umap-learn pushes one end of a negative pair. Here both ends move, so 0.5 is its balance. At
+    # 0.7 maps keep more neighbours; above, what is long and thin meanders.
+    repulsion=0.7,
     # The gradient of umap-learn has the balance of 2, but it clips the contribution of each edge.
     # At a quarter the embedding keeps densities as well as its own; see "densMAP" in
     # docs/decisions.md.
@@ -91,7 +92,11 @@ class FreePositions:
     def plan(self, n_rows: int, total_weight: float) -> Plan:
         """Return the course of the training."""
         return free_plan(
-            self.budget, n_rows, total_weight, has_user_optimizer=self.optimizer is not None
+            self.budget,
+            n_rows,
+            total_weight,
+            has_user_optimizer=self.optimizer is not None,
+            starts_in_order=isinstance(self.init, str) and self.init != "random",
         )
 
     def optimizer_factory(self) -> OptimizerFactory:

@@ -63,3 +63,10 @@ def _try(name: str, loss: Callable[[Tensor, Tensor], Any], truth: Tensor) -> Non
             f"{name} must return a number, or real numbers for each of {n_rows} rows, got shape "
             f"{tuple(found.shape)} of {found.dtype}. Average over the other axes."
         )
+    if not bool(found.isfinite().all()):
+        largest = float(truth.abs().max())
+        raise ValueError(
+            f"{name} must give finite numbers, got NaN or infinity for y_true with numbers up to "
+            f"{largest:.4g} and a y_pred of 0.5. Scale X, or look for divisions by zero, "
+            f"logarithms and overflow in {name}."
+        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
@@ -14,11 +14,17 @@ from neumap.estimators.positions.networks import (
     ENCODER_NAMES,
     auxiliary_dimensions,
     copy_module,
-    input_noise,
     prepare_encoder,
 )
+from neumap.estimators.positions.noise import input_noise
 from neumap.estimators.positions.optimizers import resolve_optimizer
-from neumap.estimators.positions.presets import Budget, Preset, encoder_plan, resolve_preset
+from neumap.estimators.positions.presets import (
+    Budget,
+    Preset,
+    encoder_plan,
+    for_regression,
+    resolve_preset,
+)
 from neumap.estimators.task import Task
 from neumap.networks import MLP, ConvEncoder
 from neumap.training import EncoderEmbedder, Muon, Plan
@@ -64,6 +70,10 @@ class NetworkPositions:
     def preset(self) -> Preset:
         """The preset itself."""
         return resolve_preset(self.named_preset)
+
+    def for_regression(self) -> NetworkPositions:
+        """Return the settings for learning positions that are given."""
+        return replace(self, named_preset=for_regression(self.preset))
 
     @property
     def forces(self) -> Forces:
@@ -115,13 +125,15 @@ class NetworkPositions:
             self.preset.hidden,
             task.seed,
             metric=self.metric,
+            subspace=self.preset.directions(task.rows.n_rows, task.rows.n_features),
             learns=self.budget.n_epochs != 0,
         )
 
     def build(self, task: Task, network: nn.Module | None, graph: Graph) -> EncoderEmbedder:
         """Return the encoder on its rows, with what acts while it trains."""
         assert network is not None
-        noise = input_noise(network, self.preset.noise(task.rows.n_rows), task.seed)
+        relative = self.preset.noise(task.rows.n_rows)
+        noise = input_noise(network, relative, task.rows, graph.fuzzy, task.seed)
         # A user's network, or one that continues from an earlier fit, gets no other dimensions.
         is_from_scratch = self.encoder is None or isinstance(self.encoder, str)
         auxiliary = None

@@ -6,8 +6,10 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
-from torch import nn
+from sklearn.utils.extmath import randomized_svd
+from torch import Tensor, nn
 
 from neumap._random import layers_seeded, torch_seeded
 from neumap.data import DenseRows, RowMoments, RowStore
@@ -16,13 +18,12 @@ from neumap.estimators.constraints import short_text
 from neumap.estimators.positions.trial import TRIAL_ROWS, try_network
 from neumap.keras_bridge import KerasModule, is_keras_model
 from neumap.networks import MLP, ConvDecoder, ConvEncoder, RowForm, Standardize
-from neumap.training import AuxiliaryDimensions, InputNoise
+from neumap.training import AuxiliaryDimensions
 
 __all__ = [
     "auxiliary_dimensions",
     "copy_module",
     "copy_network",
-    "input_noise",
     "prepare_decoder",
     "prepare_encoder",
     "tie_parameters",
@@ -35,6 +36,9 @@ DECODER_NAMES = ("conv",)
 ROW_FORMS: dict[str, RowForm] = {"cosine": "unit", "correlation": "centred unit"}
 MOMENT_ROWS = 10_000
 MOMENT_COPIES = 4
+
+# Of the randomised decomposition that finds the principal directions (Halko et al. 2011).
+POWER_ITERATIONS = 2
 
 
 def copy_network(network: Any, input_shape: Sequence[int], role: str) -> nn.Module:
@@ -119,6 +123,7 @@ def prepare_encoder(
     seed: int,
     *,
     metric: Any = "euclidean",
+    subspace: int | None = None,
     learns: bool = True,
 ) -> nn.Module:
     """Return the encoder to train, on the rows' device.
@@ -139,6 +144,8 @@ def prepare_encoder(
     metric : str or callable, default="euclidean"
         Of the graph. A network built here reads rows of unit length for ``"cosine"``, centred
         before that for ``"correlation"``.
+    subspace : int, optional
+        Principal directions that an MLP built here reads; by default whole rows.
     learns : bool, default=True
         Whether it will be trained.
 
@@ -151,7 +158,7 @@ def prepare_encoder(
     with (layers_seeded if is_builtin else torch_seeded)(seed, "encoder"):
         if is_builtin:
             form = ROW_FORMS.get(metric, "raw") if isinstance(metric, str) else "raw"
-            module = _named_encoder(encoder or "mlp", rows, n_components, hidden, form)
+            module = _named_encoder(encoder or "mlp", rows, n_components, hidden, form, subspace)
         else:
             module = copy_network(encoder, rows.row_shape, "encoder")
         module = module.to(rows.device)
@@ -195,12 +202,24 @@ def prepare_decoder(
 
 
 def _named_encoder(
-    name: str, rows: RowStore, n_components: int, hidden: Sequence[int], form: RowForm
+    name: str,
+    rows: RowStore,
+    n_components: int,
+    hidden: Sequence[int],
+    form: RowForm,
+    subspace: int | None,
 ) -> nn.Module:
     if name == "conv":
         return ConvEncoder(rows.row_shape, n_components, rows=form)
     if name in ENCODER_NAMES:
-        return MLP(rows.n_features, n_components, hidden, residual=name == "residual", rows=form)
+        return MLP(
+            rows.n_features,
+            n_components,
+            hidden,
+            residual=name == "residual",
+            rows=form,
+            subspace=subspace,
+        )
     raise ValueError(
         f"encoder must be one of {list(ENCODER_NAMES)}, a torch.nn.Module, a Keras model or None, "
         f"got {short_text(name)}."
@@ -210,17 +229,6 @@ def _named_encoder(
 def _probe(rows: RowStore) -> torch.Tensor:
     """Return the first rows, those of short data several times."""
     return rows.gather(torch.arange(TRIAL_ROWS) % rows.n_rows)
-
-
-def input_noise(encoder: nn.Module, relative: float, seed: int) -> InputNoise | None:
-    """Return noise for an encoder that standardises its input, None for other networks.
-
-    A user network may read images, counts or codes, for which noise of one scale makes no sense.
-    """
-    front = getattr(encoder, "standardize", None)
-    if not isinstance(front, Standardize) or relative == 0.0:
-        return None
-    return InputNoise(relative * float(front.scale), seed)
 
 
 def auxiliary_dimensions(
@@ -245,12 +253,28 @@ def _standardize_input(module: nn.Module, rows: RowStore, seed: int) -> None:
         return
     moments = rows.mean_and_scale(seed=seed) if front.rows == "raw" else _moments(front, rows, seed)
     front.set(moments.mean, moments.scale)
+    if isinstance(module, MLP) and module.basis is not None:
+        module.basis.copy_(_principal_directions(front, rows, len(module.basis), seed))
 
 
 def _moments(front: Standardize, rows: RowStore, seed: int) -> RowMoments:
     """Return mean and scale of a sample of rows, in the form that the network reads."""
+    sample = _sample(front, rows, seed)
+    return DenseRows(sample, device=rows.device).mean_and_scale(seed=seed)
+
+
+def _principal_directions(front: Standardize, rows: RowStore, number: int, seed: int) -> Tensor:
+    """Return the first principal directions of a sample of rows, (number, n_features)."""
+    sample = (_sample(front, rows, seed) - front.mean) / front.scale
+    _, _, directions = randomized_svd(
+        sample.cpu().numpy(), number, n_iter=POWER_ITERATIONS, random_state=seed % 2**31
+    )
+    return torch.from_numpy(np.ascontiguousarray(directions))
+
+
+def _sample(front: Standardize, rows: RowStore, seed: int) -> Tensor:
+    """Return a sample of rows as the network reads them, (n_sampled, n_features)."""
     # The sample is dense here, in a few copies at once.
     bytes_per_row = MOMENT_COPIES * 4 * rows.n_features
     chosen = sample_rows(rows.n_rows, MOMENT_ROWS, seed, bytes_per_row)
-    sample = rows.gather(torch.from_numpy(chosen)).flatten(1)
-    return DenseRows(front.form(sample), device=rows.device).mean_and_scale(seed=seed)
+    return front.form(rows.gather(torch.from_numpy(chosen)).flatten(1))

@@ -1,0 +1,364 @@
+"""Approximate neighbours by cells: each row asks in its own cell, which holds the rows around it.
+
+The rows are divided among the cells of k-means. A cell *holds* every row that has it among its
+``m`` nearest cells, so that rows near a border are held on both sides. A row asks only in its own
+cell, where one matrix product compares all rows of the cell with all that it holds; the distances
+of the best few are computed again from differences. ``m`` is not tried but chosen beforehand: the
+exact neighbours of a few hundred rows tell which share of them any ``m`` would find.
+
+Cells do not depend on each other. The answer is therefore the same with any number of threads, and
+the rows may stay on a disk: they are read a cell at a time.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from neumap._device import fast_dtype, is_on_card
+from neumap._views import tensor_view
+from neumap._workers import Run, workers
+from neumap.neighbors.exact import euclidean_neighbors
+from neumap.neighbors.graph import Found
+from neumap.neighbors.metrics import EuclideanMetric, Metric
+from neumap.neighbors.partition import (
+    GROUP,
+    find_centres,
+    left_factor,
+    nearest_cells,
+    right_factor,
+    scores_as_integers,
+    smallest_columns,
+    sorted_keys,
+)
+
+__all__ = ["CellBackend", "Cells"]
+
+logger = logging.getLogger(__name__)
+
+ROWS_PER_CELL = 1000
+CELL_PER_NEIGHBOR = 16  # a cell has at least this many rows for each neighbour that is asked for
+LADDER = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
+N_SAMPLE = 256
+SAMPLE_BLOCK = 1 << 14  # rows compared with the sample at a time
+N_SPARE = 8  # candidates beyond the neighbours, since products rank with a rounding error
+LARGEST_PART = 1 << 15  # held rows that are searched at once: equal rows all lie in one cell
+TILE_QUERIES = 512
+DIFFERENCE_QUERIES = 64
+TILE_BYTES = 1 << 21  # of scores: what a core's cache holds
+CARD_TILE_BYTES = 1 << 29
+WIDTH_STEP = 32 * GROUP  # few different widths, since the product prepares itself for each
+# Squared distance to the farthest neighbour over the squared norm below which products are too
+# coarse to rank rows: some times the rounding error of a product.
+BLUR = {torch.bfloat16: 0.03, torch.float32: 1e-5}
+MAX_BLURRED = 0.1  # share of the sample
+
+
+@dataclass(frozen=True)
+class CellBackend:
+    """Search by cells for Euclidean distance and metrics that reduce to it.
+
+    Parameters
+    ----------
+    target_recall : float, default=0.97
+        Share of the true neighbours to find. More cells hold each row for a larger share; the time
+        grows in proportion to their number, which is 2 to 16 for most data.
+    rows_per_cell : int, default=1000
+        Rows of a cell, at least 16 for each neighbour.
+    n_jobs : int, default=-1
+        Threads on the processor; -1 takes torch's number. It does not change the answer.
+    seed : int or None, default=0
+        Decides the cells. None draws others each time and is not faster.
+    device : str, default="cpu"
+        Where products are computed, for example ``"cuda"``.
+    """
+
+    target_recall: float = 0.97
+    rows_per_cell: int = ROWS_PER_CELL
+    n_jobs: int = -1
+    seed: int | None = 0
+    device: str = "cpu"
+    name: str = "cells"
+    exact: bool = False
+
+    def prepare(self, data: Any, metric: Metric) -> NDArray[Any]:
+        """Map the rows to those whose Euclidean distance gives the metric."""
+        if not isinstance(metric, EuclideanMetric):
+            raise ValueError(
+                "metric must reduce to Euclidean distance where backend='cells', got "
+                f"{metric.name!r}. Use backend='exact' or 'pynndescent'."
+            )
+        return metric.prepare(data)
+
+    def search(self, rows: NDArray[Any], n_neighbors: int, metric: Metric) -> Found:
+        """Neighbours of each row among all rows, itself first."""
+        return _on_host(self.search_on_device(rows, n_neighbors, metric), metric)
+
+    def search_on_device(
+        self, rows: NDArray[Any], n_neighbors: int, metric: Metric
+    ) -> tuple[Tensor, Tensor]:
+        """Return the same as tensors on the device, with Euclidean distances."""
+        return self._ask(self.build(rows, n_neighbors, metric), rows, n_neighbors, True)
+
+    @torch.no_grad()
+    def build(self, rows: NDArray[Any], n_neighbors: int, metric: Metric) -> Cells:
+        """Divide the rows among cells."""
+        on_device = tensor_view(rows).to(self.device)
+        generator = np.random.default_rng(self.seed)
+        dtype = fast_dtype(torch.device("cpu")) if self.device == "cpu" else torch.float32
+        per_cell = max(self.rows_per_cell, CELL_PER_NEIGHBOR * n_neighbors)
+        n_cells = max(1, min(len(rows) // per_cell, 1 << 16))
+        with workers(self.n_jobs, self.device) as run:
+            centres = find_centres(on_device, n_cells, generator, dtype, run)
+            n_held, dtype = self._measure(on_device, centres, n_neighbors, generator, dtype, run)
+            cells_of_rows = nearest_cells(on_device, centres, n_held, dtype, run)
+        starts, held = _by_cell(cells_of_rows, n_cells)
+        return Cells(on_device, rows, centres, cells_of_rows[:, 0], starts, held, n_held, dtype)
+
+    def query(self, index: Cells, queries: NDArray[Any], n_neighbors: int, metric: Metric) -> Found:
+        """Neighbours of each query among the rows of the index."""
+        return _on_host(self._ask(index, queries, n_neighbors, False), metric)
+
+    def _measure(
+        self,
+        rows: Tensor,
+        centres: Tensor,
+        k: int,
+        generator: np.random.Generator,
+        dtype: torch.dtype,
+        run: Run,
+    ) -> tuple[int, torch.dtype]:
+        """Smallest number of cells to hold a row that finds enough, and the precision to use."""
+        n, n_cells = len(rows), len(centres)
+        if n_cells == 1 or k == 1:  # a row always meets itself
+            return 1, dtype
+        ladder = [m for m in LADDER if m < n_cells] + ([n_cells] if n_cells <= LADDER[-1] else [])
+        chosen = np.sort(generator.choice(n, min(N_SAMPLE, n), replace=False))
+        sample = torch.from_numpy(chosen).to(rows.device)
+        neighbors, squared = _exact(rows, rows[sample], k, run)
+        own = nearest_cells(rows[sample], centres, 1, dtype, run)[:, 0]
+        of_neighbors = nearest_cells(rows[neighbors.flatten()], centres, ladder[-1], dtype, run)
+        meets = of_neighbors.view(*neighbors.shape, -1) == own[:, None, None]
+        others = neighbors != sample[:, None]
+        # One standard error is taken off, so that a lucky sample does not promise too much.
+        shares = (meets & others[:, :, None]).sum(1).cumsum(1) / others.sum(1)[:, None]
+        share = (shares.mean(0) - shares.std(0) / len(shares) ** 0.5).tolist()
+        n_held = next((m for m in ladder if share[m - 1] >= self.target_recall), ladder[-1])
+        spread = (rows[sample] - centres[own.long()]).square().sum(1)
+        blurred = (squared[:, -1] < BLUR[torch.bfloat16] * spread).float().mean().item()
+        logger.debug(
+            "%d cells, each row held in %d: %.3f of the neighbours; %.2f of the sample too dense "
+            "for bfloat16", n_cells, n_held, share[n_held - 1], blurred,
+        )  # fmt: skip
+        return n_held, torch.float32 if blurred > MAX_BLURRED else dtype
+
+    @torch.no_grad()
+    def _ask(
+        self, cells: Cells, queries: NDArray[Any], k: int, are_rows: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Indices and Euclidean distances (n_queries, k), on the device."""
+        asking = cells.rows if are_rows else tensor_view(queries).to(self.device)
+        indices = torch.full((len(asking), k), -1, device=asking.device)
+        distances = asking.new_full((len(asking), k), torch.inf)
+        with workers(self.n_jobs, self.device) as run:
+            own = cells.own
+            if not are_rows:
+                own = nearest_cells(asking, cells.centres, 1, cells.dtype, run)[:, 0]
+            starts, by_cell = _by_cell(own[:, None], len(cells.centres))
+
+            def answer(cell: int) -> None:
+                here = by_cell[starts[cell] : starts[cell + 1]].long()
+                if len(here):
+                    keys = cells.answer(cell, asking, here, k, are_rows)
+                    indices[here], distances[here] = _decoded(keys)
+
+            run(answer, range(len(cells.centres)))
+        short = torch.nonzero(indices[:, -1] < 0).flatten()
+        if len(short):  # their cell holds too few rows
+            numbers = short.cpu().numpy()
+            found = euclidean_neighbors(cells.array, queries[numbers], k, self.device)
+            if are_rows:
+                found = _own_first(found, numbers)
+            indices[short] = torch.from_numpy(found[0]).to(indices.device)
+            distances[short] = torch.from_numpy(found[1]).to(indices.device)
+        return indices, distances
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Rows and the cells that hold them.
+
+    ``held[starts[c]:starts[c + 1]]`` are the numbers of the rows that cell c holds, rising.
+    """
+
+    rows: Tensor  # (n, n_features), float32
+    array: NDArray[Any]  # the same on the host
+    centres: Tensor  # (n_cells, n_features)
+    own: Tensor  # (n,), int32
+    starts: list[int]
+    held: Tensor  # (n n_held,), int32
+    n_held: int
+    dtype: torch.dtype
+
+    def answer(self, cell: int, queries: Tensor, here: Tensor, k: int, are_rows: bool) -> Tensor:
+        """Keys (``sorted_keys``) of the neighbours of queries in this cell."""
+        held = self.held[self.starts[cell] : self.starts[cell + 1]].long()
+        # Where very many rows are equal, any part of them will do.
+        n_parts = -(-len(held) // max(LARGEST_PART, 2 * len(self.held) // len(self.centres)))
+        if n_parts <= 1:
+            return self._answer_part(cell, held, queries[here], here if are_rows else None, k)
+        number = torch.searchsorted(held, here) if are_rows else torch.arange(len(here))
+        keys = torch.empty(len(here), k, dtype=torch.int64, device=here.device)
+        for part in range(n_parts):
+            inside = torch.nonzero(number % n_parts == part).flatten()
+            asking = here[inside]
+            keys[inside] = self._answer_part(
+                cell, held[part::n_parts], queries[asking], asking if are_rows else None, k
+            )
+        return keys
+
+    def _answer_part(
+        self, cell: int, held: Tensor, queries: Tensor, numbers: Tensor | None, k: int
+    ) -> Tensor:
+        """Keys of the nearest among the held rows; ``numbers`` are those of queries held too."""
+        around = self.rows[held]
+        own = None if numbers is None else torch.searchsorted(held.contiguous(), numbers)
+        ask = _Part(around, held, queries, own, self.centres[cell], k)
+        keys, blurred = ask.by_products(self.dtype, torch.arange(len(queries), device=held.device))
+        if len(blurred) and self.dtype != torch.float32:
+            again, still = ask.by_products(torch.float32, blurred)
+            keys[blurred], blurred = again, still
+        if len(blurred):
+            keys[blurred] = ask.by_differences(blurred)
+        return keys
+
+
+NOTHING = (0x7F800000 << 32) | 0xFFFFFFFF  # key of an infinite distance to no row
+OWN = -(1 << 62)  # added to the key of the row itself, so that it comes first
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Queries of a cell and the rows that they are compared with."""
+
+    rows: Tensor  # (n_held, n_features)
+    numbers: Tensor  # (n_held,), rising
+    queries: Tensor  # (n_queries, n_features)
+    own: Tensor | None  # place of each query among the rows
+    centre: Tensor
+    k: int
+
+    def by_products(self, dtype: torch.dtype, asking: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys (n, k), and which of the queries the product could not rank."""
+        n_kept = min(self.k + N_SPARE, len(self.rows))
+        width = max(-(-len(self.rows) // WIDTH_STEP) * WIDTH_STEP, WIDTH_STEP)
+        right = right_factor(self.rows - self.centre, width, dtype)
+        centred = self.queries[asking] - self.centre
+        step = _tile_queries(width * right.itemsize, len(asking), is_on_card(centred))
+        left = left_factor(centred, -(-len(asking) // step) * step, dtype)
+        buffer = torch.empty(step, width, dtype=dtype, device=centred.device)
+        keys = torch.full((len(asking), self.k), NOTHING, device=centred.device)
+        for start in range(0, len(asking), step):
+            tile = asking[start : start + step]
+            scores = scores_as_integers(left[start : start + step], right, buffer)[: len(tile)]
+            if self.own is not None:  # among many equal rows the row itself must be a candidate
+                scores.scatter_(1, self.own[tile, None], torch.iinfo(scores.dtype).min)
+            columns = smallest_columns(scores, n_kept)
+            keys[start : start + step, :n_kept] = self._keys(tile, columns)
+        reached = (keys[:, -1] >> 32).int().view(torch.float32)
+        is_blurred = (reached > 0) & (reached < BLUR[dtype] * centred.square().sum(1))
+        return keys, asking[is_blurred]
+
+    def by_differences(self, asking: Tensor) -> Tensor:
+        """Keys (n, k) from all differences, which takes longest."""
+        n_kept = min(self.k, len(self.rows))
+        keys = torch.full((len(asking), self.k), NOTHING, device=asking.device)
+        for start in range(0, len(asking), DIFFERENCE_QUERIES):
+            tile = asking[start : start + DIFFERENCE_QUERIES]
+            distances = torch.cdist(
+                self.queries[tile], self.rows, compute_mode="donot_use_mm_for_euclid_dist"
+            )
+            if self.own is not None:
+                distances.scatter_(1, self.own[tile, None], 0)
+            columns = distances.topk(n_kept, largest=False, sorted=False).indices
+            keys[start : start + DIFFERENCE_QUERIES, :n_kept] = self._keys(tile, columns)
+        return keys
+
+    def _keys(self, tile: Tensor, columns: Tensor) -> Tensor:
+        """Keys of the nearest candidates, from differences; the row itself first."""
+        near = self.rows.index_select(0, columns.flatten()).view(*columns.shape, -1)
+        near.sub_(self.queries[tile, None])
+        scores = torch.linalg.vector_norm(near, dim=2).square_().view(torch.int32)
+        if self.own is not None:
+            scores = torch.where(columns == self.own[tile, None], -1, scores)
+        return sorted_keys(scores, self.numbers[columns], self.k)
+
+
+def _tile_queries(row_bytes: int, n_queries: int, on_card: bool) -> int:
+    """Queries that are compared at once, whose scores take this many bytes each."""
+    if on_card:
+        return max(1, min(n_queries, CARD_TILE_BYTES // row_bytes))
+    return max(8, min(n_queries, TILE_QUERIES, TILE_BYTES // row_bytes))
+
+
+def _by_cell(cells: Tensor, n_cells: int) -> tuple[list[int], Tensor]:
+    """Rows by cell: where each cell starts, and the numbers of the rows, int32, rising in a cell.
+
+    ``cells`` has shape (n, m): the cells of each row.
+    """
+    flat = cells.flatten()
+    counts = torch.bincount(flat, minlength=n_cells)
+    starts = [0, *counts.cumsum(0).tolist()]
+    if not is_on_card(flat):  # numpy sorts 16-bit integers by their digits
+        order = torch.from_numpy(np.argsort(flat.numpy().astype(np.uint16), kind="stable"))
+    else:
+        order = flat.sort(stable=True).indices
+    return starts, order.div_(cells.shape[1], rounding_mode="floor").int()
+
+
+def _exact(rows: Tensor, queries: Tensor, k: int, run: Run) -> tuple[Tensor, Tensor]:
+    """Exact neighbours (n_queries, k) and squared distances of a few queries, block by block."""
+
+    def best_of(start: int) -> Tensor:
+        block = rows[start : start + SAMPLE_BLOCK]
+        numbers = torch.arange(start, start + len(block), device=rows.device)
+        part = _Part(block, numbers, queries, None, centre, k)
+        keys, blurred = part.by_products(torch.float32, everyone)
+        if len(blurred):
+            keys[blurred] = part.by_differences(blurred)
+        return keys
+
+    centre = queries.mean(dim=0)
+    everyone = torch.arange(len(queries), device=rows.device)
+    keys = torch.cat(run(best_of, range(0, len(rows), SAMPLE_BLOCK)), dim=1)
+    keys = keys.sort(dim=1).values[:, :k]
+    return keys & 0xFFFFFFFF, (keys >> 32).int().view(torch.float32)
+
+
+def _decoded(keys: Tensor) -> tuple[Tensor, Tensor]:
+    """Indices, -1 where there is none, and distances."""
+    squared = (keys >> 32).int().clamp_(min=0)  # the row itself has a negative one
+    return keys.int().long(), squared.view(torch.float32).sqrt_()
+
+
+def _on_host(found: tuple[Tensor, Tensor], metric: Metric) -> Found:
+    assert isinstance(metric, EuclideanMetric)  # prepare has refused the others
+    indices, distances = (part.cpu().numpy() for part in found)
+    return indices, metric.finish(distances)
+
+
+def _own_first(found: Found, numbers: NDArray[Any]) -> Found:
+    """Put the numbers of the rows first in their lists."""
+    indices, distances = found
+    for row, number in enumerate(numbers):
+        others = indices[row] != number
+        kept = np.flatnonzero(others)[: indices.shape[1] - 1]
+        indices[row] = [number, *indices[row, kept]]
+        distances[row] = [0.0, *distances[row, kept]]
+    return indices, distances
