@@ -4,7 +4,7 @@
     python benchmarks/yard.py --sets density tree --methods neumap --variant noise0 \
         --preset-override input_noise=0                            # try a preset on validation rows
     python benchmarks/yard.py --sets density --methods neumap --variant long \
-        --preset-override n_steps=2400 STEP_RANGE=(1,4)            # capitals: a constant of presets
+        --preset-override n_steps=2400 STEP_GROWTH=0.4            # capitals: a constant of presets
     python benchmarks/yard.py --jobs-list                          # fits that remain, numbered
     python benchmarks/yard.py --job 3                              # compute one of them
     python benchmarks/yard.py --table --rows-for test              # Markdown, and missed targets

@@ -324,7 +324,7 @@ def test_the_yard_writes_lines_once_and_pictures(tmp_path):
     assert [line["rows"] for line in lines] == ["validation", "test"]
     assert lines[0]["scores"]["trust"] == lines[1]["scores"]["trust"] > 0.7
     assert lines[0]["scores"]["held_out_recall"] != lines[1]["scores"]["held_out_recall"]
-    assert lines[0]["n_steps"] == 30  # half of 60, the least for few rows
+    assert lines[0]["n_steps"] == 60  # the steps of a preset are the least
     assert lines[0]["overrides"] == ["n_steps=60"]
     assert run() == ""
     assert len(output.read_text().splitlines()) == 2
