@@ -15,6 +15,7 @@ from neumap._random import layers_seeded, torch_seeded
 from neumap.data import DenseRows, RowMoments, RowStore
 from neumap.data.moments import sample_rows
 from neumap.estimators.constraints import short_text
+from neumap.estimators.positions.linear_start import start_linear
 from neumap.estimators.positions.own import last_layer
 from neumap.estimators.positions.trial import TRIAL_ROWS, try_network
 from neumap.keras_bridge import KerasModule, is_keras_model
@@ -168,6 +169,8 @@ def prepare_encoder(
         module = module.to(rows.device)
         try_network(module, probe_rows(rows), (n_components,), "encoder", learns=learns)
     _standardize_input(module, rows, seed)
+    if is_builtin and isinstance(module, MLP):
+        start_linear(module, _read(module, rows, seed), seed)
     return module
 
 
@@ -292,6 +295,13 @@ def _principal_directions(front: Standardize, rows: RowStore, number: int, seed:
         sample.cpu().numpy(), number, n_iter=POWER_ITERATIONS, random_state=seed % 2**31
     )
     return torch.from_numpy(np.ascontiguousarray(directions))
+
+
+def _read(network: MLP, rows: RowStore, seed: int) -> Tensor:
+    """Return what the first layer reads of a sample of rows, (n_sampled, n_read)."""
+    formed = _sample(network.standardize, rows, seed)  # normalising it again changes nothing
+    with torch.no_grad():
+        return network.inputs(formed)
 
 
 def _sample(front: Standardize, rows: RowStore, seed: int) -> Tensor:
