@@ -39,13 +39,13 @@ from torch import Tensor
 from neumap._device import fast_dtype, torch_threads
 from neumap.data import DenseRows
 from neumap.estimators import PRESETS, Preset
-from neumap.estimators.positions.networks import input_noise, prepare_encoder
+from neumap.estimators.positions.networks import prepare_encoder
 from neumap.fuzzy import FuzzyGraph
 from neumap.losses import Kernel
 from neumap.losses.terms import UmapTerm
 from neumap.sampling import EdgeSampler
 from neumap.similarity import find_ab
-from neumap.training import EncoderEmbedder, Muon, Step, choose_step
+from neumap.training import EncoderEmbedder, InputNoise, Muon, Step, choose_step
 
 N_COMPONENTS = 2
 N_NEIGHBORS = 15
@@ -196,7 +196,7 @@ def make_training(preset: Preset, n_rows: int, n_columns: int) -> Training:
     generator = np.random.default_rng(0)
     rows = DenseRows(generator.random((n_rows, n_columns), dtype=np.float32))
     network = prepare_encoder(None, rows, N_COMPONENTS, preset.hidden, seed=0).train()
-    embedder = EncoderEmbedder(network, rows, input_noise(network, preset.noise(n_rows), seed=0))
+    embedder = EncoderEmbedder(network, rows, InputNoise(torch.full((n_rows,), 0.1), seed=0))
     a, b = find_ab()
     term = UmapTerm(Kernel(a, b, 5.0 * preset.repulsion), preset.softening, preset.n_negatives)
     step = choose_step(embedder, [term])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import pickle
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from neumap import ParametricUMAP
+from neumap.estimators import PRESETS
 from neumap.losses import regularization_term
 from neumap.losses.terms import Batch
 
@@ -27,6 +29,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:keras.*")
 layers, regularizers = keras.layers, keras.regularizers
 
 N_ROWS = 100
+CLEAN = replace(PRESETS["fast"], input_noise=0.0)  # the network sees the rows themselves
 DATA = np.random.default_rng(0).normal(size=(N_ROWS, 5)).astype(np.float32)
 BATCH = Batch(torch.arange(4), None, torch.zeros(4, 2), progress=0.0)
 
@@ -145,6 +148,7 @@ def test_a_penalty_on_activities_is_that_of_the_batch_once() -> None:
         few,
         learning_rate=0.0,
         batch_size=N_ROWS,
+        preset=CLEAN,
         encoder=encoder(activity_regularizer=regularizers.L2(0.5)),
         classifier_loss_weight=1.0,
     )
@@ -187,7 +191,7 @@ class AddsInTraining(layers.Layer):  # type: ignore[misc]
 
 def test_losses_that_a_layer_adds_in_training_count() -> None:
     model = keras.Sequential([*encoder().layers, AddsInTraining()])
-    found = fitted(learning_rate=0.0, batch_size=N_ROWS, encoder=model)
+    found = fitted(learning_rate=0.0, batch_size=N_ROWS, encoder=model, preset=CLEAN)
     expected = 0.5 * np.square(found.embedding_).sum()
     assert found.history_["regularization_loss"] == pytest.approx([expected] * 10, rel=1e-4)
 

@@ -76,7 +76,11 @@ WITH_CLASSIFIER = {
 
 @pytest.mark.filterwarnings("ignore:y holds one class")  # of check_classifiers_classes
 @parametrize_with_checks(
-    [quick(UMAP), quick(ParametricUMAP), quick(ParametricUMAP, classifier_loss_weight=1.0)],
+    [
+        quick(UMAP),
+        quick(ParametricUMAP),
+        quick(ParametricUMAP, classifier_loss_weight=1.0, batch_size=64),
+    ],
     expected_failed_checks=lambda model: {
         "check_fit_score_takes_y": LABELS_ONCE,
         **(WITH_CLASSIFIER if is_classifier(model) else {}),
@@ -426,7 +430,7 @@ def test_a_model_with_a_classifier_is_one_to_scikit_learn(X: Any, y: Any) -> Non
     """Rows sorted by class: without stratified folds no class of a test fold is ever learned."""
     order = np.argsort(y, kind="stable")
     rows, names = X[order], np.array(["blue", "green", "red"])[y[order]]
-    model = quick(ParametricUMAP, classifier_loss_weight=1.0, n_epochs=10)
+    model = quick(ParametricUMAP, classifier_loss_weight=1.0, n_epochs=30)
     assert is_classifier(model)
     found = cross_val_score(model, rows, names, cv=3)
     expected = cross_val_score(model, rows, names, cv=StratifiedKFold(3), scoring="accuracy")

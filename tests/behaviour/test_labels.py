@@ -239,7 +239,7 @@ def test_classifier_with_free_positions(digits: Digits) -> None:
 def test_classifier_loss_joins_the_history_and_its_weight_acts(digits: Digits) -> None:
     last = []
     for weight in (0.01, 3.0):
-        model = quick(ParametricUMAP, classifier_loss_weight=weight, n_epochs=5)
+        model = quick(ParametricUMAP, classifier_loss_weight=weight, n_epochs=5, batch_size=150)
         curve = model.fit(digits.X, digits.y).history_["classifier_loss"]
         assert curve[-1] < curve[0]
         last.append(curve[-1])

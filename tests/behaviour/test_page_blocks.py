@@ -272,7 +272,7 @@ def test_autoencoder_loss_decides_whether_the_encoder_feels_the_decoder(
 ) -> None:
     def embed(**settings: Any) -> np.ndarray:
         embedder = ParametricUMAP(
-            encoder=networks.encoder, dims=networks.dims, n_epochs=2, random_state=0, **settings
+            encoder=networks.encoder, dims=networks.dims, n_epochs=8, random_state=0, **settings
         )
         embedding: np.ndarray = embedder.fit_transform(mnist.train_images)
         return embedding

@@ -451,7 +451,7 @@ def test_every_row_of_the_page_has_its_tests() -> None:
 
 def test_the_page_states_the_budget_as_it_is() -> None:
     steps = PRESETS["default"].n_steps
-    assert f"{steps:,} at 10,000 rows" in PAGE.read_text()
+    assert f"{steps:,} up to 10,000 rows" in PAGE.read_text()
     model = ParametricUMAP(n_neighbors=5, preset="fast").fit(X)
     assert model.report_["n_steps"] == PRESETS["fast"].steps(N_ROWS)
     model = ParametricUMAP(**QUICK[ParametricUMAP], batch_size=20).fit(X)

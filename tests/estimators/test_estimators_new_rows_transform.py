@@ -57,7 +57,9 @@ def test_without_an_encoder_rows_are_placed_among_their_neighbors() -> None:
     settings = recipe(min_dist=0.3, local_connectivity=2.0, transform_seed=9)
     found = embed(new(), FREE, settings)
     nearest = query_neighbors(X, NEW, 5)
-    expected = place_rows(*nearest, EMBEDDING, settings.kernel, local_connectivity=2.0, seed=9)
+    expected = place_rows(
+        *nearest, EMBEDDING, settings.kernel_of_new_rows, local_connectivity=2.0, seed=9
+    )
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 

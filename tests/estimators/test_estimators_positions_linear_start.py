@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.distance import pdist
 from sklearn.decomposition import PCA
 
 from neumap import ParametricUMAP
@@ -77,15 +78,13 @@ def test_an_untrained_model_shows_principal_components(metric: str) -> None:
         assert abs(np.corrcoef(mine, theirs)[0, 1]) > 0.999
 
 
-def test_groups_of_groups_stay_together() -> None:
-    """Centres of centres: what a network from random weights loses."""
+def test_groups_of_groups_keep_their_distances() -> None:
+    """Centres of centres: what a network from random weights loses (.54 for this seed)."""
     generator = np.random.default_rng(1)
     groups = generator.normal(size=(4, 30)) * 20
     centres = (groups[:, None] + generator.normal(size=(4, 4, 30)) * 6).reshape(16, 30)
     labels = np.arange(16).repeat(30)
     rows = (centres[labels] + generator.normal(size=(480, 30))).astype(np.float32)
-    model = ParametricUMAP(preset="fast", n_neighbors=10, random_state=0).fit(rows)
+    model = ParametricUMAP(n_neighbors=10, random_state=0).fit(rows)
     places = np.array([model.embedding_[labels == c].mean(0) for c in range(16)])
-    apart = np.linalg.norm(places[:, None] - places, axis=2) + np.diag(np.full(16, np.inf))
-    nearest = apart.argmin(1)
-    assert (nearest // 4 == np.arange(16) // 4).mean() >= 0.9
+    assert np.corrcoef(pdist(centres), pdist(places))[0, 1] > 0.68

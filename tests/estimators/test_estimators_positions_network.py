@@ -152,7 +152,7 @@ def test_noise_is_that_of_the_preset_for_this_number_of_rows() -> None:
     noise = made.build(one, network, GRAPH).noise
     assert noise is not None
     assert isinstance(network, MLP)
-    lengths = neighbor_distances(one.rows, GRAPH.fuzzy, lambda flat: flat, one.seed)
+    lengths = neighbor_distances(one.rows, GRAPH.fuzzy, lambda flat: flat, 1.0)
     # Few rows: 1.6 times the noise. Few features: as for sixteen.
     torch.testing.assert_close(noise.scale, 1.6 * 0.02 * lengths / 4)
 

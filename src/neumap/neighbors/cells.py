@@ -43,6 +43,9 @@ __all__ = ["CellBackend", "Cells"]
 logger = logging.getLogger(__name__)
 
 ROWS_PER_CELL = 1000
+# A card multiplies larger tiles at a better rate: 1,000,000 x 50 on an H200 take .9 s with 4,000
+# rows in a cell, 1.5 s with 2,000 and 2.4 s with 1,000.
+ROWS_PER_CELL_ON_CARD = 4000
 CELL_PER_NEIGHBOR = 16  # a cell has at least this many rows for each neighbour that is asked for
 LADDER = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 N_SAMPLE = 256
@@ -69,8 +72,9 @@ class CellBackend:
     target_recall : float, default=0.97
         Share of the true neighbours to find. More cells hold each row for a larger share; the time
         grows in proportion to their number, which is 2 to 16 for most data.
-    rows_per_cell : int, default=1000
-        Rows of a cell, at least 16 for each neighbour.
+    rows_per_cell : int, optional
+        Rows of a cell, at least 16 for each neighbour; by default 1,000 on a processor and 4,000 on
+        a card.
     n_jobs : int, default=-1
         Threads on the processor; -1 takes torch's number. It does not change the answer.
     seed : int or None, default=0
@@ -80,7 +84,7 @@ class CellBackend:
     """
 
     target_recall: float = 0.97
-    rows_per_cell: int = ROWS_PER_CELL
+    rows_per_cell: int | None = None
     n_jobs: int = -1
     seed: int | None = 0
     device: str = "cpu"
@@ -112,7 +116,8 @@ class CellBackend:
         on_device = tensor_view(rows).to(self.device)
         generator = np.random.default_rng(self.seed)
         dtype = fast_dtype(torch.device("cpu")) if self.device == "cpu" else torch.float32
-        per_cell = max(self.rows_per_cell, CELL_PER_NEIGHBOR * n_neighbors)
+        usual = ROWS_PER_CELL if self.device == "cpu" else ROWS_PER_CELL_ON_CARD
+        per_cell = max(self.rows_per_cell or usual, CELL_PER_NEIGHBOR * n_neighbors)
         n_cells = max(1, min(len(rows) // per_cell, 1 << 16))
         with workers(self.n_jobs, self.device) as run:
             centres = find_centres(on_device, n_cells, generator, dtype, run)

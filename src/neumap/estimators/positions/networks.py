@@ -42,7 +42,9 @@ ROW_FORMS: dict[str, RowForm] = {"cosine": "unit", "correlation": "centred unit"
 MOMENT_ROWS = 10_000
 MOMENT_COPIES = 4
 
-# Of the randomised decomposition that finds the principal directions (Halko et al. 2011).
+# Principal directions are the eigenvectors of the covariance up to this width; of wider rows they
+# are found by a randomised decomposition (Halko et al. 2011).
+WIDEST_COVARIANCE = 2048
 POWER_ITERATIONS = 2
 
 
@@ -291,10 +293,13 @@ def _moments(front: Standardize, rows: RowStore, seed: int) -> RowMoments:
 def _principal_directions(front: Standardize, rows: RowStore, number: int, seed: int) -> Tensor:
     """Return the first principal directions of a sample of rows, (number, n_features)."""
     sample = (_sample(front, rows, seed) - front.mean) / front.scale
-    _, _, directions = randomized_svd(
+    if sample.shape[1] <= WIDEST_COVARIANCE:
+        directions: Tensor = torch.linalg.eigh((sample.t() @ sample).double())[1]
+        return directions.flip(1)[:, :number].t()
+    _, _, found = randomized_svd(
         sample.cpu().numpy(), number, n_iter=POWER_ITERATIONS, random_state=seed % 2**31
     )
-    return torch.from_numpy(np.ascontiguousarray(directions))
+    return torch.from_numpy(np.ascontiguousarray(found))
 
 
 def _read(network: MLP, rows: RowStore, seed: int) -> Tensor:

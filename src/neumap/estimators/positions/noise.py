@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from neumap._random import numpy_generator, torch_seeded
+from neumap._random import torch_seeded
 from neumap.data import RowStore
 from neumap.data.moments import sample_rows
 from neumap.estimators.positions.networks import probe_rows
@@ -31,6 +31,8 @@ PAIRS_AT_ONCE = 2**24  # numbers of one slice of pairs
 # Noise of a given length moves a row further along the few directions of narrow data than along
 # those of wide data. Below this many features it shrinks.
 ORDINARY_FEATURES = 16
+# Longest distance that counts, in medians: noise of an outlier's size would be all that is learned.
+LONGEST = 10.0
 # Rows that show whether data hold anything but zeros and ones.
 BINARY_ROWS = 256
 
@@ -52,7 +54,7 @@ def input_noise(
     graph : FuzzyGraph
         Their neighbours.
     seed : int
-        Of the noise, and of the edges that are measured.
+        Of the noise.
     """
     front = getattr(encoder, "standardize", None)
     if not isinstance(front, Standardize) or relative == 0.0:
@@ -63,7 +65,7 @@ def input_noise(
         formed = front.form(flat)
         return formed if basis is None else formed @ basis.t()
 
-    lengths = neighbor_distances(rows, graph, read, seed)
+    lengths = neighbor_distances(rows, graph, read, float(front.scale))
     width = rows.n_features if basis is None else len(basis)
     return InputNoise(lengths * _per_feature(relative, width), seed, basis)
 
@@ -81,7 +83,8 @@ def own_noise(
         smooth = read_columns(encoder, probe)
     if relative == 0.0 or smooth is None or _is_binary(rows, seed):
         return None, None
-    lengths = neighbor_distances(rows, graph, lambda flat: flat, seed)
+    unit = rows.mean_and_scale(seed=seed).scale
+    lengths = neighbor_distances(rows, graph, lambda flat: flat, unit)
     lengths = torch.where(lengths.isfinite(), lengths, 0.0)  # of rows with missing values
     noise = InputNoise(lengths * _per_feature(relative, rows.n_features), seed)
     whole = (probe == probe.round()).flatten(1).all(0)
@@ -102,34 +105,45 @@ def _is_binary(rows: RowStore, seed: int) -> bool:
     return bool(((sample == 0.0) | (sample == 1.0)).all())
 
 
-def neighbor_distances(rows: RowStore, edges: FuzzyGraph, read: Read, seed: int) -> Tensor:
+def neighbor_distances(rows: RowStore, edges: FuzzyGraph, read: Read, unit: float) -> Tensor:
     """Return the mean Euclidean distance of each row to its neighbours, (n_rows,).
 
-    `read` brings flat rows into the form in which they are compared. Distances are estimated from a
-    few edges of each row; a row without any gets the median of the others.
+    `read` brings flat rows into the form in which they are compared, and `unit` is their scale, in
+    which squares stay within float32. Distances are estimated from a few edges of each row. A row
+    without any gets the median of the others, and one that is very far from all others ten times
+    the median; one with missing values gets 0.
     """
-    chosen = np.arange(len(edges.weights))
-    n_sampled = min(len(chosen), EDGES_PER_ROW * rows.n_rows)
-    if n_sampled < len(chosen):
-        generator = numpy_generator(seed, "noise")
-        chosen = np.sort(generator.choice(len(chosen), n_sampled, replace=False))
+    n_edges = len(edges.weights)
+    n_sampled = min(n_edges, EDGES_PER_ROW * rows.n_rows)
+    # Edges are sorted by their ends, so equal distances among them are spread over all rows.
+    chosen = np.arange(n_sampled) * n_edges // n_sampled
     heads = torch.from_numpy(edges.heads[chosen]).to(rows.device)
     tails = torch.from_numpy(edges.tails[chosen]).to(rows.device)
     size = max(1, PAIRS_AT_ONCE // rows.n_features)
     lengths = torch.cat(
         [
-            _lengths(rows, read, heads[i : i + size], tails[i : i + size])
+            _lengths(rows, read, heads[i : i + size], tails[i : i + size], unit)
             for i in range(0, len(heads), size)
         ]
     )
-    ends = torch.cat([heads, tails])
-    total = torch.zeros(rows.n_rows, device=rows.device).index_add_(0, ends, lengths.repeat(2))
-    count = torch.zeros_like(total).index_add_(0, ends, torch.ones_like(ends, dtype=total.dtype))
-    means = total / count
-    return torch.where(count > 0, means, means[count > 0].median())
+    known = lengths.isfinite()
+    total = _sums(lengths.where(known, 0.0), heads, tails, rows.n_rows)
+    count = _sums(known.float(), heads, tails, rows.n_rows)
+    if not known.any():
+        return total
+    means = total / count.clamp_min(1.0)
+    median = means[count > 0].median()
+    alone = _sums(torch.ones_like(lengths), heads, tails, rows.n_rows) == 0
+    return unit * torch.where(alone, median, means).clamp_max_(LONGEST * median)
 
 
-def _lengths(rows: RowStore, read: Read, heads: Tensor, tails: Tensor) -> Tensor:
+def _sums(values: Tensor, heads: Tensor, tails: Tensor, n_rows: int) -> Tensor:
+    """Return the sum of the values of the edges at each row."""
+    sums = values.new_zeros(n_rows)
+    return sums.index_add_(0, heads, values).index_add_(0, tails, values)
+
+
+def _lengths(rows: RowStore, read: Read, heads: Tensor, tails: Tensor, unit: float) -> Tensor:
     difference = read(rows.gather(heads).flatten(1)) - read(rows.gather(tails).flatten(1))
-    lengths: Tensor = torch.linalg.vector_norm(difference, dim=1)
+    lengths: Tensor = torch.linalg.vector_norm(difference / unit, dim=1)
     return lengths
