@@ -46,12 +46,12 @@ SMALL = {"preset": "fast"}
 
 
 def test_an_expensive_network_is_guided() -> None:
-    with_guide = ParametricUMAP(encoder=conv_net(), **SMALL, **FEW).fit(X)
+    with_guide = ParametricUMAP(encoder=conv_net(), guide="auto", **SMALL, **FEW).fit(X)
     assert with_guide.report_["guide"] == "trained first"
     assert with_guide.report_["n_steps"] == 16  # the preset's are two fifths of the default's
     assert {"guide_loss", "umap_loss", "loss"} == set(with_guide.history_)
     assert {len(curve) for curve in with_guide.history_.values()} == {10}
-    again = ParametricUMAP(encoder=conv_net(), **SMALL, **FEW).fit(X)
+    again = ParametricUMAP(encoder=conv_net(), guide="auto", **SMALL, **FEW).fit(X)
     np.testing.assert_array_equal(again.embedding_, with_guide.embedding_)
 
 
@@ -94,7 +94,9 @@ def test_where_a_network_trains_alone_the_report_says_why(
     if "landmark_positions" in fit:
         fit = {"landmark_positions": np.where(np.arange(300)[:, None] < 9, 1.0, np.nan) * [1, 1]}
     limit = {"max_time": 0.2}  # only the decision matters
-    model = ParametricUMAP(**{"encoder": conv_net(), **SMALL, **FEW, **limit, **parameters})
+    model = ParametricUMAP(
+        **{"encoder": conv_net(), "guide": "auto", **SMALL, **FEW, **limit, **parameters}
+    )
     model.fit(X, **fit)
     assert model.report_["guide"].startswith("none: ")
     assert reason.partition(":")[0] in model.report_["guide"]
@@ -106,7 +108,7 @@ def test_the_decision_counts_operations() -> None:
     operations = 2 * 64 * (9 * 32 + 288 * 32) + 2 * 2048 * 2
     widths = (64, *PRESETS["default"].hidden, 2)
     cheap = 2 * sum(a * b for a, b in pairwise(widths))
-    model = ParametricUMAP(encoder=conv_net(), max_time=0.2, **FEW).fit(X)
+    model = ParametricUMAP(encoder=conv_net(), guide="auto", max_time=0.2, **FEW).fit(X)
     assert f"costs {operations / cheap:.1f} times" in model.report_["guide"]
 
 
@@ -207,7 +209,7 @@ def test_a_model_with_a_guide_is_copied_and_saved(fitted: ParametricUMAP, tmp_pa
     with pytest.warns(UserWarning, match=r"(?s)Left out of the saved model.*guide: "):
         model.save(tmp_path / "model.neumap")
     read = load(tmp_path / "model.neumap")
-    assert read.guide == "auto"
+    assert read.guide is None
     np.testing.assert_array_equal(read.transform(X), model.transform(X))
 
 
@@ -221,10 +223,10 @@ def test_update_continues_without_the_guide(fitted: ParametricUMAP) -> None:
 
 
 def test_a_decoder_leaves_the_embedding_as_it_is() -> None:
-    alone = ParametricUMAP(encoder=conv_net(), **SMALL, **FEW).fit(X)
-    model = ParametricUMAP(encoder=conv_net(), parametric_reconstruction=True, **SMALL, **FEW).fit(
-        X
-    )
+    alone = ParametricUMAP(encoder=conv_net(), guide="auto", **SMALL, **FEW).fit(X)
+    model = ParametricUMAP(
+        encoder=conv_net(), guide="auto", parametric_reconstruction=True, **SMALL, **FEW
+    ).fit(X)
     np.testing.assert_allclose(model.embedding_, alone.embedding_, atol=1e-4)
     assert np.isfinite(model.history_["reconstruction_loss"]).all()
 
@@ -233,7 +235,13 @@ def test_the_time_limit_holds_for_both_networks() -> None:
     steps: list[float] = []
     note = LambdaCallback(on_fit_start=lambda run: steps.append(run.plan.max_time))
     model = ParametricUMAP(
-        encoder=conv_net(), max_time=1.5, callbacks=[note], n_training_epochs=1000, **SMALL, **FEW
+        encoder=conv_net(),
+        guide="auto",
+        max_time=1.5,
+        callbacks=[note],
+        n_training_epochs=1000,
+        **SMALL,
+        **FEW,
     ).fit(X)
     assert model.report_["guide"] == "trained first"
     assert model.report_["training_seconds"] < 6.0
@@ -251,7 +259,7 @@ def test_one_bar_shows_both_trainings(capsys: pytest.CaptureFixture[str]) -> Non
     bar._show = watch  # type: ignore[method-assign]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        ParametricUMAP(encoder=conv_net(), callbacks=[bar], **SMALL, **FEW).fit(X)
+        ParametricUMAP(encoder=conv_net(), guide="auto", callbacks=[bar], **SMALL, **FEW).fit(X)
     bars, done, totals = zip(*seen, strict=True)
     assert len(set(bars)) == 1
     assert set(totals) == {100.0}
@@ -275,7 +283,7 @@ def test_a_keras_network_is_guided() -> None:
             *(layers.Flatten(), layers.Dense(2)),
         ]
     )
-    model = ParametricUMAP(encoder=network, dims=(8, 8, 1), **SMALL, **FEW).fit(X)
+    model = ParametricUMAP(encoder=network, guide="auto", dims=(8, 8, 1), **SMALL, **FEW).fit(X)
     assert model.report_["guide"] == "trained first"
     assert np.isfinite(model.embedding_).all()
     np.testing.assert_allclose(model.transform(X[:7]), model.embedding_[:7], atol=1e-3)

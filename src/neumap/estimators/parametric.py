@@ -178,12 +178,12 @@ class ParametricUMAP(UMAP):
     preset : {"fast", "default", "best"} or Preset, default="default"
         Size of the network and length of the training, from a narrow network trained briefly to a
         wide one. The settings are in ``neumap.estimators.PRESETS``.
-    guide : "auto", ParametricUMAP or None, default="auto"
+    guide : "auto", ParametricUMAP or None, default=None
         A network that has learned the map already and tells `encoder` the positions of rows, also
-        of rows between the training rows, for most of its training. ``"auto"`` first trains the
-        preset's own network where `encoder` costs many times more per row (counted operations, such
-        as those of convolutions). A fitted model gives encoders of any kind the same map. None
-        trains `encoder` alone. ``report_["guide"]`` says what was done, and why.
+        of rows between the training rows, for most of its training. A fitted model gives encoders
+        of any kind the same map. ``"auto"`` first trains the preset's own network where `encoder`
+        costs many times more per row (counted operations, such as those of convolutions); that is
+        quicker and less accurate than training `encoder` alone, which None does. ``report_["guide"]`` says what was done, and why.
 
     Attributes
     ----------
@@ -373,7 +373,7 @@ class ParametricUMAP(UMAP):
         classifier_loss_weight: float = 0.0,
         keras_fit_kwargs: dict[str, Any] | None = None,
         preset: str | Preset = "default",
-        guide: ParametricUMAP | Literal["auto"] | None = "auto",
+        guide: ParametricUMAP | Literal["auto"] | None = None,
     ) -> None:
         super().__init__(
             n_neighbors=n_neighbors,

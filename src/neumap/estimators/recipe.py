@@ -45,7 +45,7 @@ BEHIND_A_SWITCH: dict[str, dict[str, tuple[Any, ...]]] = {
         "autoencoder_loss": (False,),
         "reconstruction_rows": ("auto", None),
     },
-    "parametric_embedding": {"encoder": (None,), "guide": ("auto", None)},
+    "parametric_embedding": {"encoder": (None,), "guide": (None, "auto")},
 }
 
 
