@@ -177,13 +177,16 @@ class ParametricUMAP(UMAP):
         that names the equivalent.
     preset : {"fast", "default", "best"} or Preset, default="default"
         Size of the network and length of the training, from a narrow network trained briefly to a
-        wide one. The settings are in ``neumap.estimators.PRESETS``.
+        wide one. The settings are in ``neumap.estimators.PRESETS``. Networks built by name read
+        rows of 128 features and more in their principal directions, 64 to 256 of them, and an MLP
+        is the map of principal components until it is trained.
     guide : "auto", ParametricUMAP or None, default=None
         A network that has learned the map already and tells `encoder` the positions of rows, also
         of rows between the training rows, for most of its training. A fitted model gives encoders
         of any kind the same map. ``"auto"`` first trains the preset's own network where `encoder`
         costs many times more per row (counted operations, such as those of convolutions); that is
-        quicker and less accurate than training `encoder` alone, which None does. ``report_["guide"]`` says what was done, and why.
+        quicker and less accurate than training `encoder` alone, which None does.
+        ``report_["guide"]`` says what was done, and why.
 
     Attributes
     ----------
