@@ -166,7 +166,8 @@ def test_classes_keep_their_names(tmp_path: Path, ending: str, missing: bool) ->
     file = tmp_path / f"rows{ending}"
     frame.to_csv(file, index=False) if ending == ".csv" else frame.to_parquet(file)
     words = ["fit", file, "-o", tmp_path / "m.neumap", "--label-column", "kind", "--supervised"]
-    assert run(*words, "--set", "classifier_loss_weight=1", "--preset", "fast", *SMALL) == 0
+    few = ["--set", "batch_size=64"]  # edges, so that a few epochs are enough steps
+    assert run(*words, "--set", "classifier_loss_weight=1", "--preset", "fast", *few, *SMALL) == 0
     model = neumap.load_ParametricUMAP(tmp_path / "m.neumap")
     assert model.classes_.tolist() == ["one", "two", "zero"]
     rows = pd.DataFrame(X, columns=frame.columns[:-1])
