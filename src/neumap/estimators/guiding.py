@@ -16,12 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from neumap._modes import evaluating
 from neumap.callbacks import Callback, ProgressBar
 from neumap.estimators.graph import Graph
 from neumap.estimators.objective import Objective
 from neumap.estimators.positions import NetworkPositions
 from neumap.estimators.positions.decoding import mlp_flops
+from neumap.estimators.positions.own import read_columns
 from neumap.estimators.positions.presets import Budget
 from neumap.estimators.recipe import Recipe
 from neumap.estimators.task import Task
@@ -158,7 +158,8 @@ def _why_not_trained(
     if not (isinstance(metric, str) and metric in ("euclidean", "l2")):
         return "not measured for this metric"
     probe = task.rows.gather(torch.arange(COUNTED_ROWS) % task.rows.n_rows)
-    if not _is_smooth(encoder, probe):
+    columns = read_columns(encoder, probe)
+    if columns is None or not columns.any():  # a table of embeddings reads codes
         return "the encoder does not read rows as measurements"
     return None
 
@@ -173,23 +174,6 @@ def _relative_cost(
     except Exception:  # of any kind: torch's counter meets layers of the user
         return None
     return own / mlp_flops(task.rows.n_features, positions.preset.hidden, recipe.n_components)
-
-
-def _is_smooth(encoder: nn.Module, probe: Tensor) -> bool:
-    """Whether gradients reach the rows: a table of embeddings reads codes, which have none."""
-    rows = probe.clone().requires_grad_(True)
-    try:
-        # CUDA's recurrent layers go backward in training mode only.
-        with (
-            evaluating(encoder, to_be_trained=True),
-            torch.backends.cudnn.flags(enabled=False),
-            torch.enable_grad(),
-        ):
-            output = encoder(rows * 1.0)
-            (slope,) = torch.autograd.grad(output.float().sum(), rows, allow_unused=True)
-    except Exception:  # of any kind: an operation may have no gradient for its input
-        return False
-    return slope is not None and bool(slope.any())
 
 
 def _given(guide: Any, task: Task, recipe: Recipe, shaped: str | None) -> Guidance:
