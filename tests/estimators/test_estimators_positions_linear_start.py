@@ -11,7 +11,9 @@ from scipy.spatial.distance import pdist
 from sklearn.decomposition import PCA
 
 from neumap import ParametricUMAP
+from neumap.data import as_rows
 from neumap.estimators.positions.linear_start import start_linear
+from neumap.estimators.positions.networks import prepare_encoder
 from neumap.networks import MLP
 
 GENERATOR = np.random.default_rng(0)
@@ -76,6 +78,16 @@ def test_an_untrained_model_shows_principal_components(metric: str) -> None:
     expected = PCA(2).fit_transform(read.astype(np.float64))
     for mine, theirs in zip(model.embedding_.T, expected.T, strict=True):
         assert abs(np.corrcoef(mine, theirs)[0, 1]) > 0.999
+
+
+@pytest.mark.parametrize("n_features", [12, 200])
+def test_rows_with_missing_values_take_no_part(n_features: int) -> None:
+    rows = np.random.default_rng(0).normal(size=(60, n_features)).astype(np.float32)
+    gaps = np.concatenate([rows, rows[:9]])
+    gaps[-9:, 3] = np.nan
+    network = prepare_encoder(None, as_rows(gaps), 2, (64, 64), 0, subspace=n_features // 2)
+    with torch.no_grad():
+        assert network(torch.from_numpy(rows)).isfinite().all()
 
 
 def test_groups_of_groups_keep_their_distances() -> None:

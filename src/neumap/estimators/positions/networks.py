@@ -292,7 +292,7 @@ def _moments(front: Standardize, rows: RowStore, seed: int) -> RowMoments:
 
 def _principal_directions(front: Standardize, rows: RowStore, number: int, seed: int) -> Tensor:
     """Return the first principal directions of a sample of rows, (number, n_features)."""
-    sample = (_sample(front, rows, seed) - front.mean) / front.scale
+    sample = _whole((_sample(front, rows, seed) - front.mean) / front.scale)
     if sample.shape[1] <= WIDEST_COVARIANCE:
         directions: Tensor = torch.linalg.eigh((sample.t() @ sample).double())[1]
         return directions.flip(1)[:, :number].t()
@@ -306,7 +306,13 @@ def _read(network: MLP, rows: RowStore, seed: int) -> Tensor:
     """Return what the first layer reads of a sample of rows, (n_sampled, n_read)."""
     formed = _sample(network.standardize, rows, seed)  # normalising it again changes nothing
     with torch.no_grad():
-        return network.inputs(formed)
+        return _whole(network.inputs(formed))
+
+
+def _whole(sample: Tensor) -> Tensor:
+    """Return the rows without missing values; one of zeros if there is none."""
+    finite = sample[sample.isfinite().all(1)]
+    return finite if len(finite) else torch.zeros_like(sample[:1])
 
 
 def _sample(front: Standardize, rows: RowStore, seed: int) -> Tensor:
