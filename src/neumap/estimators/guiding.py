@@ -13,14 +13,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
+from neumap._random import torch_seeded
 from neumap.callbacks import Callback, ProgressBar
 from neumap.estimators.graph import Graph
 from neumap.estimators.objective import Objective
 from neumap.estimators.positions import NetworkPositions
 from neumap.estimators.positions.decoding import mlp_flops
+from neumap.estimators.positions.networks import probe_rows
 from neumap.estimators.positions.own import read_columns
 from neumap.estimators.positions.presets import Budget
 from neumap.estimators.recipe import Recipe
@@ -56,8 +57,6 @@ SHORTEST_TIME = 0.01
 
 # Terms that act while the guide leads as well.
 KEPT_TERMS = ("reconstruction_loss", "regularization_loss")
-
-COUNTED_ROWS = 8
 
 
 class _Placing(nn.Module):
@@ -157,8 +156,8 @@ def _why_not_trained(
         return "n_epochs sets the length of the training"
     if not (isinstance(metric, str) and metric in ("euclidean", "l2")):
         return "not measured for this metric"
-    probe = task.rows.gather(torch.arange(COUNTED_ROWS) % task.rows.n_rows)
-    columns = read_columns(encoder, probe)
+    with torch_seeded(task.seed, "trial"):  # the network may draw random numbers
+        columns = read_columns(encoder, probe_rows(task.rows))
     if columns is None or not columns.any():  # a table of embeddings reads codes
         return "the encoder does not read rows as measurements"
     return None
@@ -168,9 +167,9 @@ def _relative_cost(
     task: Task, recipe: Recipe, positions: NetworkPositions, encoder: nn.Module
 ) -> float | None:
     """Return the operations of a network, relative to the preset's MLP; None if not countable."""
-    probe = task.rows.gather(torch.arange(COUNTED_ROWS) % task.rows.n_rows)
     try:
-        own = forward_flops(encoder, probe)
+        with torch_seeded(task.seed, "operations"):  # the network may draw random numbers
+            own = forward_flops(encoder, probe_rows(task.rows))
     except Exception:  # of any kind: torch's counter meets layers of the user
         return None
     return own / mlp_flops(task.rows.n_features, positions.preset.hidden, recipe.n_components)
