@@ -12,7 +12,7 @@ from sklearn.utils.extmath import randomized_svd
 from torch import Tensor, nn
 
 from neumap._random import layers_seeded, torch_seeded
-from neumap.data import DenseRows, RowMoments, RowStore
+from neumap.data import DenseRows, RowStore
 from neumap.data.moments import sample_rows
 from neumap.estimators.constraints import short_text
 from neumap.estimators.positions.linear_start import start_linear
@@ -170,9 +170,7 @@ def prepare_encoder(
             module = copy_network(encoder, rows.row_shape, "encoder")
         module = module.to(rows.device)
         try_network(module, probe_rows(rows), (n_components,), "encoder", learns=learns)
-    _standardize_input(module, rows, seed)
-    if is_builtin and isinstance(module, MLP):
-        start_linear(module, _read(module, rows, seed), seed)
+    _fit_input(module, rows, seed, starts=is_builtin)
     return module
 
 
@@ -271,42 +269,45 @@ def own_auxiliary(
     return auxiliary.to(rows.device), found
 
 
-def _standardize_input(module: nn.Module, rows: RowStore, seed: int) -> None:
-    """Set the input statistics of a built-in network, unless it has some."""
+def _fit_input(module: nn.Module, rows: RowStore, seed: int, *, starts: bool) -> None:
+    """Set what a built-in network knows of its rows before it is trained, unless it is set.
+
+    These are the statistics of the input and the principal directions; an MLP that `starts` from
+    no weights of its own also becomes the map of principal components.
+    """
     front = getattr(module, "standardize", None)
     if not isinstance(front, Standardize):
         return
     if bool(front.scale != 1.0) or bool(front.mean.any()):
         return
-    moments = rows.mean_and_scale(seed=seed) if front.rows == "raw" else _moments(front, rows, seed)
+    is_raw, mlp = front.rows == "raw", module if isinstance(module, MLP) else None
+    if is_raw and (mlp is None or (mlp.basis is None and not starts)):
+        sample = None
+        moments = rows.mean_and_scale(seed=seed)
+    else:
+        sample = _sample(front, rows, seed)
+        as_read = rows if is_raw else DenseRows(sample, device=rows.device)
+        moments = as_read.mean_and_scale(seed=seed)
     front.set(moments.mean, moments.scale)
-    if isinstance(module, MLP) and module.basis is not None:
-        module.basis.copy_(_principal_directions(front, rows, len(module.basis), seed))
+    if mlp is None or sample is None:
+        return
+    if mlp.basis is not None:
+        mlp.basis.copy_(_principal_directions(front, sample, len(mlp.basis), seed))
+    if starts:
+        with torch.no_grad():
+            start_linear(mlp, _whole(mlp.inputs(sample)), seed)  # normalised rows stay as they are
 
 
-def _moments(front: Standardize, rows: RowStore, seed: int) -> RowMoments:
-    """Return mean and scale of a sample of rows, in the form that the network reads."""
-    sample = _sample(front, rows, seed)
-    return DenseRows(sample, device=rows.device).mean_and_scale(seed=seed)
-
-
-def _principal_directions(front: Standardize, rows: RowStore, number: int, seed: int) -> Tensor:
+def _principal_directions(front: Standardize, sample: Tensor, number: int, seed: int) -> Tensor:
     """Return the first principal directions of a sample of rows, (number, n_features)."""
-    sample = _whole((_sample(front, rows, seed) - front.mean) / front.scale)
-    if sample.shape[1] <= WIDEST_COVARIANCE:
-        directions: Tensor = torch.linalg.eigh((sample.t() @ sample).double())[1]
+    standard = _whole((sample - front.mean) / front.scale)
+    if standard.shape[1] <= WIDEST_COVARIANCE:
+        directions: Tensor = torch.linalg.eigh((standard.t() @ standard).double())[1]
         return directions.flip(1)[:, :number].t()
     _, _, found = randomized_svd(
-        sample.cpu().numpy(), number, n_iter=POWER_ITERATIONS, random_state=seed % 2**31
+        standard.cpu().numpy(), number, n_iter=POWER_ITERATIONS, random_state=seed % 2**31
     )
     return torch.from_numpy(np.ascontiguousarray(found))
-
-
-def _read(network: MLP, rows: RowStore, seed: int) -> Tensor:
-    """Return what the first layer reads of a sample of rows, (n_sampled, n_read)."""
-    formed = _sample(network.standardize, rows, seed)  # normalising it again changes nothing
-    with torch.no_grad():
-        return _whole(network.inputs(formed))
 
 
 def _whole(sample: Tensor) -> Tensor:
