@@ -113,10 +113,8 @@ SHARED: dict[str, Flow] = {
     "n_components": Flow(3, "width of the map", lambda seen: seen.result.shape),
     "metric": Flow("manhattan", "other distances", graph),
     "metric_kwds": Flow({"p": 1}, "other power", graph, {"metric": "minkowski"}),
-    "output_metric": Flow(
-        "manhattan", "forces are Euclidean", raises="output_metric must be 'euclidean'"
-    ),
-    "output_metric_kwds": Flow({"p": 1}, "forces are Euclidean", raises="output_metric_kwds"),
+    "output_metric": Flow("manhattan", "other distances in the map"),
+    "output_metric_kwds": Flow({"p": 1}, "other power", base={"output_metric": "minkowski"}),
     "n_epochs": Flow(9, "draws of each edge set the steps", n_steps),
     "learning_rate": Flow(0.5, "factor of every step size"),
     "min_dist": Flow(0.5, "a and b of the similarity"),

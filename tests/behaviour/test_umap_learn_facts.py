@@ -85,6 +85,13 @@ def test_models_of_one_table_compose(kind: type[UMAP]) -> None:
     assert trust(IRIS.data, (one * other).embedding_) >= 0.80
 
 
+def test_maps_on_a_sphere_keep_neighbourhoods() -> None:
+    placed = make(UMAP, output_metric="haversine", n_epochs=200).fit_transform(IRIS.data)
+    t, f = placed.T
+    there = np.stack([np.sin(t) * np.cos(f), np.sin(t) * np.sin(f), np.cos(t)], axis=1)
+    assert trust(IRIS.data, there) >= 0.9  # chords are in the order of arcs
+
+
 # ------------------------------------------------------------------ otherwise, and why
 
 
@@ -112,12 +119,6 @@ def test_the_trained_network_is_encoder_() -> None:
     model = make(ParametricUMAP, n_epochs=2).fit(SOME)
     assert not hasattr(model, "parametric_model")
     assert sum(p.numel() for p in model.encoder_.parameters()) > 1000
-
-
-@BOTH
-def test_maps_are_flat(kind: type[UMAP]) -> None:
-    with pytest.raises(ValueError, match=r"output_metric must be 'euclidean'.* got 'haversine'"):
-        make(kind, output_metric="haversine").fit(SOME)
 
 
 @BOTH
@@ -227,7 +228,6 @@ SHOWN_BY = {
     "`AlignedUMAP`": ("test_maps_are_aligned_by_landmarks"),
     "`transform` of a densMAP raises": ("test_density_maps_place_new_rows"),
     "`parametric_model`, a Keras model": ("test_the_trained_network_is_encoder_"),
-    '`output_metric="haversine"` and others': ("test_maps_are_flat"),
     "`precomputed_knn` without a search index warns, and `transform` raises": (
         "test_given_neighbours_need_no_index"
     ),

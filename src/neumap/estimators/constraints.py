@@ -18,12 +18,10 @@ __all__ = [
     "ANYTHING",
     "ARGUMENTS",
     "ARRAY",
-    "EUCLIDEAN",
     "FUNCTION",
     "GENERATOR",
     "NAME",
     "NONE",
-    "NO_ARGUMENTS",
     "N_JOBS",
     "SHAPE",
     "SWITCH",
@@ -152,12 +150,6 @@ FUNCTION = Kind("a function", lambda value: callable(value) and not isinstance(v
 SWITCH = Kind("True or False", lambda value: isinstance(value, bool | np.bool_))
 ARGUMENTS = Kind("a dict of arguments", _is_arguments)
 N_JOBS = Kind("a positive integer, or -1 for all cores", lambda n: n in Whole(1, others=(-1,)))
-# The forces are written in closed form for this distance.
-EUCLIDEAN = Kind(
-    "'euclidean', the distance that the forces are written for",
-    lambda metric: isinstance(metric, str) and metric in ("euclidean", "l2"),
-)
-NO_ARGUMENTS = Kind("an empty dict", lambda value: isinstance(value, Mapping) and not value)
 SHAPE = Kind("a tuple of positive integers", _is_shape)
 ARRAY = Kind("an array (n_samples, n_components)", _is_array)
 GENERATOR = Kind("a numpy generator", _is_generator)

@@ -120,7 +120,7 @@ def fit_map(
     terms = recipe.objective.terms(task, networks, found, embedder, recipe.positions.forces)
     course = _course(task, recipe, found, guidance, embedder, terms)
     history, counter = _train(task, recipe, found, course, validate)
-    positions = _positions(embedder, found)
+    positions = _positions(embedder, found, recipe)
     report = {
         **_report(task, recipe, found, positions, counter.n_steps),
         **_of_networks(course, counter),
@@ -321,10 +321,12 @@ class _StepCounter(Callback):
         self.is_replayed = bool(getattr(run, "is_replayed", False))
 
 
-def _positions(embedder: Embedder, graph: Graph) -> NDArray[np.float32]:
+def _positions(embedder: Embedder, graph: Graph, recipe: Recipe) -> NDArray[np.float32]:
     """Return the position of every row; NaN for a free row without any neighbour."""
     positions = embedder.embed_all()
     if embedder.encoder is None:
+        if recipe.objective.metric is not None:
+            positions = recipe.objective.metric.written(positions)
         positions[graph.fuzzy.isolated()] = np.nan
     return positions
 

@@ -141,6 +141,7 @@ def _what_shapes(objective: Objective) -> str | None:
         "autoencoder_loss": decoder is not None and decoder.trains_encoder,
         "global_correlation_loss_weight": objective.correlation_weight != 0,
         "densmap": objective.density is not None,
+        "output_metric": objective.metric is not None,
     }
     return next((name for name, acts in terms.items() if acts), None)
 

@@ -32,6 +32,8 @@ from neumap.losses.classifier import ClassifierTerm
 from neumap.losses.correlation import CorrelationTerm
 from neumap.losses.density import DensityTerm, MapDensity
 from neumap.losses.landmarks import LandmarkTerm
+from neumap.losses.metric_umap import MetricUmapTerm
+from neumap.losses.output_metrics import OutputMetric
 from neumap.losses.reconstruction import ReconstructionLoss, ReconstructionTerm, validation_loss
 from neumap.losses.regularization import regularization_term
 from neumap.losses.terms import Term, UmapTerm
@@ -143,6 +145,8 @@ class Objective:
         Of the global correlation term.
     classifier_weight : float
         Of the classifier.
+    metric : OutputMetric or None
+        Of the embedding; None for Euclidean distance.
     """
 
     similarity: Similarity
@@ -151,6 +155,7 @@ class Objective:
     reconstruction: Reconstruction | None = None
     correlation_weight: float = 0.0
     classifier_weight: float = 0.0
+    metric: OutputMetric | None = None
 
     def networks(
         self, task: Task, encoder: nn.Module | None, n_components: int, *, learns: bool = True
@@ -189,7 +194,7 @@ class Objective:
         kernel = self.similarity.kernel(forces)
         terms: list[Term] = []
         if task.warm_start is None or not task.warm_start.only_landmarks:
-            terms.append(UmapTerm(kernel, forces.softening, forces.n_negatives))
+            terms.append(_umap_term(kernel, self.metric, forces))
         if self.density is not None:
             terms.append(_density_term(self.density, kernel, forces, graph, embedder, task.device))
         if task.warm_start is not None:
@@ -272,6 +277,12 @@ def _classes(task: Task) -> Classes:
             "requires y to be passed, but the target y is None."
         )
     return encode_classes(task.targets)
+
+
+def _umap_term(kernel: Kernel, metric: OutputMetric | None, forces: Forces) -> Term:
+    if metric is None:
+        return UmapTerm(kernel, forces.softening, forces.n_negatives)
+    return MetricUmapTerm(kernel, metric, forces.softening, forces.n_negatives)
 
 
 def _density_term(

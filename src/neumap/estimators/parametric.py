@@ -110,7 +110,9 @@ class ParametricUMAP(UMAP):
         for the rest. The step size decays to zero along a cosine. An optimiser that you pass keeps
         its own learning rate.
     output_metric, output_metric_kwds
-        As in :class:`UMAP`: only Euclidean.
+        As in :class:`UMAP`. The network's outputs are the coordinates: angles may be outside 0 to
+        2 pi and variances negative, where the metric reads their absolute values. Not with
+        `global_correlation_loss_weight`, a guide or the fast closed-form training.
     transform_seed : int, default=42
         Has an effect with ``parametric_embedding=False`` and on :meth:`confidence`; an encoder uses
         no random numbers.
@@ -318,7 +320,7 @@ class ParametricUMAP(UMAP):
         n_components: int = 2,
         metric: Any = "euclidean",
         metric_kwds: dict[str, Any] | None = None,
-        output_metric: str = "euclidean",
+        output_metric: Any = "euclidean",
         output_metric_kwds: dict[str, Any] | None = None,
         n_epochs: int | None = None,
         learning_rate: float = 1.0,

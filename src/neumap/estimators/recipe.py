@@ -27,6 +27,7 @@ from neumap.estimators.positions import FreePositions, NetworkPositions
 from neumap.estimators.positions.presets import Budget
 from neumap.keras_bridge import split_fit_kwargs, wrap_callbacks
 from neumap.losses import Kernel
+from neumap.losses.output_metrics import resolve_output_metric
 from neumap.neighbors import resolve_metric
 
 __all__ = ["Observers", "Recipe", "free_recipe", "parametric_recipe"]
@@ -191,6 +192,7 @@ class Recipe:
         self.positions.optimizer_factory()
         self.observers.check()
         check_target_metric(self.targets)
+        self._check_output_metric()
         metric = self.graph.metric
         if not (isinstance(metric, str) and metric == "precomputed"):
             resolve_metric(metric, self.graph.metric_kwds)
@@ -212,9 +214,29 @@ class Recipe:
                 f"{name} out."
             )
 
+    def _check_output_metric(self) -> None:
+        """Raise ValueError for what is written for flat maps, where the map is not flat."""
+        metric = self.objective.metric
+        if metric is None:
+            return
+        metric.check(self.n_components)
+        for name, neutral, acts in (
+            ("densmap", False, self.objective.density is not None),
+            ("output_dens", False, self.keeps_radii),
+            ("global_correlation_loss_weight", 0, self.objective.correlation_weight != 0),
+        ):
+            if acts:
+                raise ValueError(
+                    f"{name} must be {neutral} for a map with another metric than the Euclidean "
+                    f"one, got output_metric={metric.name!r}. Set {name}={neutral}, or "
+                    "output_metric='euclidean'."
+                )
+
 
 def free_recipe(p: Parameters) -> Recipe:
     """Return the recipe of :class:`neumap.UMAP`."""
+    metric = resolve_output_metric(p["output_metric"], p["output_metric_kwds"])
+    budget = _budget(p, 1.0 if metric is None else metric.pace)
     return Recipe(
         graph=_graph_settings(p),
         targets=TargetSettings(
@@ -223,8 +245,8 @@ def free_recipe(p: Parameters) -> Recipe:
             weight=p["target_weight"],
             n_neighbors=_target_neighbors(p),
         ),
-        positions=FreePositions(p["init"], p["n_components"], _budget(p), p["optimizer"]),
-        objective=Objective(_similarity(p), _density(p)),
+        positions=FreePositions(p["init"], p["n_components"], budget, p["optimizer"], metric),
+        objective=Objective(_similarity(p), _density(p), metric=metric),
         observers=Observers(p["callbacks"], bool(p["verbose"]), p["tqdm_kwds"]),
         n_components=p["n_components"],
         dims=None,
@@ -252,6 +274,7 @@ def parametric_recipe(p: Parameters) -> Recipe:
             budget=base.positions.budget,
             optimizer=p["optimizer"],
             guide=p["guide"],
+            output_metric=base.objective.metric,
         )
     return replace(
         base,
@@ -319,13 +342,13 @@ def _density(p: Parameters) -> Density | None:
     return Density(p["dens_lambda"], p["dens_frac"], p["dens_var_shift"])
 
 
-def _budget(p: Parameters) -> Budget:
+def _budget(p: Parameters, pace: float) -> Budget:
     return Budget(
         n_epochs=p["n_epochs"],
         n_training_epochs=p["n_training_epochs"],
         batch_size=p["batch_size"],
         n_reports=p["loss_report_frequency"] * p["n_training_epochs"],
-        learning_rate=p["learning_rate"],
+        learning_rate=p["learning_rate"] * pace,
         max_time=p["max_time"],
     )
 

@@ -29,12 +29,10 @@ from neumap.estimators.constraints import (
     ANYTHING,
     ARGUMENTS,
     ARRAY,
-    EUCLIDEAN,
     FUNCTION,
     GENERATOR,
     N_JOBS,
     NAME,
-    NO_ARGUMENTS,
     NONE,
     SWITCH,
     Constraints,
@@ -78,8 +76,15 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         X then holds distances, dense or sparse.
     metric_kwds : dict, optional
         Arguments of the metric, such as ``{"p": 3}`` for ``"minkowski"``.
-    output_metric, output_metric_kwds
-        Must be ``"euclidean"`` without arguments, the distance that the forces are written for.
+    output_metric : str or callable, default="euclidean"
+        Distance in the embedding: also ``"haversine"`` (a sphere; angle from the pole and
+        longitude), ``"hyperboloid"``, ``"gaussian_energy"`` (5 components), ``"manhattan"`` and
+        others of :data:`neumap.losses.OUTPUT_METRICS`, a function of two tensors
+        ``(..., n_components)`` that returns distances ``(...)``, or a function of two rows compiled
+        by numba that returns distance and gradient. All but Euclidean distance take several times
+        as long. Not with `densmap` or `output_dens`.
+    output_metric_kwds : dict, optional
+        Arguments of that metric, such as ``{"p": 3}`` for ``"minkowski"``.
     n_epochs : int, optional
         Length of the training; by default 500 up to 10,000 rows, 200 beyond. 0 keeps the initial
         positions. More epochs resolve finer detail; the cost is proportional. See Notes.
@@ -88,7 +93,8 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         and ignores this factor.
     init : {"spectral", "tswspectral", "pca", "random", "auto"} or array, default="spectral"
         Method for the initial positions, or the positions (n_samples, n_components), of which each
-        axis is scaled to 0..10. ``"tswspectral"`` starts its eigensolver from principal components;
+        axis is scaled to 0..10 (kept as it is with another `output_metric` than Euclidean).
+        ``"tswspectral"`` starts its eigensolver from principal components;
         ``"auto"`` is ``"spectral"``.
     min_dist : float, default=0.1
         Distance in the embedding below which similar rows attract no further. 0 packs clusters
@@ -254,8 +260,8 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         "n_components": (Whole(1),),
         "metric": (ANYTHING,),
         "metric_kwds": (ARGUMENTS, NONE),
-        "output_metric": (EUCLIDEAN,),
-        "output_metric_kwds": (NO_ARGUMENTS, NONE),
+        "output_metric": (NAME, FUNCTION),
+        "output_metric_kwds": (ARGUMENTS, NONE),
         "n_epochs": (Whole(0), NONE),
         "learning_rate": (Number(),),
         "init": (Word(INIT_WORDS), ARRAY),
@@ -321,7 +327,7 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         *,
         metric: Any = "euclidean",
         metric_kwds: dict[str, Any] | None = None,
-        output_metric: str = "euclidean",
+        output_metric: Any = "euclidean",
         output_metric_kwds: dict[str, Any] | None = None,
         n_epochs: int | None = None,
         learning_rate: float = 1.0,

@@ -27,6 +27,7 @@ from neumap.estimators.graph import GraphSettings
 from neumap.estimators.new_rows.hidden import hidden_directions
 from neumap.estimators.new_rows.training_rows import Neighbors, TrainingRows
 from neumap.estimators.recipe import Recipe
+from neumap.losses.output_metrics import OutputMetric
 
 __all__ = ["Confidence", "Novelty", "confidence_of", "jacobian_norms"]
 
@@ -124,7 +125,7 @@ def confidence_of(
     known = replace(new, X=take(training.rows, sample))
     of_known = training.nearest_to_sample(known.X, settings, device)
     of_new = training.nearest(new.X, settings, device)
-    reference = _Reference(fitted, training, settings, device)
+    reference = _Reference(fitted, training, settings, device, recipe.objective.metric)
     # A training row is its own nearest neighbour, which is left out of the comparison.
     return _compare(reference.measure(new, of_new, 0), reference.measure(known, of_known, 1))
 
@@ -137,6 +138,7 @@ class _Reference:
     training: TrainingRows
     settings: GraphSettings
     device: torch.device
+    metric: OutputMetric | None = None
 
     def measure(self, data: Validated, nearest: Neighbors, skip: int) -> Novelty:
         """Measure rows against their nearest training rows, without the first `skip` of these."""
@@ -145,7 +147,7 @@ class _Reference:
         near = slice(skip, nearest[0].shape[1] - 1 + skip)
         indices, distances = nearest[0][:, near], nearest[1][:, near]
         neighbors = self.fitted.positions[indices]  # (n, k, n_components)
-        squared = np.square(neighbors - self.fitted.embed(data)[:, None]).sum(2).mean(1)
+        squared = self._squared_distances(neighbors, self.fitted.embed(data)[:, None]).mean(1)
         few = indices[:, :N_NEAREST]
         return Novelty(
             distances.mean(1, dtype=np.float64),
@@ -154,6 +156,14 @@ class _Reference:
             self._relative_distance(few, distances[:, :N_NEAREST]),
             self._feature_spread(data, few),
         )
+
+    def _squared_distances(
+        self, x: NDArray[np.float32], y: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Return squared distances in the embedding."""
+        if self.metric is None:
+            return np.asarray(np.square(x - y).sum(2))
+        return np.square(self.metric.between(x, y))
 
     def _relative_distance(
         self, indices: NDArray[np.int64], distances: NDArray[np.float32]

@@ -8,6 +8,8 @@ other new rows.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ from neumap._random import numpy_generator
 from neumap.fuzzy import smooth_knn
 from neumap.fuzzy.memberships import directed_memberships
 from neumap.losses import Kernel
+from neumap.losses.output_metrics import OutputMetric, broadcast
 from neumap.neighbors import query_neighbors
 from neumap.similarity import similarity
 
@@ -27,7 +30,9 @@ __all__ = ["average_neighbors", "place_rows"]
 
 N_REPELLERS = 512
 TILE_ROWS = 2048
+PAIRS_AT_ONCE = 1 << 20
 SMALLEST_SQUARED_DISTANCE = 1e-4
+LARGEST_SHARE = 0.05  # of the extent of a map that is not flat, one step in one coordinate
 LARGEST_STEP = 4.0  # umap-learn's clip of one pair's force, here of one step
 
 
@@ -40,6 +45,7 @@ def place_rows(
     local_connectivity: float = 1.0,
     n_epochs: int = 100,
     seed: int = 42,
+    metric: OutputMetric | None = None,
 ) -> NDArray[np.float32]:
     """Return positions of new rows among placed ones.
 
@@ -57,6 +63,8 @@ def place_rows(
         Steps of gradient descent, with a step size that falls linearly to zero.
     seed : int, default=42
         Chooses the sample of training rows that repel, the same for every new row.
+    metric : OutputMetric, optional
+        Of the embedding; Euclidean distance by default.
 
     Returns
     -------
@@ -66,7 +74,10 @@ def place_rows(
     sigmas, rhos = smooth_knn(distances, indices.shape[1], max(0.0, local_connectivity - 1.0))
     strengths = directed_memberships(distances, sigmas, rhos).astype(np.float32)
     strengths[~np.isfinite(embedding[indices]).all(axis=2)] = 0.0
-    positions = _settle_all(indices, strengths, embedding, kernel, n_epochs, seed)
+    settle = _settle if metric is None else partial(_settle_by_autograd, metric)
+    settle = partial(settle, kernel=kernel, n_epochs=n_epochs)
+    positions = _settle_all(indices, strengths, embedding, settle, seed)
+    positions = positions if metric is None else metric.written(positions)
     same = distances[:, 0] == 0.0
     positions[same] = embedding[indices[same, 0]]
     return positions
@@ -76,8 +87,7 @@ def _settle_all(
     indices: NDArray[np.int64],
     strengths: NDArray[np.float32],
     embedding: NDArray[np.float32],
-    kernel: Kernel,
-    n_epochs: int,
+    settle: Callable[[Tensor, Tensor, Tensor], Tensor],
     seed: int,
 ) -> NDArray[np.float32]:
     """Settle the new rows, a tile at a time."""
@@ -91,7 +101,7 @@ def _settle_all(
         tile = slice(start, start + TILE_ROWS)
         neighbors = placed[torch.from_numpy(indices[tile])]  # (tile, k, n_components)
         weights = torch.from_numpy(strengths[tile])
-        parts.append(_settle(neighbors, weights, repellers, kernel, n_epochs))
+        parts.append(settle(neighbors, weights, repellers))
     return torch.cat(parts).numpy()
 
 
@@ -99,13 +109,53 @@ def _settle(
     neighbors: Tensor, weights: Tensor, repellers: Tensor, kernel: Kernel, n_epochs: int
 ) -> Tensor:
     """Move each row of a tile down its own loss."""
-    share = torch.nan_to_num(weights / weights.sum(1, keepdim=True), nan=1.0 / weights.shape[1])
+    share = _shares(weights)
     positions = (share[:, :, None] * neighbors).sum(1)  # (tile, n_components)
     for epoch in range(n_epochs):
         rate = 1.0 - epoch / n_epochs
         step = _pull(positions, neighbors, share, kernel) - _push(positions, repellers, kernel)
         positions = positions - rate * step.clamp_(-LARGEST_STEP, LARGEST_STEP)
     return positions
+
+
+def _shares(weights: Tensor) -> Tensor:
+    """Return weights that sum to 1 in each row, equal ones where all are 0."""
+    return torch.nan_to_num(weights / weights.sum(1, keepdim=True), nan=1.0 / weights.shape[1])
+
+
+def _settle_by_autograd(
+    metric: OutputMetric,
+    neighbors: Tensor,
+    weights: Tensor,
+    repellers: Tensor,
+    kernel: Kernel,
+    n_epochs: int,
+) -> Tensor:
+    """Move each row of a tile down its own loss, in a map with another metric.
+
+    A row starts beside its nearest neighbour: a mean of coordinates is no place between points
+    where the map closes on itself. Adam's steps are relative to the extent of the map in each
+    coordinate, and those of a row do not depend on other rows.
+    """
+    share = _shares(weights)
+    nearest = neighbors[torch.arange(len(neighbors)), weights.argmax(1)]  # (tile, n_components)
+    extent = (repellers - repellers.mean(0)).square().mean(0).sqrt()  # (n_components,)
+    moved = torch.full_like(nearest, 0.01).requires_grad_(True)  # at 0 no force would act
+    optimizer = torch.optim.Adam([moved], lr=LARGEST_SHARE, foreach=False)
+
+    def power(positions: Tensor, others: Tensor) -> Tensor:
+        squared = metric(*broadcast(positions[:, None], others)).square()
+        return kernel.power(squared.clamp_min(SMALLEST_SQUARED_DISTANCE))
+
+    for epoch in range(n_epochs):
+        optimizer.param_groups[0]["lr"] = LARGEST_SHARE * (1.0 - epoch / n_epochs)
+        with torch.enable_grad():
+            positions = nearest + extent * moved
+            attraction = (share * torch.log1p(power(positions, neighbors))).sum()
+            repulsion = torch.log1p(power(positions, repellers[None]).reciprocal()).mean(1).sum()
+            (moved.grad,) = torch.autograd.grad(attraction + kernel.repulsion * repulsion, moved)
+        optimizer.step()
+    return (nearest + extent * moved).detach()
 
 
 def _pull(positions: Tensor, neighbors: Tensor, share: Tensor, kernel: Kernel) -> Tensor:
@@ -134,6 +184,7 @@ def average_neighbors(
     training: Any,
     kernel: Kernel,
     n_neighbors: int,
+    metric: OutputMetric | None = None,
 ) -> NDArray[np.float32]:
     """Return the weighted mean of the training rows around each position.
 
@@ -149,6 +200,8 @@ def average_neighbors(
         Its similarity gives the weights.
     n_neighbors : int
         Training rows averaged.
+    metric : OutputMetric, optional
+        Of the embedding; Euclidean distance by default.
 
     Returns
     -------
@@ -156,7 +209,10 @@ def average_neighbors(
     """
     known = np.flatnonzero(np.isfinite(embedding).all(axis=1))
     k = min(n_neighbors, len(known))
-    found, distances = query_neighbors(embedding[known], positions, k)
+    if metric is None:
+        found, distances = query_neighbors(embedding[known], positions, k)
+    else:
+        found, distances = _nearest_in(metric, embedding[known], positions, k)
     weights = similarity(distances, kernel.a, kernel.b)
     weights /= weights.sum(axis=1, keepdims=True)
     heads = np.repeat(np.arange(len(positions)), k)
@@ -165,3 +221,17 @@ def average_neighbors(
     rows: Any = mixing @ training
     dense = rows.toarray() if hasattr(rows, "toarray") else rows
     return np.asarray(dense, dtype=np.float32)
+
+
+def _nearest_in(
+    metric: OutputMetric, embedding: NDArray[np.float32], positions: NDArray[np.float32], k: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return the k nearest of the placed rows to each position, compared with all of them."""
+    tile = max(1, PAIRS_AT_ONCE // len(embedding))
+    parts = []
+    for start in range(0, len(positions), tile):
+        some = positions[start : start + tile, None].astype(np.float32)
+        distances = torch.from_numpy(metric.between(some, embedding[None]))
+        parts.append(distances.topk(k, dim=1, largest=False, sorted=True))
+    found = torch.cat([part.indices for part in parts]).numpy()
+    return found, torch.cat([part.values for part in parts]).numpy()

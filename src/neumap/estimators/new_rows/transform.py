@@ -53,6 +53,7 @@ def embed(new: Validated, fitted: Fitted, recipe: Recipe) -> Any:
         recipe.kernel_of_new_rows,
         local_connectivity=recipe.graph.local_connectivity,
         seed=recipe.transform_seed,
+        metric=recipe.objective.metric,
     )
 
 
@@ -91,6 +92,7 @@ def invert(X: ArrayLike, fitted: Fitted, recipe: Recipe) -> NDArray[np.float32]:
             as_rows(fitted.training.rows).to_matrix(),
             recipe.kernel_of_new_rows,
             recipe.graph.n_neighbors,
+            recipe.objective.metric,
         )
     return np.asarray(rows.reshape(len(rows), *fitted.input_shape))
 

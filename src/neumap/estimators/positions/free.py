@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import nn
 
 from neumap.estimators.graph import Graph
@@ -13,6 +15,7 @@ from neumap.estimators.positions.optimizers import resolve_optimizer
 from neumap.estimators.positions.presets import Budget, free_plan
 from neumap.estimators.task import Task
 from neumap.layout import check_initial, initial_positions
+from neumap.losses.output_metrics import OutputMetric
 from neumap.losses.terms import Softening
 from neumap.training import Embedder, FreeEmbedder, Plan
 from neumap.training.optimizers import OptimizerFactory
@@ -47,12 +50,15 @@ class FreePositions:
         Length of the training.
     optimizer : object
         See the parameter `optimizer`.
+    output_metric : OutputMetric or None
+        Of the embedding; None for Euclidean distance.
     """
 
     init: Any
     n_components: int
     budget: Budget
     optimizer: Any
+    output_metric: OutputMetric | None = None
 
     @property
     def forces(self) -> Forces:
@@ -79,15 +85,24 @@ class FreePositions:
         if start is not None and start.initial is not None:
             initial = start.initial
         else:
-            is_auto = isinstance(self.init, str) and self.init == "auto"
-            initial = initial_positions(
-                "spectral" if is_auto else self.init,
-                graph=graph.fuzzy,
-                X_matrix=task.rows.to_matrix(),
-                n_components=self.n_components,
-                seed=task.seed,
-            )
+            initial = self._start(task, graph)
         return FreeEmbedder(initial).to(task.device)
+
+    def _start(self, task: Task, graph: Graph) -> NDArray[np.float32]:
+        metric = self.output_metric
+        if metric is not None and not isinstance(self.init, str):
+            # Stretched to other lengths, coordinates of a sphere would be other places on it.
+            return check_initial(self.init, (task.rows.n_rows, self.n_components)).astype("f4")
+        is_auto = isinstance(self.init, str) and self.init == "auto"
+        n_planar = None if metric is None else metric.n_planar
+        flat = initial_positions(
+            "spectral" if is_auto else self.init,
+            graph=graph.fuzzy,
+            X_matrix=task.rows.to_matrix(),
+            n_components=n_planar or self.n_components,
+            seed=task.seed,
+        )
+        return flat if metric is None else metric.start(flat, self.n_components)
 
     def plan(self, n_rows: int, total_weight: float, embedder: Embedder | None = None) -> Plan:
         """Return the course of the training."""

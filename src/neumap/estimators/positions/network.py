@@ -18,6 +18,7 @@ from neumap.estimators.positions.networks import (
     own_auxiliary,
     prepare_encoder,
     probe_rows,
+    start_around,
 )
 from neumap.estimators.positions.noise import input_noise, own_noise
 from neumap.estimators.positions.optimizers import resolve_optimizer
@@ -30,6 +31,7 @@ from neumap.estimators.positions.presets import (
     resolve_preset,
 )
 from neumap.estimators.task import Task
+from neumap.losses.output_metrics import OutputMetric
 from neumap.networks import MLP, ConvEncoder
 from neumap.training import Embedder, EncoderEmbedder, Muon, Plan
 from neumap.training.embedders import Found
@@ -63,6 +65,8 @@ class NetworkPositions:
         See the parameter `optimizer`.
     guide : "auto", None or ParametricUMAP
         See the parameter `guide`.
+    output_metric : OutputMetric or None
+        Of the embedding; None for Euclidean distance.
     """
 
     encoder: Any
@@ -73,6 +77,7 @@ class NetworkPositions:
     budget: Budget
     optimizer: Any
     guide: Any = None
+    output_metric: OutputMetric | None = None
 
     @property
     def preset(self) -> Preset:
@@ -93,6 +98,11 @@ class NetworkPositions:
     def is_builtin_network(self) -> bool:
         """Whether the encoder is one of the package's kinds, for which settings were measured."""
         return self.encoder is None or isinstance(self.encoder, str | MLP | ConvEncoder)
+
+    @property
+    def is_from_scratch(self) -> bool:
+        """Whether the encoder is built here."""
+        return self.encoder is None or isinstance(self.encoder, str)
 
     def check(self) -> None:
         """Raise for settings that cannot act.
@@ -126,7 +136,7 @@ class NetworkPositions:
         start = task.warm_start
         if start is not None and start.encoder is not None:
             return copy_module(start.encoder).to(task.device)
-        return prepare_encoder(
+        network = prepare_encoder(
             self.encoder,
             task.rows,
             self.n_components,
@@ -136,6 +146,9 @@ class NetworkPositions:
             subspace=self.preset.directions(task.rows.n_rows, task.rows.n_features),
             learns=self.budget.n_epochs != 0,
         )
+        if self.output_metric is not None and self.is_from_scratch:
+            start_around(network, self.output_metric.origin)
+        return network
 
     def build(self, task: Task, network: nn.Module | None, graph: Graph) -> EncoderEmbedder:
         """Return the encoder on its rows, with what acts while it trains."""
@@ -147,10 +160,9 @@ class NetworkPositions:
     def _built_in(self, task: Task, network: nn.Module, graph: Graph) -> EncoderEmbedder:
         relative = self.preset.noise(task.rows.n_rows)
         noise = input_noise(network, relative, task.rows, graph.fuzzy, task.seed)
-        # A network that is passed may be one of an earlier fit, and gets no other dimensions.
-        is_from_scratch = self.encoder is None or isinstance(self.encoder, str)
         auxiliary = None
-        if is_from_scratch and task.warm_start is None:
+        # A network that is passed may be one of an earlier fit, and gets no other dimensions.
+        if self.is_from_scratch and task.warm_start is None:
             auxiliary = auxiliary_dimensions(network, self.preset.n_auxiliary, task.seed)
         return EncoderEmbedder(network, task.rows, noise, auxiliary)
 

@@ -31,6 +31,7 @@ __all__ = [
     "prepare_decoder",
     "prepare_encoder",
     "probe_rows",
+    "start_around",
     "tie_parameters",
 ]
 
@@ -172,6 +173,17 @@ def prepare_encoder(
         try_network(module, probe_rows(rows), (n_components,), "encoder", learns=learns)
     _fit_input(module, rows, seed, starts=is_builtin)
     return module
+
+
+@torch.no_grad()
+def start_around(network: nn.Module, origin: Sequence[float]) -> None:
+    """Move the start of a network's map: add a point to the bias of its last layer."""
+    if not origin or not isinstance(network, MLP | ConvEncoder):
+        return
+    last = network.layers[-1] if isinstance(network, MLP) else network.output
+    bias = last.bias
+    assert isinstance(bias, Tensor)
+    bias += torch.tensor(origin, dtype=bias.dtype, device=bias.device)
 
 
 def prepare_decoder(

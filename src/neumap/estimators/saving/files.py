@@ -37,8 +37,8 @@ FORMAT = 2
 
 # Parameters that hold rows of the user's data, which a file for others should not.
 DATA_PARAMETERS = ("reconstruction_validation",)
-# Without them new rows could not be searched for among training rows as before.
-SEARCH_PARAMETERS = ("metric", "metric_kwds")
+# Without them new rows could not be searched for and placed among training rows as before.
+SEARCH_PARAMETERS = ("metric", "metric_kwds", "output_metric", "output_metric_kwds")
 
 REQUIRED = {field.name for field in fields(Fitted) if field.default is MISSING}
 
