@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from neumap import callbacks, export, metrics, networks, plots
-    from neumap.estimators import UMAP, ParametricUMAP, load, load_ParametricUMAP
+    from neumap.estimators import UMAP, AlignedUMAP, ParametricUMAP, load, load_ParametricUMAP
 
     __version__: str
 
 __all__ = [
     "UMAP",
+    "AlignedUMAP",
     "ParametricUMAP",
     "__version__",
     "callbacks",
@@ -31,7 +32,7 @@ __all__ = [
 ]
 
 _ROOMS = frozenset({"callbacks", "export", "metrics", "networks", "plots"})
-_ESTIMATORS = frozenset({"ParametricUMAP", "UMAP", "load", "load_ParametricUMAP"})
+_ESTIMATORS = frozenset({"AlignedUMAP", "ParametricUMAP", "UMAP", "load", "load_ParametricUMAP"})
 
 
 def __getattr__(name: str) -> Any:

@@ -9,6 +9,9 @@ grow like the square root. A permutation makes the order random. No list of repe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Protocol
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -16,11 +19,19 @@ from torch import Tensor
 from neumap._random import torch_generator
 from neumap.fuzzy import FuzzyGraph
 
-__all__ = ["EdgeSampler"]
+__all__ = ["EdgeSampler", "EdgeSource", "JointSampler"]
 
 # Edges drawn at once: enough to make the cost per batch of one sorted search and one permutation
 # small, and few enough (1 MB of indices) to stay in the cache.
 BLOCK_EDGES = 2**16
+
+
+class EdgeSource(Protocol):
+    """What a training draws its batches from."""
+
+    def draw(self, n_edges: int) -> Tensor:
+        """Return the rows of the next batch, (2 n_edges,) int64."""
+        ...
 
 
 class EdgeSampler:
@@ -81,3 +92,43 @@ class EdgeSampler:
         heads = self._ends[flipped, edges]
         tails = self._ends[1 - flipped, edges]
         return torch.stack([heads, tails])
+
+
+class JointSampler:
+    """Batches with edges of several graphs, one part after the other.
+
+    Parameters
+    ----------
+    graphs : sequence of FuzzyGraph
+        The rows of each follow those of the graph before.
+    sizes : sequence of int
+        Edges of each graph in a batch.
+    seed : int
+        Each graph has a stream of its own.
+    device : torch.device or str, default="cpu"
+        Device of the indices.
+    """
+
+    def __init__(
+        self,
+        graphs: Sequence[FuzzyGraph],
+        sizes: Sequence[int],
+        *,
+        seed: int,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.sizes = tuple(sizes)
+        self._samplers = [
+            EdgeSampler(graph, seed=seed + number, device=device)
+            for number, graph in enumerate(graphs)
+        ]
+        n_before = np.cumsum([0, *(graph.n_vertices for graph in graphs)])
+        self._n_before = [int(n) for n in n_before[:-1]]
+
+    def draw(self, n_edges: int) -> Tensor:
+        """Return (2 n_edges,) int64: heads and tails of the first graph, then of the next ones.
+
+        `n_edges` must be the sum of the sizes.
+        """
+        parts = zip(self._samplers, self.sizes, self._n_before, strict=True)
+        return torch.cat([sampler.draw(size) + before for sampler, size, before in parts])

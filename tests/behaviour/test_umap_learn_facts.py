@@ -20,7 +20,6 @@ from sklearn.manifold import trustworthiness
 from sklearn.neighbors import NearestNeighbors
 from sklearn.pipeline import FeatureUnion
 
-import neumap
 from neumap import UMAP, ParametricUMAP
 
 PAGE = Path(__file__).parents[2] / "docs" / "from_umap_learn.md"
@@ -92,11 +91,7 @@ def test_maps_on_a_sphere_keep_neighbourhoods() -> None:
     assert trust(IRIS.data, there) >= 0.9  # chords are in the order of arcs
 
 
-# ------------------------------------------------------------------ otherwise, and why
-
-
 def test_maps_are_aligned_by_landmarks() -> None:
-    assert not hasattr(neumap, "AlignedUMAP")
     earlier = make(ParametricUMAP, n_epochs=60).fit(SOME)
     later = make(ParametricUMAP, n_epochs=60)
     both = np.concatenate([SOME, OTHERS])
@@ -106,6 +101,9 @@ def test_maps_are_aligned_by_landmarks() -> None:
     extent = earlier.embedding_.std()
     moved = np.linalg.norm(later.embedding_[: len(SOME)] - earlier.embedding_, axis=1)
     assert np.median(moved) < 0.5 * extent
+
+
+# ------------------------------------------------------------------ otherwise, and why
 
 
 @BOTH
@@ -223,9 +221,15 @@ def test_labels_move_an_encoder_through_a_classifier() -> None:
     assert np.mean(classified.predict(IRIS.data) == IRIS.target) >= 0.95
 
 
+def test_a_network_refuses_missing_values() -> None:
+    rows = SOME.copy()
+    rows[3, 1] = np.nan
+    with pytest.raises(ValueError, match="X must hold finite values where this encoder learns"):
+        make(ParametricUMAP).fit(rows, ensure_all_finite="allow-nan")
+
+
 # From the first cell of each row of the page to the test that shows it.
 SHOWN_BY = {
-    "`AlignedUMAP`": ("test_maps_are_aligned_by_landmarks"),
     "`transform` of a densMAP raises": ("test_density_maps_place_new_rows"),
     "`parametric_model`, a Keras model": ("test_the_trained_network_is_encoder_"),
     "`precomputed_knn` without a search index warns, and `transform` raises": (
@@ -247,6 +251,9 @@ SHOWN_BY = {
     ),
     '"A few of your vertices were disconnected" and other words of warnings': (
         "test_rows_with_nothing_in_common_are_cut_off"
+    ),
+    "a network learns from rows with missing values, and its weights become NaN": (
+        "test_a_network_refuses_missing_values"
     ),
     "labels act on the graph alone": ("test_labels_move_an_encoder_through_a_classifier"),
     "an epoch samples edges one by one": ("test_a_random_start_ends_near_the_neighbours"),

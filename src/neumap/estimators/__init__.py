@@ -7,9 +7,18 @@ check their parameters (``constraints``), collect them as values (``recipe``) an
 is a value as well (``positions``).
 """
 
+from neumap.estimators.aligned.model import AlignedUMAP
 from neumap.estimators.parametric import ParametricUMAP
 from neumap.estimators.positions.presets import PRESETS, Preset
 from neumap.estimators.saving.loading import load, load_ParametricUMAP
 from neumap.estimators.umap import UMAP
 
-__all__ = ["PRESETS", "UMAP", "ParametricUMAP", "Preset", "load", "load_ParametricUMAP"]
+__all__ = [
+    "PRESETS",
+    "UMAP",
+    "AlignedUMAP",
+    "ParametricUMAP",
+    "Preset",
+    "load",
+    "load_ParametricUMAP",
+]

@@ -24,7 +24,7 @@ from neumap._random import torch_seeded
 from neumap._warnings import warn_user
 from neumap.callbacks import Callback, CallbackList
 from neumap.losses.terms import Term
-from neumap.sampling import EdgeSampler
+from neumap.sampling import EdgeSource
 from neumap.training.embedders import Embedder
 from neumap.training.optimizers import Optimizer, OptimizerFactory, default_optimizer
 from neumap.training.plan import Plan
@@ -131,7 +131,7 @@ class _Tally:
 def train(  # noqa: PLR0913 - each is a separate choice of the caller
     embedder: Embedder,
     terms: Sequence[Term],
-    sampler: EdgeSampler,
+    sampler: EdgeSource,
     plan: Plan,
     *,
     seed: int,
@@ -148,7 +148,7 @@ def train(  # noqa: PLR0913 - each is a separate choice of the caller
         Computes positions; trained in place.
     terms : sequence of Term
         The objective is their weighted sum.
-    sampler : EdgeSampler
+    sampler : EdgeSource
         Source of batches.
     plan : Plan
         Steps, batch sizes, learning rates, reports.
@@ -209,7 +209,7 @@ def train(  # noqa: PLR0913 - each is a separate choice of the caller
 def _train(  # noqa: PLR0913 - the arguments of train
     embedder: Embedder,
     terms: Sequence[Term],
-    sampler: EdgeSampler,
+    sampler: EdgeSource,
     plan: Plan,
     step: Step,
     *,
@@ -254,7 +254,7 @@ def _train_until(
     run: _Run,
     step: Step,
     optimizer: Optimizer,
-    sampler: EdgeSampler,
+    sampler: EdgeSource,
     hooks: CallbackList,
 ) -> None:
     """Train until the next report is due, and leave the mean losses in ``run.logs``."""

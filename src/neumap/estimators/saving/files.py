@@ -11,6 +11,7 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,13 @@ from torch import nn
 from neumap._device import resolve_device
 from neumap._warnings import warn_user
 from neumap.archive import Archive, ArchiveError, check_node, read_archive, write_archive
+from neumap.estimators.aligned.learned import AlignedFitted
 from neumap.estimators.fitted import FIELDS, Fitted
 from neumap.estimators.new_rows.training_rows import TrainingRows
 from neumap.estimators.saving.checks import check_fitted, check_networks, check_settings
 from neumap.estimators.saving.copies import SETTINGS
 from neumap.estimators.saving.nodes import Node, NotStorableError, Packer, Unpacker
+from neumap.estimators.saving.several import pack_aligned, part_nodes, unpack_aligned
 from neumap.estimators.saving.version_1 import of_version_1
 
 __all__ = ["SavedModel", "read_model", "save_model"]
@@ -57,12 +60,20 @@ class SavedModel:
     settings : dict
         Of scikit-learn, by the names in :data:`SETTINGS`: what ``set_output`` and metadata
         requests chose.
+    aligned : AlignedFitted or None
+        What a fit of several data sets learned.
     """
 
     class_name: str
     parameters: dict[str, Any]
     fitted: Fitted | None
     settings: dict[str, Any]
+    aligned: AlignedFitted | None = None
+
+    @property
+    def first(self) -> Fitted | None:
+        """The model, or that of the first data set."""
+        return self.fitted if self.aligned is None else self.aligned.parts[0]
 
 
 # ---- save ---------------------------------------------------------------------------------------
@@ -87,6 +98,10 @@ def save_model(model: SavedModel, path: str | os.PathLike[str], *, keep_data: bo
         "settings": _pack_all(packer, model.settings, "settings.", lost),
         "fitted": None if fitted is None else _pack_fitted(packer, fitted, lost),
     }
+    if model.aligned is not None:
+        nodes["aligned"] = pack_aligned(
+            model.aligned.for_pickle(), packer, partial(_pack_part, packer, lost)
+        )
     if keeps_rows:
         _check_searchable(lost)
     if lost:
@@ -100,6 +115,8 @@ def save_model(model: SavedModel, path: str | os.PathLike[str], *, keep_data: bo
 
 def _keeps_rows(model: SavedModel, keep_data: bool | None) -> bool:
     """Whether the training rows go into the file: by default if placing new rows needs them."""
+    if model.aligned is not None:
+        return not model.aligned.has_network
     has_rows = model.fitted is not None and model.fitted.training is not None
     if keep_data and not has_rows:
         if any(model.parameters.get(name) is not None for name in DATA_PARAMETERS):
@@ -117,7 +134,7 @@ def _row_shapes(model: SavedModel) -> dict[str, tuple[int, ...] | None]:
     dims = model.parameters.get("dims")
     known = None if dims is None else tuple(dims)
     return {
-        "encoder": known if model.fitted is None else model.fitted.row_shape,
+        "encoder": known if model.first is None else model.first.row_shape,
         "decoder": (model.parameters["n_components"],),
     }
 
@@ -134,19 +151,27 @@ def _pack_all(
     return nodes
 
 
-def _pack_fitted(packer: Packer, fitted: Fitted, lost: dict[str, str]) -> dict[str, Node]:
+def _pack_part(
+    packer: Packer, lost: dict[str, str], fitted: Fitted, prefix: str
+) -> dict[str, Node]:
+    return _pack_fitted(packer, fitted, lost, prefix)
+
+
+def _pack_fitted(
+    packer: Packer, fitted: Fitted, lost: dict[str, str], prefix: str = ""
+) -> dict[str, Node]:
     """Return the nodes of all fields that are known."""
     values = {name: getattr(fitted, name) for name in FIELDS if name != "training"}
     known = {name: value for name, value in values.items() if value is not None}
-    nodes = _pack_all(packer, known, "", lost)
+    nodes = _pack_all(packer, known, prefix, lost)
     if fitted.training is not None:
-        nodes["training"] = _pack_rows(packer, fitted.training.rows)
+        nodes["training"] = _pack_rows(packer, fitted.training.rows, prefix + "training")
     return nodes
 
 
-def _pack_rows(packer: Packer, rows: Any) -> Node:
+def _pack_rows(packer: Packer, rows: Any, name: str) -> Node:
     try:
-        return packer.pack(rows, "training")
+        return packer.pack(rows, name)
     except NotStorableError as reason:
         raise ArchiveError(
             f"Training rows must be in memory to be saved, which transform of this model needs; "
@@ -192,11 +217,13 @@ def read_model(
     name = nodes["class"]
     if name not in parameter_names:
         raise ArchiveError(
-            f"The file at {os.fspath(path)!r} must hold a UMAP or ParametricUMAP, got the class "
-            f"{name!r}. Pass classes=[{name}]."
+            f"The file at {os.fspath(path)!r} must hold a UMAP, ParametricUMAP or "
+            f"AlignedUMAP, got the class {name!r}. Pass classes=[{name}]."
         )
     known = parameter_names[name]
-    learned = nodes["fitted"]
+    several = nodes.get("aligned")
+    parts = [] if several is None else part_nodes(several)
+    learned = nodes["fitted"] if not parts else parts[0]
     given = {role: network for role, network in networks.items() if network is not None}
     _check_given(nodes["parameters"], learned or {}, given, known, path)
     unpacker = Unpacker(archive, classes, given)
@@ -205,13 +232,25 @@ def read_model(
     settings = {n: unpacker.unpack(nodes["settings"][n], n) for n in nodes["settings"]}
     _check_names(settings, SETTINGS, "Settings of scikit-learn")
     check_settings(settings)
-    fitted = None if learned is None else _fitted(learned, unpacker)
-    if fitted is not None:
-        check_fitted(fitted)
-        _move_networks(fitted, resolve_device(parameters["device"]))
-        if not classes and not given:  # those of the caller may have effects when they are called
-            check_networks(fitted)
-    return SavedModel(name, parameters, fitted, settings)
+    on = resolve_device(parameters["device"])
+    # Networks of the caller may have effects when they are called.
+    finish = partial(_checked, unpacker, on, is_tried=not classes and not given)
+    if several is not None:
+        aligned = unpack_aligned(several, unpacker, finish)
+        return SavedModel(name, parameters, None, settings, aligned)
+    return SavedModel(name, parameters, None if learned is None else finish(learned), settings)
+
+
+def _checked(
+    unpacker: Unpacker, device: torch.device, nodes: Mapping[str, Node], *, is_tried: bool
+) -> Fitted:
+    """Return a fitted model whose fields fit together, with its networks on the device."""
+    fitted = _fitted(nodes, unpacker)
+    check_fitted(fitted)
+    _move_networks(fitted, device)
+    if is_tried:
+        check_networks(fitted)
+    return fitted
 
 
 def _nodes_of(archive: Archive, path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -236,7 +275,11 @@ def _nodes_of(archive: Archive, path: str | os.PathLike[str]) -> dict[str, Any]:
     }
     for name, part in parts.items():
         check_node({"dict": part}, name, archive.tensors, archive.blobs)
+    if "aligned" in nodes:
+        check_node(nodes["aligned"], "aligned", archive.tensors, archive.blobs)
     checked = {**parts, "class": str(nodes.get("class")), "fitted": learned}
+    if "aligned" in nodes:
+        checked["aligned"] = nodes["aligned"]
     return of_version_1(checked) if version == 1 else checked
 
 

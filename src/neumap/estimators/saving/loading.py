@@ -9,6 +9,8 @@ from typing import Any
 import torch
 
 from neumap.archive import ArchiveError
+from neumap.estimators.aligned.learned import AlignedFitted
+from neumap.estimators.aligned.model import AlignedUMAP
 from neumap.estimators.parametric import ParametricUMAP
 from neumap.estimators.saving.checks import check_saved_parameters
 from neumap.estimators.saving.files import read_model
@@ -24,8 +26,8 @@ def load(
     decoder: Any = None,
     classes: Sequence[Any] = (),
     device: str | torch.device = "auto",
-) -> UMAP:
-    """Read what ``save`` wrote: a :class:`UMAP` or a :class:`ParametricUMAP`, fitted or not.
+) -> Any:
+    """Read what ``save`` wrote: an estimator of this package, fitted or not.
 
     No code of the file is run and nothing is imported because a file names it; classes of your
     own come from you.
@@ -46,7 +48,7 @@ def load(
 
     Returns
     -------
-    UMAP or ParametricUMAP
+    UMAP, ParametricUMAP or AlignedUMAP
         Equal to the one saved: same parameters, same positions and same predictions to the bit.
 
     Raises
@@ -66,8 +68,10 @@ def load(
     ...     load(folder)
     UMAP(n_neighbors=7)
     """
-    own = [kind for kind in classes if isinstance(kind, type) and issubclass(kind, UMAP)]
-    kinds: dict[str, Any] = {kind.__name__: kind for kind in [ParametricUMAP, UMAP, *own[::-1]]}
+    known = (UMAP, AlignedUMAP)
+    own = [kind for kind in classes if isinstance(kind, type) and issubclass(kind, known)]
+    ours = [AlignedUMAP, ParametricUMAP, UMAP, *own[::-1]]
+    kinds: dict[str, Any] = {kind.__name__: kind for kind in ours}
     saved = read_model(
         path,
         {name: kind._get_param_names() for name, kind in kinds.items()},
@@ -76,13 +80,36 @@ def load(
         device=device,
     )
     kind = kinds[saved.class_name]
-    if saved.fitted is not None:  # else the fit checks them
-        check_saved_parameters(saved.parameters, kind._constraints)
-    model: UMAP = kind(**saved.parameters)
+    is_several = issubclass(kind, AlignedUMAP)
+    if saved.first is not None:  # else the fit checks them
+        if (saved.aligned is not None) != is_several:
+            raise ArchiveError(
+                f"The file at {os.fspath(path)!r} must hold what a {saved.class_name} learned, got "
+                "what another class learned. Take the file from its source again."
+            )
+        if not is_several:
+            check_saved_parameters(saved.parameters, kind._constraints)
+    model = kind(**saved.parameters)
     model.__dict__.update(saved.settings)
     if saved.fitted is not None:
         model._fitted = saved.fitted
+    if saved.aligned is not None:
+        _check_several(model, saved.aligned)
+        model._aligned = saved.aligned
     return model
+
+
+def _check_several(model: AlignedUMAP, aligned: AlignedFitted) -> None:
+    """Raise if a parameter is none that the model of each data set takes."""
+    try:
+        model._check()
+        singles = [model._single(number, changed) for number, changed in enumerate(aligned.changed)]
+    except ValueError as error:
+        raise ArchiveError(
+            f"Parameters of the file must be valid, got others: {error} Then save the model again."
+        ) from error
+    for single in singles:
+        check_saved_parameters(single.get_params(deep=False), single._constraints)
 
 
 def load_ParametricUMAP(
