@@ -94,7 +94,10 @@ def measure(model: Any, windows: list[np.ndarray]) -> dict[str, float]:
         maps = list(model.fit(windows, relations=relations).embeddings_)
         seconds = time.process_time() - began
         model.fit(windows[:-1], relations=relations[:-1])
-        model.update(windows[-1], relations={new: old for old, new in relations[-1].items()})
+        # umap-learn's page passes the other direction, with which its maps are not aligned.
+        back = {new: old for old, new in relations[-1].items()}
+        is_peer = type(model).__module__.startswith("umap")
+        model.update(windows[-1], relations=relations[-1] if is_peer else back)
     return {
         "misalignment": misalignment(maps, maps),
         "trust": float(np.mean([trust(*pair) for pair in zip(windows, maps, strict=True)])),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import json
 import re
@@ -976,6 +977,96 @@ def test_save_explains_wrong_endings(tmp_path: Path, square: np.ndarray) -> None
 
 
 # umap-learn's own functions
+
+OF_UMAP_PLOT = {
+    "points": "points labels values theme cmap color_key color_key_cmap background width height "
+    "show_legend subset_points ax alpha",
+    "connectivity": "edge_bundling edge_cmap show_points labels values theme cmap color_key "
+    "color_key_cmap background width height",
+    "diagnostic": "diagnostic_type nhood_size local_variance_threshold ax cmap point_size "
+    "background width height return_diagnostics plot_result",
+    "interactive": "labels values hover_data tools theme cmap color_key color_key_cmap background "
+    "width height point_size subset_points interactive_text_search "
+    "interactive_text_search_columns interactive_text_search_alpha_contrast alpha",
+    "nearest_neighbour_distribution": "bins ax",
+    "show": "",
+    "output_notebook": "",
+    "output_file": "filename title",
+}
+
+
+@pytest.mark.parametrize("name", OF_UMAP_PLOT)
+def test_the_arguments_of_umap_plot_are_here(name: str) -> None:
+    ours = inspect.signature(getattr(plots, name)).parameters
+    assert set(OF_UMAP_PLOT[name].split()) <= ours.keys()
+
+
+@pytest.mark.parametrize("kind", ["pca", "ica", "vq", "local_dim", "neighborhood"])
+def test_diagnostics_by_the_names_of_umap_plot(kind: str) -> None:
+    fitted = Fitted()
+    ax, wanted = plots.diagnostic(fitted, kind=kind, return_diagnostics=True)  # type: ignore[arg-type]
+    other, shown = plots.diagnostic(fitted, diagnostic_type=kind, return_diagnostics=True)
+    np.testing.assert_array_equal(shown, wanted)
+    assert other.get_title() == ax.get_title()
+    assert plots.diagnostic(fitted, kind).get_title() == ax.get_title()  # by its place
+    plt.close("all")
+    alone = plots.diagnostic(fitted, kind, return_diagnostics=True, plot_result=False)
+    np.testing.assert_array_equal(alone, wanted)
+    assert plots.diagnostic(fitted, kind, plot_result=False) is None
+    assert not plt.get_fignums()
+
+
+def test_all_diagnostics_without_a_picture() -> None:
+    found = plots.diagnostic(Fitted(), "all", return_diagnostics=True, plot_result=False)
+    assert set(found) == {"pca", "ica", "vq", "local_dim", "neighborhood"}
+    assert not plt.get_fignums()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"diagnostic_type": "tsne"}, "diagnostic_type must be one of pca, .* got 'tsne'"),
+        ({"X": "tsne"}, "diagnostic_type must be one of pca, .* got 'tsne'"),
+        ({"kind": "tsne"}, "kind must be one of pca, .* got 'tsne'"),
+        (
+            {"diagnostic_type": "pca", "kind": "vq"},
+            "diagnostic_type must be given once, got diagnostic_type='pca', kind='vq'",
+        ),
+    ],
+)
+def test_diagnostics_that_do_not_exist(arguments: dict[str, str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        plots.diagnostic(Fitted(), **arguments)  # type: ignore[arg-type]
+
+
+def test_arguments_in_the_places_of_umap_plot() -> None:
+    fitted = Fitted()
+    straight = plots.connectivity(fitted).collections[0].get_segments()
+    bundled = plots.connectivity(fitted, "hammer").collections[0].get_segments()
+    assert max(map(len, straight)) == 2
+    assert max(map(len, bundled)) > 2
+    with pytest.raises(ValueError, match="edge_bundling must be None or 'hammer', got 'wood'"):
+        plots.connectivity(fitted, "wood")
+    with pytest.raises(ValueError, match=r"labels must have shape \(80,\).* got \(80, 2\)"):
+        plots.points(fitted, fitted.embedding_)  # positions are second in umap.plot
+
+
+def test_notebooks_need_ipython(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ImportError, match="output_notebook must be called in a notebook"):
+        plots.output_notebook()
+
+
+def test_interactive_maps_go_to_a_file(tmp_path: Path) -> None:
+    from bokeh.io.state import curstate
+
+    plots.output_file(tmp_path / "digits.html")
+    try:
+        assert curstate().file is not None
+        assert curstate().file.filename == str(tmp_path / "digits.html")
+        assert curstate().file.title == "digits"
+    finally:
+        curstate().reset()
 
 
 @pytest.fixture(scope="module")

@@ -106,6 +106,16 @@ def test_maps_are_aligned_by_landmarks() -> None:
 # ------------------------------------------------------------------ otherwise, and why
 
 
+def test_an_update_reads_from_new_to_last() -> None:
+    windows = [IRIS.data[start : start + 60] for start in (0, 30, 60)]
+    relation = {row + 30: row for row in range(30)}
+    model = neumap.AlignedUMAP(random_state=0).fit(windows[:2], relations=[relation])
+    model.update(windows[2], relations={new: old for old, new in relation.items()})
+    assert model.dict_relations_ == [relation, relation]
+    last, new = model.embeddings_[1:]
+    assert np.linalg.norm(last[30:] - new[:30], axis=1).mean() < 0.3 * last.std()
+
+
 @BOTH
 def test_density_maps_place_new_rows(kind: type[UMAP]) -> None:
     placed = make(kind, densmap=True).fit(SOME).transform(OTHERS)
@@ -230,6 +240,8 @@ def test_a_network_refuses_missing_values() -> None:
 
 # From the first cell of each row of the page to the test that shows it.
 SHOWN_BY = {
+    "`AlignedUMAP.update` reads its relation from the last data set to the new one, but its page "
+    "passes the opposite, and the maps are not aligned": "test_an_update_reads_from_new_to_last",
     "`transform` of a densMAP raises": ("test_density_maps_place_new_rows"),
     "`parametric_model`, a Keras model": ("test_the_trained_network_is_encoder_"),
     "`precomputed_knn` without a search index warns, and `transform` raises": (

@@ -8,7 +8,7 @@ and very large maps look better with ``large-plot``.
 
 from neumap.plots.curves import loss
 from neumap.plots.edges import connectivity, nearest_neighbour_distribution
-from neumap.plots.files import output, save, show
+from neumap.plots.files import output, output_file, output_notebook, save, show
 from neumap.plots.html import interactive
 from neumap.plots.images import inverse_grid, reconstruction
 from neumap.plots.quality import diagnostic
@@ -25,6 +25,8 @@ __all__ = [
     "loss",
     "nearest_neighbour_distribution",
     "output",
+    "output_file",
+    "output_notebook",
     "points",
     "reconstruction",
     "save",

@@ -52,7 +52,8 @@ def connectivity(  # noqa: PLR0913  the arguments of umap.plot
     umap_object : fitted object, (embedding, graph), or array of shape (n_samples, 2)
         Positions with their graph. A fitted object has both in ``embedding_`` and ``graph_``.
     graph : scipy sparse matrix of shape (n_samples, n_samples), optional
-        The graph, when the first argument is an array. Any object with ``to_csr()`` works too.
+        The graph, when the first argument is an array. Any object with ``to_csr()`` works too. A
+        text in this place is `edge_bundling`, as in ``umap.plot``.
         Each pair is drawn once, with the larger weight of its two directions.
     edge_bundling : {None, "hammer"}, default=None
         ``"hammer"`` bundles edges into routes. It takes about a second per 10,000 edges.
@@ -84,9 +85,11 @@ def connectivity(  # noqa: PLR0913  the arguments of umap.plot
     >>> len(plots.connectivity((corner, ring)).collections[0].get_segments())
     3
     """
-    if edge_bundling not in (None, "hammer"):
+    # umap.plot has edge_bundling in the place of the graph.
+    bundling, graph = (graph, None) if isinstance(graph, str) else (edge_bundling, graph)
+    if bundling not in (None, "hammer"):
         raise ValueError(
-            f"edge_bundling must be None or 'hammer', got {edge_bundling!r}. "
+            f"edge_bundling must be None or 'hammer', got {bundling!r}. "
             "Use None for straight edges."
         )
     if isinstance(umap_object, tuple) and len(umap_object) == 2 and graph is None:
@@ -97,7 +100,7 @@ def connectivity(  # noqa: PLR0913  the arguments of umap.plot
         theme, cmap=cmap, background=background, color_key_cmap=color_key_cmap, edge_cmap=edge_cmap
     )
     axes = frame.axes_for(ax, look, width, height)
-    _draw_edges(axes, positions, edges, look, bundled=edge_bundling == "hammer")
+    _draw_edges(axes, positions, edges, look, bundled=bundling == "hammer")
     with_points = labels is not None or values is not None
     if with_points if show_points is None else show_points:
         points(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from neumap._atomic import replacing
 from neumap._optional import require
 
-__all__ = ["output", "save", "show"]
+__all__ = ["output", "output_file", "output_notebook", "save", "show"]
 
 # Without dates and versions the same picture gives the same bytes
 METADATA: dict[str, dict[str, Any]] = {
@@ -72,6 +73,36 @@ def show(plot: Any) -> None:
         require("matplotlib.pyplot", extra="plot").show()
     else:
         require("bokeh.io", extra="interactive").show(plot)
+
+
+def output_notebook() -> None:
+    """Let `show` draw what `interactive` returns in the notebook, as ``umap.plot`` does.
+
+    Raises
+    ------
+    ImportError
+        Outside of a notebook.
+    """
+    if importlib.util.find_spec("IPython") is None:
+        raise ImportError(
+            "output_notebook must be called in a notebook, got a Python without IPython. Call "
+            "output_file(name), or leave it out: show opens a browser."
+        )
+    require("bokeh.io", extra="interactive").output_notebook(hide_banner=True)
+
+
+def output_file(filename: str | Path, title: str | None = None) -> None:
+    """Let `show` write what `interactive` returns to this HTML file and open it.
+
+    Parameters
+    ----------
+    filename : str or Path
+        An existing file is replaced when something is shown.
+    title : str, optional
+        Of the page; by default the name of the file.
+    """
+    path = Path(filename)
+    require("bokeh.io", extra="interactive").output_file(str(path), title or path.stem)
 
 
 def _figure_of(plot: Any) -> Any:

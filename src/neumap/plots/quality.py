@@ -38,9 +38,10 @@ COLORS: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
 
 def diagnostic(  # noqa: PLR0913  the arguments of umap.plot
     umap_object: Any,
-    X: ArrayLike | None = None,
+    X: ArrayLike | str | None = None,
     *,
-    kind: Literal["pca", "ica", "vq", "local_dim", "neighborhood", "all"] = "pca",
+    diagnostic_type: str | None = None,
+    kind: Literal["pca", "ica", "vq", "local_dim", "neighborhood", "all"] | None = None,
     nhood_size: int = 15,
     local_variance_threshold: float = 0.8,
     neighbors: ArrayLike | None = None,
@@ -53,6 +54,7 @@ def diagnostic(  # noqa: PLR0913  the arguments of umap.plot
     width: int = 800,
     height: int = 800,
     return_diagnostics: bool = False,
+    plot_result: bool = True,
 ) -> Any:
     """Colour the map by properties of the data that it should preserve.
 
@@ -65,9 +67,12 @@ def diagnostic(  # noqa: PLR0913  the arguments of umap.plot
     umap_object : array of shape (n_samples, 2), or fitted object
         Positions.
     X : array or scipy sparse matrix of shape (n_samples, n_features), optional
-        The data; by default a fitted object's ``_raw_data``.
-    kind : {"pca", "ica", "vq", "local_dim", "neighborhood", "all"}, default="pca"
+        The data; by default a fitted object's ``_raw_data``. A text in this place is the
+        `diagnostic_type`, which is the second argument in ``umap.plot``.
+    diagnostic_type : {"pca", "ica", "vq", "local_dim", "neighborhood", "all"}, default="pca"
         What to show; ``"all"`` draws a figure with all five.
+    kind : str, optional
+        Another name of `diagnostic_type`.
     nhood_size : int, default=15
         Neighbours per row, itself included. Larger values look at coarser structure.
     local_variance_threshold : float, default=0.8
@@ -88,25 +93,25 @@ def diagnostic(  # noqa: PLR0913  the arguments of umap.plot
     return_diagnostics : bool, default=False
         Return the axes and the data: colours of shape (n_samples, 3), or one number per row. For
         ``"all"`` the data are a dict.
+    plot_result : bool, default=True
+        False draws nothing: the result is the data with ``return_diagnostics=True``, else None.
 
     Returns
     -------
     matplotlib Axes, or Figure for "all"
-        The picture; with ``return_diagnostics`` a pair.
+        The picture; with ``return_diagnostics`` a pair; with ``plot_result=False`` the data.
 
     Raises
     ------
     ValueError
         If the kind is unknown, X is missing or has another number of rows.
     """
-    if kind != "all" and kind not in KINDS:
+    in_its_place = X if isinstance(X, str) else None
+    chosen = _chosen(diagnostic_type=diagnostic_type, kind=kind, X=in_its_place)
+    if chosen == "all" and ax is not None and plot_result:
         raise ValueError(
-            f"kind must be one of {', '.join(KINDS)} or all, got {kind!r}. Choose one of these."
-        )
-    if kind == "all" and ax is not None:
-        raise ValueError(
-            "ax must be None for kind='all', which draws a figure of five axes, got axes. "
-            "Leave ax out."
+            "ax must be None for diagnostic_type='all', which draws a figure of five axes, got "
+            "axes. Leave ax out."
         )
     positions = positions_of(umap_object, dimensions=(2,))
     if not np.isfinite(positions).all():
@@ -114,22 +119,41 @@ def diagnostic(  # noqa: PLR0913  the arguments of umap.plot
             "Positions must be finite, got rows with NaN or infinity. "
             "Leave these rows out of the embedding and of X."
         )
-    data = raw_data_of(umap_object, X, len(positions))
+    data = raw_data_of(umap_object, None if in_its_place else X, len(positions))
     look = theme_of(theme, background=background)
     chosen_metric = getattr(umap_object, "metric", "euclidean") if metric is None else metric
     measure = _Measure(
         data, positions, nhood_size, local_variance_threshold, neighbors, chosen_metric
     )
+    if not plot_result:
+        return measure.of_all(chosen) if return_diagnostics else None
     shown: Any
-    if kind == "all":
+    if chosen == "all":
         picture, shown = _all_kinds(measure, look, cmap, point_size)
     else:
         axes = frame.axes_for(ax, look, width, height)
-        shown = measure.of(kind)
-        _draw(axes, positions, shown, kind, look, colormap(cmap), point_size)
+        shown = measure.of(chosen)
+        _draw(axes, positions, shown, chosen, look, colormap(cmap), point_size)
         frame.bare(axes, look, caption_of(umap_object, 0))
         picture = axes
     return (picture, shown) if return_diagnostics else picture
+
+
+def _chosen(**given: str | None) -> str:
+    """Return the one kind that the arguments name, ``"pca"`` where none does."""
+    named = {name: kind for name, kind in given.items() if kind is not None}
+    if len(set(named.values())) > 1:
+        said = ", ".join(f"{name}={kind!r}" for name, kind in named.items())
+        raise ValueError(
+            f"diagnostic_type must be given once, got {said}. Leave all but diagnostic_type out."
+        )
+    name, chosen = next(iter(named.items()), ("diagnostic_type", "pca"))
+    if chosen not in (*KINDS, "all"):
+        what = "diagnostic_type" if name == "X" else name
+        raise ValueError(
+            f"{what} must be one of {', '.join(KINDS)} or all, got {chosen!r}. Choose one of these."
+        )
+    return chosen
 
 
 class _Measure:
@@ -159,6 +183,10 @@ class _Measure:
             return local.local_dimension(self.data, self._in_data(), self.variance_threshold)
         on_map = local.nearest(self.positions, self.nhood_size)
         return local.neighborhood_jaccard(self._in_data(), on_map)
+
+    def of_all(self, kind: str) -> Any:
+        """Return the numbers of one kind, or a dict of all of them for ``"all"``."""
+        return {each: self.of(each) for each in KINDS} if kind == "all" else self.of(kind)
 
     def _in_data(self) -> NDArray[Any]:
         if self._known is None:
