@@ -20,7 +20,7 @@ from sklearn.manifold import trustworthiness
 from sklearn.neighbors import NearestNeighbors
 from sklearn.pipeline import FeatureUnion
 
-from neumap import UMAP, ParametricUMAP
+from neumap import UMAP, AlignedUMAP, ParametricUMAP
 
 PAGE = Path(__file__).parents[2] / "docs" / "from_umap_learn.md"
 BOTH = pytest.mark.parametrize("kind", [UMAP, ParametricUMAP])
@@ -109,7 +109,7 @@ def test_maps_are_aligned_by_landmarks() -> None:
 def test_an_update_reads_from_new_to_last() -> None:
     windows = [IRIS.data[start : start + 60] for start in (0, 30, 60)]
     relation = {row + 30: row for row in range(30)}
-    model = neumap.AlignedUMAP(random_state=0).fit(windows[:2], relations=[relation])
+    model = AlignedUMAP(random_state=0).fit(windows[:2], relations=[relation])
     model.update(windows[2], relations={new: old for old, new in relation.items()})
     assert model.dict_relations_ == [relation, relation]
     last, new = model.embeddings_[1:]
