@@ -37,7 +37,7 @@ maps = {
 }
 for ax, (title, (positions, labels)) in zip(panels, maps.items(), strict=True):
     plots.points(positions, labels=labels, ax=ax, show_legend=ax is panels[-1])
-    ax.set(title=title, xlim=panels[0].get_xlim(), ylim=panels[0].get_ylim())
+    ax.set(title=title, adjustable="box", xlim=panels[0].get_xlim(), ylim=panels[0].get_ylim())
 
 # %%
 accuracy = metrics.knn_accuracy(tsne_map, y_train, embedding_test=placed, labels_test=y_new)

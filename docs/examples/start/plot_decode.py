@@ -47,7 +47,8 @@ print(f"test variance explained: {metrics.reconstruction_r2(X_new, decoded):.3f}
 ax = plots.inverse_grid(embedder, dims=(8, 8), n=16, width=600, height=600)
 
 # %%
-# A walk from one digit to another: ten points on a straight line, decoded.
+# A walk from the zeros to the ones: ten points on a straight line, decoded below. Above each stands
+# the training row that is nearest to it on the map.
 
 zero, one = (embedder.embedding_[y_train == digit].mean(axis=0) for digit in (0, 1))
 line = np.linspace(zero, one, 10).astype(np.float32)

@@ -32,7 +32,8 @@ Z_new = embedder.transform(X_new)  # (n_new, 2)
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 5), layout="constrained")
 plots.points(Z_train, labels=y_train, ax=left, show_legend=False)
 plots.points(Z_new, labels=y_new, ax=right)
-right.set(xlim=left.get_xlim(), ylim=left.get_ylim())
+for ax in (left, right):
+    ax.set(adjustable="box", xlim=left.get_xlim(), ylim=left.get_ylim())
 left.set_title("trained on")
 right.set_title("never seen before")
 
