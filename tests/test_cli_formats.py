@@ -292,6 +292,33 @@ def test_parquet_is_placed_in_batches_and_keeps_columns_with_their_types(
     assert few.column("n").to_pylist() == TYPED.column("n").to_pylist()
 
 
+def test_memory_does_not_grow_with_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Arrow's memory at each of ten batches."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(batches, "LARGEST", batches.SMALLEST)
+    rows = RNG.normal(size=(40_960, 32)).astype(np.float32)
+    np.save("t.npy", rows[:60])
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(rows.ravel()), 32)
+    pages: dict[str, Any] = {"use_dictionary": False, "data_page_size": 2**16}
+    pq.write_table(pa.table({"v": vectors}), "t.parquet", row_group_size=4096, **pages)
+    del vectors
+    run(f"fit t.npy -o m.neumap {QUICK}")
+    held: list[int] = []
+    original = batches.models.place
+
+    def watched(model: Any, table: Any) -> Any:
+        held.append(pa.total_allocated_bytes() - before)
+        return original(model, table)
+
+    monkeypatch.setattr(batches.models, "place", watched)
+    before = pa.total_allocated_bytes()
+    run("transform m.neumap t.parquet -o o.parquet")
+    assert len(held) == 10
+    assert max(held) < 6 * 2**19  # a batch is 2**19 bytes, the file ten times as many
+
+
 @pytest.mark.usefixtures("small_batches")
 def test_faults_in_later_batches_are_named_by_their_row_in_the_file(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ __all__ = ["can_be_batched", "transform_file"]
 SMALLEST = 4096
 LARGEST = 16 * SMALLEST
 NUMBERS = 2**23  # in a batch: 64 MB of float64
+READ_BYTES = 2**20
 
 
 def can_be_batched(model: ParametricUMAP, input: Path, output: Path) -> bool:
@@ -71,7 +73,8 @@ def transform_file(
     """
     parquet = require("pyarrow.parquet", extra="tables")
     with readable(input, ".parquet"):
-        source = parquet.ParquetFile(input)
+        # Buffered, a large group of rows is read in pieces; pyarrow reads it as a whole otherwise.
+        source = parquet.ParquetFile(input, buffer_size=READ_BYTES)
     empty = source.schema_arrow.empty_table()
     wanted = models.selection_for(model, input, selection)
     taken = choose_columns(empty, wanted, input)
@@ -117,7 +120,11 @@ class _Job:
             n_rows = max(SMALLEST, min(LARGEST, NUMBERS // width // SMALLEST * SMALLEST))
             needed = set(self.rows) | set(self.written)
             columns = [name for name in self.columns if name in needed]
-            stream = source.iter_batches(batch_size=n_rows, columns=columns)
+            # Group by group: the iterator over all groups keeps the memory of each.
+            stream = chain.from_iterable(
+                source.iter_batches(batch_size=n_rows, columns=columns, row_groups=[group])
+                for group in range(source.num_row_groups)
+            )
         while True:
             with readable(self.input, ".parquet"):
                 batch = next(stream, None)
