@@ -292,17 +292,18 @@ def test_parquet_is_placed_in_batches_and_keeps_columns_with_their_types(
     assert few.column("n").to_pylist() == TYPED.column("n").to_pylist()
 
 
+@pytest.mark.parametrize("group", [4096, 40_960])
 def test_memory_does_not_grow_with_the_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group: int
 ) -> None:
-    """Arrow's memory at each of ten batches."""
+    """Arrow's memory at each of ten batches, for groups of rows small and large."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(batches, "LARGEST", batches.SMALLEST)
     rows = RNG.normal(size=(40_960, 32)).astype(np.float32)
     np.save("t.npy", rows[:60])
     vectors = pa.FixedSizeListArray.from_arrays(pa.array(rows.ravel()), 32)
     pages: dict[str, Any] = {"use_dictionary": False, "data_page_size": 2**16}
-    pq.write_table(pa.table({"v": vectors}), "t.parquet", row_group_size=4096, **pages)
+    pq.write_table(pa.table({"v": vectors}), "t.parquet", row_group_size=group, **pages)
     del vectors
     run(f"fit t.npy -o m.neumap {QUICK}")
     held: list[int] = []

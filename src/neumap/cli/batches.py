@@ -74,7 +74,7 @@ def transform_file(
     parquet = require("pyarrow.parquet", extra="tables")
     with readable(input, ".parquet"):
         # Buffered, a large group of rows is read in pieces; pyarrow reads it as a whole otherwise.
-        source = parquet.ParquetFile(input, buffer_size=READ_BYTES)
+        source = parquet.ParquetFile(input, buffer_size=READ_BYTES, pre_buffer=False)
     empty = source.schema_arrow.empty_table()
     wanted = models.selection_for(model, input, selection)
     taken = choose_columns(empty, wanted, input)
