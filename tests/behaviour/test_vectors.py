@@ -115,6 +115,23 @@ def test_column_names_the_vectors_among_other_columns(library: str, expected: An
         quick(ParametricUMAP, column="text").fit(mixed(X))
 
 
+@pytest.mark.parametrize("numbers", [range(40), [True] * 40, [0.5] * 40])
+def test_vectors_beside_numbers_are_never_guessed(numbers: Any) -> None:
+    frame = pd.DataFrame({"n": numbers, "v": list(X)})
+    with pytest.raises(ValueError, match=r"vectors in 'v' beside numbers in 'n'.*column='v'"):
+        check_input(frame)
+
+
+def test_of_a_lazy_table_no_other_column_is_computed() -> None:
+    lazy = pl.LazyFrame(
+        {"v": X.tolist(), "text": ["no number"] * 40}, schema_overrides={"v": FLOATS}
+    )
+    lazy = lazy.with_columns(spoilt=pl.col("text").cast(pl.Int64))
+    np.testing.assert_array_equal(check_input(lazy, column="v").X, X)
+    with pytest.raises(ValueError, match="a lazy table that can be computed"):
+        check_input(lazy)
+
+
 def test_columns_without_numbers_are_left_out_with_a_warning(expected: Any) -> None:
     frame = pd.DataFrame({"text": ["x"] * len(X), "v": list(X)})
     with pytest.warns(UserWarning, match=r"vectors in column 'v' beside 'text', which are left"):
