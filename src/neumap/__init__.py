@@ -12,7 +12,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from neumap import callbacks, export, metrics, networks, plots
+    from neumap import callbacks, export, metrics, networks, plots, runtime
+    from neumap._card import UnusualRowsWarning
     from neumap.estimators import UMAP, ParametricUMAP, load, load_ParametricUMAP
 
     __version__: str
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "UMAP",
     "ParametricUMAP",
+    "UnusualRowsWarning",
     "__version__",
     "callbacks",
     "export",
@@ -28,9 +30,10 @@ __all__ = [
     "metrics",
     "networks",
     "plots",
+    "runtime",
 ]
 
-_ROOMS = frozenset({"callbacks", "export", "metrics", "networks", "plots"})
+_ROOMS = frozenset({"callbacks", "export", "metrics", "networks", "plots", "runtime"})
 _ESTIMATORS = frozenset({"ParametricUMAP", "UMAP", "load", "load_ParametricUMAP"})
 
 
@@ -40,6 +43,8 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f"neumap.{name}")  # the import binds the name here
     if name in _ESTIMATORS:
         value = getattr(importlib.import_module("neumap.estimators"), name)
+    elif name == "UnusualRowsWarning":
+        value = importlib.import_module("neumap._card").UnusualRowsWarning
     elif name == "__version__":
         value = importlib.import_module("importlib.metadata").version("neumap")
     else:
