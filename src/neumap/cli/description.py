@@ -20,12 +20,36 @@ def describe(model: ParametricUMAP, path: Path) -> dict[str, Any]:
         "class": type(model).__name__,
         "columns": int(model.n_features_in_),
         "components": int(model.n_components),
+        "holds": HOLDS[model._model().holds],
+        "cannot": _cannot(model),
         "rows": None if embedding is None else len(embedding),
         "encoder": _network(getattr(model, "encoder_", None)),
         "decoder": _network(getattr(model, "decoder_", None)),
         "settings": _settings(model),
         "report": dict(getattr(model, "report_", {})),
     }
+
+
+HOLDS = {
+    "network": "network",
+    "map": "network, positions and graph",
+    "data": "network, positions, graph and training rows",
+}
+
+
+def _cannot(model: ParametricUMAP) -> dict[str, str]:
+    """Return what the model cannot do, and how to save it so that it can."""
+    fitted = model._model()
+    missing: dict[str, str] = {}
+    if fitted.holds == "network":
+        missing["embedding_, graph_, plots of the map"] = "save with keep='map'"
+    if fitted.training is None:
+        missing["update, confidence, graphs of new rows"] = "save with keep='data'"
+    if fitted.decoder is None:
+        missing["inverse_transform"] = "fit with parametric_reconstruction=True"
+    if fitted.encoder is None and fitted.training is None:
+        missing["transform"] = "save with keep='data'"
+    return missing
 
 
 def lines_of(facts: dict[str, Any]) -> str:

@@ -43,7 +43,7 @@ from neumap.estimators.constraints import (
     Word,
     check_parameters,
 )
-from neumap.estimators.fitted import EnsureFinite, Fitted, Learned, check_rows
+from neumap.estimators.fitted import EnsureFinite, Fitted, Learned, check_rows, left_out
 from neumap.estimators.fitting import fit_map
 from neumap.estimators.landmarks import WarmStart
 from neumap.estimators.new_rows.transform import embed, invert
@@ -583,9 +583,10 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
                 "rows. Fit on all rows instead."
             )
         if fitted.training is None or self.unique:
+            advice = "" if self.unique else "Save it with keep='data' to have them, or use"
             raise ValueError(
                 "update needs the training rows of a fit with unique=False, which this model does "
-                "not have. Use add_landmarks(old rows) and fit(new rows)."
+                f"not have. {advice or 'Use'} add_landmarks(old rows) and fit(new rows)."
             )
         placed = embed(added, fitted, replace(recipe, stops_at_graph=False))
         start = WarmStart.after(fitted.positions, placed, fitted.encoder, fitted.history)
@@ -608,7 +609,9 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         -------
         self
         """
-        if not hasattr(self, "embedding_"):
+        fitted = vars(self).get("_fitted")
+        is_without_rows = fitted is not None and fitted.graph is None  # which update says
+        if not hasattr(self, "embedding_") and not is_without_rows:
             return self.fit(X, y)
         if y is not None:
             self._model().check_new(X, True, type(self).__name__)
@@ -634,6 +637,8 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         if not isinstance(other, UMAP):
             return NotImplemented
         fitted, theirs = self._model(), other._model()
+        if fitted.graph is None or theirs.graph is None:
+            raise ValueError(left_out("Models to combine"))
         if fitted.graph.shape != theirs.graph.shape:
             raise ValueError(
                 "Both models must be fitted on the same samples: expected graphs of one size, got "
@@ -648,7 +653,13 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         model._fitted = fit_map(data, self._checked_recipe(), graph=graph)
         return model
 
-    def save(self, path: str | os.PathLike[str], *, keep_data: bool | None = None) -> Path:
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        keep: Literal["network", "map", "data"] | None = None,
+        keep_data: bool | None = None,
+    ) -> Path:
         """Write the model, fitted or not, as one safe file; :func:`neumap.load` reads it.
 
         The file holds the parameters, the results of the fit, and the networks with their weights.
@@ -660,10 +671,19 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         path : path-like
             A file, if the name has a suffix. An existing folder, or a name without a suffix,
             means the file ``model.neumap`` in that folder. Missing folders are created.
+        keep : {"network", "map", "data"}, optional
+            How much of the model the file holds.
+
+            * ``"network"``: what new rows need. The size does not depend on the number of training
+              rows. Without ``embedding_`` and ``graph_``, plots of them, and landmarks.
+            * ``"map"``: positions and graph as well, about 200 bytes for a training row.
+            * ``"data"``: also the training rows and `reconstruction_validation`. :meth:`update`,
+              ``confidence``, ``transform_mode="graph"`` and ``+ * -`` need the training rows.
+
+            The default is ``"map"``, with the training rows for a model without an encoder, which
+            needs them to place new rows.
         keep_data : bool, optional
-            Whether the file holds rows of data: the training rows and `reconstruction_validation`.
-            By default only the training rows of a model without an encoder are kept, because it
-            needs them to place new rows. Landmarks are always kept.
+            True is ``keep="data"`` and False ``keep="map"``.
 
         Returns
         -------
@@ -675,7 +695,8 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         ArchiveError
             If a network or the training rows cannot be stored. It is a ``ValueError``.
         ValueError
-            If a parameter of a fitted model was set to a value that it cannot have.
+            If a parameter of a fitted model was set to a value that it cannot have, or the model
+            does not hold what should be kept.
         OSError
             If the file cannot be written. It names the path and the reason; the model stays as it
             is, so that it can be saved elsewhere.
@@ -693,7 +714,7 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
             vars(self).get("_fitted"),
             {name: vars(self)[name] for name in SETTINGS if name in vars(self)},
         )
-        return save_model(saved, path, keep_data=keep_data)
+        return save_model(saved, path, keep=keep, keep_data=keep_data)
 
     def __sklearn_clone__(self) -> Self:
         copied: Self = cloned(self)
