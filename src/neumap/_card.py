@@ -9,7 +9,7 @@ well.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -29,10 +29,12 @@ __all__ = [
 Rows = NDArray[np.floating[Any]]
 
 FORMS = ("raw", "unit", "centred unit")
-MOST_CHECKED = 128
+MOST_CHECKED = 64
 """Rows of a call that are compared with those of the fit."""
 
-# Below this many rows, any of them may be an extreme one, so the whole range is allowed.
+# Fewer rows of a fit do not show how far such rows reach.
+ENOUGH = 30
+# Below this many new rows, any of them may be an extreme one, so the whole range is allowed.
 FEW = 5
 QUANTILES = (0.0, 0.01, 0.5, 0.99, 1.0)
 # Of a logarithm: float32 and normalisation change a length by less.
@@ -77,6 +79,8 @@ class RowStatistics:
 
     def difference(self, rows: Rows) -> str | None:
         """Say how rows (n, n_features) lie clearly outside, or return None."""
+        if self.n_rows < ENOUGH:
+            return None
         formed = in_form(np.asarray(rows, dtype=np.float64), self.form)
         for name, found, usual in (
             ("length", _lengths(formed), self.length),
@@ -142,7 +146,9 @@ class Card:
         own = {name: getattr(self, name) for name in OWN}
         return {**own, "rows": None if self.rows is None else vars(self.rows).copy()}
 
-    def described(self) -> dict[str, Any]:
+    def described(
+        self, columns: Iterable[str] | None, row_shape: tuple[int, ...]
+    ) -> dict[str, Any]:
         """Return what is of interest to people, without the mean row."""
         measured: dict[str, Any] = {}
         if self.rows is not None:
@@ -157,6 +163,8 @@ class Card:
             "created": self.created,
             "neumap": self.version,
             "n_rows": self.n_rows,
+            "columns": None if columns is None else [str(name) for name in columns],
+            "row_shape": row_shape,
             "extent": None if self.extent is None else [list(side) for side in self.extent],
             "rows": measured,
         }

@@ -27,6 +27,7 @@ def describe(model: ParametricUMAP, path: Path) -> dict[str, Any]:
         "decoder": _network(getattr(model, "decoder_", None)),
         "settings": _settings(model),
         "report": dict(getattr(model, "report_", {})),
+        "card": getattr(model, "card_", {}),
     }
 
 
@@ -58,16 +59,22 @@ def lines_of(facts: dict[str, Any]) -> str:
 
 
 def _lines(facts: dict[str, Any], indent: str) -> list[str]:
+    facts = {str(name): value for name, value in facts.items()}
     present = {name: value for name, value in facts.items() if value not in (None, {}, [])}
     width = max(map(len, present), default=0)
     lines: list[str] = []
     for name, value in present.items():
         if isinstance(value, dict):
-            lines += [f"{indent}{name}", *_lines(value, indent + "  ")]
+            lines += [f"{indent}{_printable(name)}", *_lines(value, indent + "  ")]
         else:
-            shown = f"{value:.4g}" if isinstance(value, float) else str(value)
-            lines.append(f"{indent}{name:<{width}}  {shown}")
+            shown = f"{value:.4g}" if isinstance(value, float) else _printable(str(value))
+            lines.append(f"{indent}{_printable(name):<{width}}  {shown}")
     return lines
+
+
+def _printable(text: str) -> str:
+    """Return text of a file without characters that control a terminal."""
+    return "".join(sign if sign.isprintable() else f"\\x{ord(sign):02x}" for sign in text)
 
 
 def _settings(model: ParametricUMAP) -> dict[str, Any]:

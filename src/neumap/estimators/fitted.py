@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sklearn.exceptions import NotFittedError
 from torch import nn
 
+from neumap._card import Card
 from neumap._modes import own_torch_state
 from neumap.data import RowStore, Validated, as_rows, check_input
 from neumap.estimators.landmarks import Landmarks
@@ -70,6 +71,8 @@ class Fitted:
     training : TrainingRows or None
         The training rows (distinct ones where ``unique=True``); None in a model that was saved
         without them.
+    card : Card or None
+        What the map says about itself; None in files of neumap 0.1.
     """
 
     n_features: int
@@ -92,6 +95,7 @@ class Fitted:
     classes: NDArray[Any] | None = None
     landmarks: Landmarks | None = None
     training: TrainingRows | None = None
+    card: Card | None = None
 
     @property
     def positions(self) -> NDArray[np.float32]:

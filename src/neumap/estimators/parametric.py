@@ -44,6 +44,7 @@ from neumap.estimators.landmarks import (
 )
 from neumap.estimators.new_rows.confidence import Confidence, confidence_of
 from neumap.estimators.new_rows.transform import embed
+from neumap.estimators.new_rows.unusual import warn_of_unusual_rows
 from neumap.estimators.positions.presets import PRESETS, Preset
 from neumap.estimators.recipe import parametric_recipe
 from neumap.estimators.saving.onnx import export_part
@@ -572,12 +573,18 @@ class ParametricUMAP(UMAP):
             Before :meth:`fit`.
         ValueError
             If X has another width than the training rows.
+
+        Warns
+        -----
+        UnusualRowsWarning
+            Once for a fitted model, if most rows lie clearly outside of the training rows.
         """
         fitted = self._model()
         check_parameter("batch_size", batch_size, Whole(1), NONE)
         has_encoder = fitted.encoder is not None
         wanted = ensure_all_finite if has_encoder else self._may_hold(ensure_all_finite)
         new = fitted.check_new(X, wanted, type(self).__name__)
+        warn_of_unusual_rows(new, fitted)
         if fitted.encoder is not None and self.transform_mode == "embedding":
             return fitted.embed(new, batch_size)
         return embed(new, fitted, self._recipe())
@@ -610,6 +617,7 @@ class ParametricUMAP(UMAP):
                 "again with labels y."
             )
         new = fitted.check_new(X, True, type(self).__name__)
+        warn_of_unusual_rows(new, fitted)
         positions = embed(new, fitted, replace(self._recipe(), stops_at_graph=False))
         points = as_rows(positions, device=device_of(fitted.classifier))
         logits = torch.from_numpy(encode_rows(fitted.classifier, points))

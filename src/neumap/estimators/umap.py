@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copyreg
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -22,6 +22,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
+from neumap._card import Card
 from neumap._random import RandomState
 from neumap.callbacks import Callback
 from neumap.data import stack
@@ -47,6 +48,7 @@ from neumap.estimators.fitted import EnsureFinite, Fitted, Learned, check_rows, 
 from neumap.estimators.fitting import fit_map
 from neumap.estimators.landmarks import WarmStart
 from neumap.estimators.new_rows.transform import embed, invert
+from neumap.estimators.new_rows.unusual import warn_of_unusual_rows
 from neumap.estimators.recipe import Recipe, free_recipe
 from neumap.estimators.saving.copies import SETTINGS, cloned, deeply_copied
 from neumap.estimators.saving.files import SavedModel, save_model
@@ -411,6 +413,18 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         self.max_time = max_time
         self.device = device
 
+    @property
+    def card_(self) -> dict[str, Any]:
+        """What the map says about itself: its rows, its making, and the notes of ``save``."""
+        fitted = vars(self).get("_fitted")
+        if fitted is None or fitted.card is None:
+            why = "is not fitted" if fitted is None else "was fitted by neumap 0.1"
+            raise AttributeError(
+                f"{type(self).__name__!r} object has no attribute 'card_': this model {why}."
+            )
+        card: Card = fitted.card
+        return card.described(fitted.feature_names, fitted.input_shape)
+
     def _recipe(self) -> Recipe:
         """Return all settings of a fit as values."""
         return self._recipe_of(self._parameters())
@@ -514,9 +528,15 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
             Before :meth:`fit`.
         ValueError
             If X has another width than the training rows.
+
+        Warns
+        -----
+        UnusualRowsWarning
+            Once for a fitted model, if most rows lie clearly outside of the training rows.
         """
         fitted = self._model()
         new = fitted.check_new(X, self._may_hold(ensure_all_finite), type(self).__name__)
+        warn_of_unusual_rows(new, fitted)
         return embed(new, fitted, self._recipe())
 
     def _may_hold(self, wanted: EnsureFinite) -> EnsureFinite:
@@ -592,7 +612,10 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         start = WarmStart.after(fitted.positions, placed, fitted.encoder, fitted.history)
         joined = replace(added, X=stack(fitted.training.rows, added.X))
         learned = fit_map(joined, recipe, warm_start=start)
-        self._fitted = replace(learned, landmarks=fitted.landmarks)
+        card = learned.card
+        if card is not None and fitted.card is not None:
+            card = card.noted(fitted.card.notes)
+        self._fitted = replace(learned, landmarks=fitted.landmarks, card=card)
         return self
 
     def partial_fit(self, X: Any, y: Any = None) -> Self:
@@ -659,6 +682,7 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         *,
         keep: Literal["network", "map", "data"] | None = None,
         keep_data: bool | None = None,
+        card: Mapping[str, Any] | None = None,
     ) -> Path:
         """Write the model, fitted or not, as one safe file; :func:`neumap.load` reads it.
 
@@ -684,6 +708,10 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
             needs them to place new rows.
         keep_data : bool, optional
             True is ``keep="data"`` and False ``keep="map"``.
+        card : mapping of str to value, optional
+            Notes for those who use the file: what the rows are, how they were made and scaled,
+            such as the embedding model and its prompt. Text, numbers, and lists and dicts of these.
+            They come on top of those that the model was loaded with; see ``card_``.
 
         Returns
         -------
@@ -714,7 +742,7 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
             vars(self).get("_fitted"),
             {name: vars(self)[name] for name in SETTINGS if name in vars(self)},
         )
-        return save_model(saved, path, keep=keep, keep_data=keep_data)
+        return save_model(saved, path, keep=keep, keep_data=keep_data, notes=card)
 
     def __sklearn_clone__(self) -> Self:
         copied: Self = cloned(self)

@@ -121,7 +121,9 @@ class Model:
         self.feature_names_in_ = saved.feature_names
         self.n_components = saved.n_components
         self.input_shape_ = saved.input_shape
-        self.card_: dict[str, Any] = {} if saved.card is None else saved.card.described()
+        self.card_: dict[str, Any] = {}
+        if saved.card is not None:
+            self.card_ = saved.card.described(saved.feature_names, saved.input_shape)
         self._saved, self._place, self._decode = saved, place, decode
 
     def __repr__(self) -> str:

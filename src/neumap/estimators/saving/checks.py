@@ -80,6 +80,8 @@ def check_fitted(fitted: Fitted) -> None:
         _check_graph(fitted)
         _check_embedding(fitted)
     _check_texts(fitted)
+    if fitted.card is not None and fitted.card.rows is not None:
+        _check_array(fitted.card.rows.center, "card.rows.center", np.float32, (fitted.n_features,))
     _check_roles(fitted)
     if fitted.landmarks is not None:
         _check_landmarks(fitted, fitted.landmarks)

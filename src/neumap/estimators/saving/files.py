@@ -17,9 +17,17 @@ from typing import Any, Literal, get_args
 import torch
 from torch import nn
 
+from neumap._card import Card, card_of
 from neumap._device import resolve_device
 from neumap._warnings import warn_user
-from neumap.archive import Archive, ArchiveError, check_node, read_archive, write_archive
+from neumap.archive import (
+    Archive,
+    ArchiveError,
+    check_node,
+    fits_json,
+    read_archive,
+    write_archive,
+)
 from neumap.estimators.fitted import FIELDS, Fitted
 from neumap.estimators.new_rows.training_rows import TrainingRows
 from neumap.estimators.saving.checks import check_fitted, check_networks, check_settings
@@ -78,9 +86,12 @@ def save_model(
     *,
     keep: Keep | None = None,
     keep_data: bool | None = None,
+    notes: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a model, fitted or not; see :meth:`neumap.estimators.UMAP.save`."""
     wanted = _wanted(keep, keep_data)
+    if notes is not None:
+        model = replace(model, fitted=_noted(model.fitted, notes))
     parameters, fitted = dict(model.parameters), model.fitted
     keeps_rows = _keeps_rows(model, wanted)
     if fitted is not None and not keeps_rows:
@@ -129,6 +140,23 @@ def _wanted(keep: Keep | None, keep_data: bool | None) -> Keep | None:
             f"keep must be {same!r} with keep_data={keep_data}, got {keep!r}. Pass keep alone."
         )
     return same
+
+
+def _noted(fitted: Fitted | None, notes: Mapping[str, Any]) -> Fitted:
+    """Return a fitted model with notes on its card."""
+    if fitted is None:
+        raise ValueError(
+            "card must be None for a model that is not fitted, got notes. Fit the model first."
+        )
+    is_right = isinstance(notes, Mapping) and all(isinstance(name, str) for name in notes)
+    if not is_right or not fits_json(notes):
+        raise ValueError(
+            "card must map names to text, numbers, and lists and dicts of these, got "
+            f"{notes!r:.100}. Write the notes as text."
+        )
+    n_rows = 0 if fitted.graph is None else fitted.graph.shape[0]
+    card = fitted.card or Card(created="", version="0.1", n_rows=n_rows)
+    return replace(fitted, card=card.noted(notes))
 
 
 def _keeps_rows(model: SavedModel, wanted: Keep | None) -> bool:
@@ -181,6 +209,7 @@ def _pack_all(
 def _pack_fitted(packer: Packer, fitted: Fitted, lost: dict[str, str]) -> dict[str, Node]:
     """Return the nodes of all fields that are known."""
     values = {name: getattr(fitted, name) for name in FIELDS if name != "training"}
+    values["card"] = None if fitted.card is None else fitted.card.as_dict()
     known = {name: value for name, value in values.items() if value is not None}
     nodes = _pack_all(packer, known, "", lost)
     if fitted.training is not None:
@@ -323,7 +352,18 @@ def _fitted(nodes: Mapping[str, Node], unpacker: Unpacker) -> Fitted:
     values = {name: unpacker.unpack(node, name) for name, node in nodes.items()}
     if "training" in values:
         values["training"] = TrainingRows(values["training"])
+    if "card" in values:
+        values["card"] = _card(values["card"])
     return Fitted(**values)
+
+
+def _card(values: Any) -> Card:
+    try:
+        return card_of(values)
+    except ValueError as error:
+        raise ArchiveError(
+            f"{error} Use a file from a source you trust, or save the model again."
+        ) from error
 
 
 def _check_names(nodes: Mapping[str, Node], known: Sequence[str], what: str) -> None:
