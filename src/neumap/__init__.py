@@ -12,7 +12,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from neumap import callbacks, export, metrics, networks, plots, runtime
+    from neumap import callbacks, export, hub, metrics, networks, plots, runtime
     from neumap._card import UnusualRowsWarning
     from neumap.estimators import UMAP, ParametricUMAP, load, load_ParametricUMAP
 
@@ -25,6 +25,7 @@ __all__ = [
     "__version__",
     "callbacks",
     "export",
+    "hub",
     "load",
     "load_ParametricUMAP",
     "metrics",
@@ -33,7 +34,7 @@ __all__ = [
     "runtime",
 ]
 
-_ROOMS = frozenset({"callbacks", "export", "metrics", "networks", "plots", "runtime"})
+_ROOMS = frozenset({"callbacks", "export", "hub", "metrics", "networks", "plots", "runtime"})
 _ESTIMATORS = frozenset({"ParametricUMAP", "UMAP", "load", "load_ParametricUMAP"})
 
 

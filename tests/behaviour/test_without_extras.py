@@ -11,7 +11,7 @@ import pytest
 EXTRA_PACKAGES = [
     *("matplotlib", "bokeh", "datashader", "pandas", "pyarrow", "polars", "anndata", "h5py"),
     *("zarr", "keras", "tensorflow", "onnx", "onnxscript", "onnxruntime"),
-    *("pynndescent", "numba", "umap"),
+    *("pynndescent", "numba", "umap", "huggingface_hub"),
 ]
 
 # A fresh process that does not find the packages of the extras, as if they were not installed.
