@@ -6,6 +6,7 @@ import copy
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -343,3 +344,17 @@ def test_nothing_but_numpy_is_loaded(model: ParametricUMAP, file: Path, tmp_path
     assert rooms == {"_card", "_optional", "_warnings", "archive", "runtime"}
     # 30 MB of an ordinary system, of which Python and NumPy take 27.
     assert found["mb"] < 80
+
+
+# ---- the page -----------------------------------------------------------------------------------
+
+
+def test_examples_of_the_documentation_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnxruntime")
+    page = Path(__file__).parents[1] / "docs" / "serving.md"
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) == 3
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"__name__": "serving"}
+    for block in blocks:
+        exec(compile(block, str(page), "exec"), names)

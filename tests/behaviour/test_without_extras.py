@@ -62,6 +62,7 @@ def test_fit_and_transform() -> None:
     [
         ("from neumap import plots; plots.points(X[:, :2])", "plot"),
         ("from neumap import plots; plots.interactive(X[:, :2])", "plot|interactive"),
+        ("from neumap import hub; hub.from_pretrained('user/map')", "hub"),
         (
             "from pathlib import Path; from neumap.cli.writing import check_output; "
             "check_output(Path('map.parquet'), ('.parquet',))",
