@@ -198,6 +198,18 @@ def test_the_command_says_what_a_model_holds_and_cannot_do(
         assert "fit with parametric_reconstruction" not in told
 
 
+def test_the_command_says_what_inverse_transform_needs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = fitted()
+    for keep, is_possible in [("network", False), ("map", False), ("data", True)]:
+        path = plain.save(tmp_path / f"{keep}.neumap", keep=keep)
+        assert main(["info", str(path)]) == 0
+        assert ("inverse_transform" not in capsys.readouterr().out) == is_possible
+        if is_possible:
+            assert load(path).inverse_transform(np.zeros((1, 2))).shape == (1, 5)
+
+
 def test_the_command_keeps_what_it_is_told_to(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -46,8 +46,10 @@ def _cannot(model: ParametricUMAP) -> dict[str, str]:
         missing["embedding_, graph_, plots of the map"] = "save with keep='map'"
     if fitted.training is None:
         missing["update, confidence, graphs of new rows"] = "save with keep='data'"
-    if fitted.decoder is None:
-        missing["inverse_transform"] = "fit with parametric_reconstruction=True"
+    if fitted.decoder is None and fitted.training is None:
+        missing["inverse_transform"] = (
+            "fit with parametric_reconstruction=True, or save with keep='data'"
+        )
     if fitted.encoder is None and fitted.training is None:
         missing["transform"] = "save with keep='data'"
     return missing
