@@ -118,6 +118,18 @@ def test_raw_rows_where_normalised_ones_are_expected_are_outside(name: str) -> N
     assert usual.difference(normalize(test)) is None
 
 
+@pytest.mark.parametrize("name", ["iris", "wine", "cancer"])
+def test_raw_rows_where_standardised_ones_are_expected_are_outside(name: str) -> None:
+    """Some standardised rows are almost empty: only the upper side may count for long rows."""
+    for seed in range(5):
+        train, test = train_test_split(SETS[name], random_state=seed)
+        scaler = StandardScaler().fit(train)
+        usual = row_statistics(scaler.transform(train).astype(np.float32))
+        assert usual is not None
+        assert usual.difference(test) is not None
+        assert usual.difference(scaler.transform(test)) is None
+
+
 def test_half_the_rows_may_lie_outside() -> None:
     usual = row_statistics(DIGITS[:500].astype(np.float32))
     assert usual is not None
