@@ -346,6 +346,15 @@ def test_nothing_but_numpy_is_loaded(model: ParametricUMAP, file: Path, tmp_path
     assert found["mb"] < 80
 
 
+def test_without_torch_the_rest_of_the_package_says_what_it_needs() -> None:
+    code = "import sys; sys.modules['torch'] = None; import neumap; neumap.ParametricUMAP"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert "ImportError: neumap.estimators needs 'torch', which is not installed" in done.stderr
+    assert "Install them with: pip install neumap" in done.stderr
+
+
 # ---- the page -----------------------------------------------------------------------------------
 
 
