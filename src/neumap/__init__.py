@@ -63,8 +63,8 @@ def _module(room: str) -> Any:
         if error.name not in _REQUIRED:
             raise
         raise ImportError(
-            f"neumap.{room} needs {error.name!r}, which is not installed: without its dependencies, "
-            "neumap has neumap.runtime only. Install them with: pip install neumap"
+            f"neumap.{room} needs {error.name!r}, which is not installed: without its "
+            "dependencies, neumap has neumap.runtime only. Install them with: pip install neumap"
         ) from error
 
 
