@@ -139,6 +139,72 @@ def test_queries_of_new_rows():
     assert (np.diff(distances, axis=1) >= 0).all()
 
 
+# Anchors: some rows ask, among all
+
+
+@pytest.mark.usefixtures("precision")
+@pytest.mark.parametrize("make", DATA)
+def test_anchors_find_their_neighbours_among_all_rows(make):
+    rows = make()
+    anchors = np.sort(np.random.default_rng(2).choice(len(rows), 500, replace=False))
+    graph = NeighborSearch(backend=SMALL).find(rows, 10, anchors=anchors)
+    truth = np.sort(cdist(rows[anchors].astype(np.float64), rows.astype(np.float64)), axis=1)
+    assert found_share(graph.distances[:, 1:], truth[:, :10] * (1 + 1e-4)) >= 0.96
+    assert graph.recall >= 0.95
+    np.testing.assert_array_equal(graph.anchors, anchors)
+    np.testing.assert_array_equal(graph.indices[:, 0], anchors)
+    assert graph.n_vertices == len(rows)
+    differences = rows[anchors].astype(np.float64)[:, None] - rows.astype(np.float64)[graph.indices]
+    expected = np.sqrt(np.square(differences).sum(axis=2))
+    np.testing.assert_allclose(graph.distances, expected, rtol=1e-5)
+    assert (np.diff(graph.distances, axis=1) >= 0).all()
+    assert all(len(set(row)) == 10 for row in graph.indices)
+
+
+def test_anchors_ask_in_as_many_cells_as_the_recall_needs():
+    rows = normal(6000, 40)
+    anchors = np.arange(0, 6000, 5)
+    truth = np.sort(cdist(rows[anchors].astype(np.float64), rows.astype(np.float64)), axis=1)
+    for target in (0.8, 0.97):
+        backend = CellBackend(target_recall=target, rows_per_cell=200)
+        found = backend.search_of_anchors(rows, anchors, 10)[1].numpy()
+        assert target - 0.02 <= found_share(found[:, 1:], truth[:, :10]) <= target + 0.1
+
+
+def test_threads_and_the_code_for_cards_do_not_change_the_answer_for_anchors(monkeypatch):
+    rows, anchors = uneven(), np.arange(1, 3000, 3)
+    monkeypatch.setattr(cells_module, "fast_dtype", lambda device: torch.float32)
+
+    def ask(n_jobs):
+        return NeighborSearch(backend=CellBackend(rows_per_cell=200, n_jobs=n_jobs)).find(
+            rows, 10, anchors=anchors
+        )
+
+    one = ask(1)
+    for module in (cells_module, partition_module):
+        monkeypatch.setattr(module, "is_on_card", lambda tensor: True)
+    for other in (ask(1), ask(4)):
+        np.testing.assert_array_equal(one.indices, other.indices)
+        np.testing.assert_array_equal(one.distances, other.distances)
+
+
+def test_anchors_among_equal_rows_and_in_cells_of_too_few_rows(monkeypatch):
+    rows = normal(3000, 6)
+    rows[500:2500] = rows[0]
+    anchors = np.arange(0, 3000, 7)
+    graph = NeighborSearch(backend=SMALL).find(rows, 8, anchors=anchors)
+    np.testing.assert_array_equal(graph.indices[:, 0], anchors)
+    assert (graph.distances[(anchors >= 500) & (anchors < 2500)] == 0).all()
+    assert all(len(set(row)) == 8 for row in graph.indices)
+    monkeypatch.setattr(cells_module, "CELL_PER_NEIGHBOR", 0)
+    clusters = tight_clusters(12, 4)
+    backend = CellBackend(rows_per_cell=4, target_recall=0.1)
+    indices, distances = backend.search_of_anchors(clusters, np.arange(0, 48, 5), 9)
+    truth = np.sort(cdist(clusters[::5].astype(np.float64), clusters.astype(np.float64)), axis=1)
+    assert found_share(distances.numpy(), truth[:, :9]) >= 0.5
+    assert (indices >= 0).all()
+
+
 # The same answer
 
 

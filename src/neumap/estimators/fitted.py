@@ -46,6 +46,8 @@ class Fitted:
         Shape of one row for the network.
     graph : scipy CSR matrix of shape (n_rows, n_rows)
         Membership strengths, symmetric. Of distinct rows only where ``unique=True``.
+    n_anchors : int or None
+        Number of rows whose neighbours the graph holds; None where it holds those of all rows.
     is_supervised : bool
         Whether targets were part of the fit.
     feature_names : ndarray of str or None
@@ -76,6 +78,7 @@ class Fitted:
     input_shape: tuple[int, ...]
     row_shape: tuple[int, ...]
     graph: Any
+    n_anchors: int | None = None
     is_supervised: bool = False
     feature_names: NDArray[Any] | None = None
     embedding: NDArray[np.float32] | None = None

@@ -23,6 +23,7 @@ __all__ = [
     "right_factor",
     "scores_as_integers",
     "smallest_columns",
+    "smallest_keys",
     "sorted_keys",
 ]
 
@@ -125,7 +126,11 @@ def sorted_keys(scores: Tensor, numbers: Tensor, k: int) -> Tensor:
 
     Rising along each row; equal scores by number, whatever order they came in.
     """
-    keys = (scores.to(torch.int64) << 32) | numbers
+    return smallest_keys((scores.to(torch.int64) << 32) | numbers, k)
+
+
+def smallest_keys(keys: Tensor, k: int) -> Tensor:
+    """The k smallest keys of each row, rising."""
     if is_on_card(keys):
         return keys.sort(dim=1).values[:, :k]
     return torch.from_numpy(np.sort(keys.numpy(), axis=1)[:, :k])
