@@ -62,6 +62,7 @@ DIFFERENCE_QUERIES = 64
 TILE_BYTES = 1 << 21  # of scores: what a core's cache holds
 CARD_TILE_BYTES = 1 << 29
 WIDTH_STEP = 32 * GROUP  # few different widths, since the product prepares itself for each
+HEIGHT_STEP = 64  # for the same reason: cells are asked by any number of rows
 # Squared distance to the farthest neighbour over the squared norm below which products are too
 # coarse to rank rows: some times the rounding error of a product.
 BLUR = {torch.bfloat16: 0.03, torch.float32: 1e-5}
@@ -349,6 +350,7 @@ class _Part:
         right = right_factor(self.rows - self.centre, width, dtype)
         centred = self.queries[asking] - self.centre
         step = _tile_queries(width * right.itemsize, len(asking), is_on_card(centred))
+        step = -(-step // HEIGHT_STEP) * HEIGHT_STEP
         left = left_factor(centred, -(-len(asking) // step) * step, dtype)
         buffer = torch.empty(step, width, dtype=dtype, device=centred.device)
         keys = torch.full((len(asking), self.k), NOTHING, device=centred.device)

@@ -151,8 +151,11 @@ def euclidean_neighbors(
     all_rows = _on_device(rows, device)
     # Distances ignore a shift; the product's rounding does not.
     centre = all_rows.mean(dim=0)
-    chunks = range(0, len(all_rows), TILE_COLUMNS)
-    norms = torch.cat([(all_rows[c : c + TILE_COLUMNS] - centre).square().sum(1) for c in chunks])
+    # Parts that are kept would lie between the tiles in memory, which could then not be used again.
+    norms = all_rows.new_empty(len(all_rows))
+    for start in range(0, len(all_rows), TILE_COLUMNS):
+        columns = slice(start, start + TILE_COLUMNS)
+        norms[columns] = (all_rows[columns] - centre).square().sum(1)
     n_kept = min(n_neighbors + N_EXTRA_CANDIDATES, len(rows))
     indices = np.empty((len(queries), n_neighbors), dtype=np.int64)
     distances = np.empty((len(queries), n_neighbors), dtype=np.float32)
@@ -171,8 +174,12 @@ def euclidean_neighbors(
         nearest, nearest_distances = by_distance(candidates, lengths, n_neighbors)
         blurred = _blurred(nearest_distances, centred)
         if len(blurred):
-            again = torch.cdist(tile[blurred], all_rows, compute_mode=FROM_DIFFERENCES)
-            lengths, candidates = smallest(again, n_neighbors)
+            asking = tile[blurred]
+
+            def lengths_of(columns: slice, asking: Tensor = asking) -> Tensor:
+                return torch.cdist(asking, all_rows[columns], compute_mode=FROM_DIFFERENCES)
+
+            lengths, candidates = _smallest_of_blocks(lengths_of, len(rows), n_neighbors)
             sharp, sharp_distances = by_distance(candidates, lengths, n_neighbors)
             nearest[blurred], nearest_distances[blurred] = sharp, sharp_distances
         indices[part] = nearest.cpu().numpy()
