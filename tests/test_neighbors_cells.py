@@ -8,8 +8,12 @@ from scipy.spatial.distance import cdist
 from neumap._workers import workers
 from neumap.neighbors import CellBackend, NeighborSearch, find_neighbors, resolve_metric
 from neumap.neighbors import cells as cells_module
+from neumap.neighbors import exact as exact_module
+from neumap.neighbors import mapped as mapped_module
 from neumap.neighbors import partition as partition_module
+from neumap.neighbors import search as search_module
 from neumap.neighbors.hnsw import found_share
+from neumap.neighbors.mapped import MappedRows
 from neumap.neighbors.partition import (
     find_centres,
     left_factor,
@@ -246,6 +250,39 @@ def test_rows_on_disk_give_the_same_without_a_copy(tmp_path):
         find_neighbors(on_disk, 6, backend=SMALL).indices,
         find_neighbors(normal(), 6, backend=SMALL).indices,
     )
+
+
+@pytest.mark.parametrize("anchors", [None, np.arange(0, 3000, 4)])
+@pytest.mark.parametrize(
+    ("dtype", "metric"),
+    [("f8", "euclidean"), ("u1", "euclidean"), ("f4", "cosine"), ("f8", "correlation")],
+)
+def test_rows_on_disk_are_mapped_a_block_at_a_time(dtype, metric, anchors, tmp_path, monkeypatch):
+    values = (np.abs(normal(3000, 3)) * 40).astype(dtype)  # held in few cells
+    np.save(tmp_path / "rows.npy", values)
+    on_disk = np.asarray(np.load(tmp_path / "rows.npy", mmap_mode="r"))  # as a store gives it
+    monkeypatch.setattr(cells_module, "N_SAMPLE", 64)
+    monkeypatch.setattr(search_module, "N_RECALL_ROWS", 64)
+    in_memory = NeighborSearch(metric=metric, backend=SMALL).find(values, 6, anchors=anchors)
+    blocks = []
+    read = MappedRows._read
+
+    def watched(self, rows):
+        block = read(self, rows)
+        blocks.append(len(block))
+        return block
+
+    monkeypatch.setattr(MappedRows, "_read", watched)
+    for module in (exact_module, mapped_module, cells_module):
+        for name in ("TILE_COLUMNS", "BLOCK_BYTES", "SAMPLE_BLOCK"):
+            if hasattr(module, name):
+                monkeypatch.setattr(module, name, 512)
+    found = NeighborSearch(metric=metric, backend=SMALL).find(on_disk, 6, anchors=anchors)
+    np.testing.assert_array_equal(found.indices, in_memory.indices)
+    np.testing.assert_array_equal(found.distances, in_memory.distances)
+    assert found.recall == in_memory.recall
+    # k-means takes 64 rows for each of 15 cells, the measured recall 64 rows with 14 candidates.
+    assert max(blocks) <= 64 * 15
 
 
 @pytest.mark.parametrize("make", [normal, uneven, tight_clusters])

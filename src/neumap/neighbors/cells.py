@@ -26,10 +26,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from neumap._device import fast_dtype, is_on_card
-from neumap._views import tensor_view
 from neumap._workers import Run, workers
 from neumap.neighbors.exact import euclidean_neighbors
 from neumap.neighbors.graph import Found, own_row_first
+from neumap.neighbors.mapped import MappedRows, is_in_a_file, on_device
 from neumap.neighbors.metrics import EuclideanMetric, Metric
 from neumap.neighbors.partition import (
     GROUP,
@@ -42,6 +42,7 @@ from neumap.neighbors.partition import (
     smallest_keys,
     sorted_keys,
 )
+from neumap.neighbors.rows import float_rows
 
 __all__ = ["CellBackend", "Cells"]
 
@@ -97,28 +98,35 @@ class CellBackend:
     name: str = "cells"
     exact: bool = False
 
-    def prepare(self, data: Any, metric: Metric) -> NDArray[Any]:
-        """Map the rows to those whose Euclidean distance gives the metric."""
+    def prepare(self, data: Any, metric: Metric) -> NDArray[Any] | MappedRows:
+        """Map the rows to those whose Euclidean distance gives the metric.
+
+        Rows of a file that the metric would copy are mapped when they are read.
+        """
         if not isinstance(metric, EuclideanMetric):
             raise ValueError(
                 "metric must reduce to Euclidean distance where backend='cells', got "
                 f"{metric.name!r}. Use backend='exact' or 'pynndescent'."
             )
+        if self.device == "cpu" and is_in_a_file(data):
+            is_ready = metric.prepare is float_rows and data.dtype == np.float32
+            if not (is_ready and data.flags.c_contiguous):
+                return MappedRows(data, metric.prepare)
         return metric.prepare(data)
 
-    def search(self, rows: NDArray[Any], n_neighbors: int, metric: Metric) -> Found:
+    def search(self, rows: NDArray[Any] | MappedRows, n_neighbors: int, metric: Metric) -> Found:
         """Neighbours of each row among all rows, itself first."""
         return _on_host(self.search_on_device(rows, n_neighbors, metric), metric)
 
     def search_on_device(
-        self, rows: NDArray[Any], n_neighbors: int, metric: Metric
+        self, rows: NDArray[Any] | MappedRows, n_neighbors: int, metric: Metric
     ) -> tuple[Tensor, Tensor]:
         """Return the same as tensors on the device, with Euclidean distances."""
         return self._ask(self.build(rows, n_neighbors, metric), rows, n_neighbors, True)
 
     @torch.no_grad()
     def search_of_anchors(
-        self, rows: NDArray[Any], anchors: NDArray[np.int64], n_neighbors: int
+        self, rows: NDArray[Any] | MappedRows, anchors: NDArray[np.int64], n_neighbors: int
     ) -> tuple[Tensor, Tensor]:
         """Neighbours of some rows among all rows, itself first, with Euclidean distances.
 
@@ -161,33 +169,33 @@ class CellBackend:
         first = own_row_first(indices, distances, anchors)
         return tuple(torch.from_numpy(part).to(numbers.device) for part in first)  # type: ignore[return-value]  # two of them
 
-    def build(self, rows: NDArray[Any], n_neighbors: int, metric: Metric) -> Cells:
+    def build(self, rows: NDArray[Any] | MappedRows, n_neighbors: int, metric: Metric) -> Cells:
         """Divide the rows among cells."""
         return self._divide(rows, n_neighbors, None)[0]
 
     @torch.no_grad()
     def _divide(
-        self, rows: NDArray[Any], k: int, anchors: NDArray[np.int64] | None
+        self, rows: NDArray[Any] | MappedRows, k: int, anchors: NDArray[np.int64] | None
     ) -> tuple[Cells, int]:
         """Divide the rows among cells; the second value is in how many of these a row asks."""
-        on_device = tensor_view(rows).to(self.device)
+        here = on_device(rows, self.device)
         generator = np.random.default_rng(self.seed)
         dtype = fast_dtype(torch.device("cpu")) if self.device == "cpu" else torch.float32
         usual = ROWS_PER_CELL if self.device == "cpu" else ROWS_PER_CELL_ON_CARD
         per_cell = max(self.rows_per_cell or usual, CELL_PER_NEIGHBOR * k)
         n_cells = max(1, min(len(rows) // per_cell, 1 << 16))
         with workers(self.n_jobs, self.device) as run:
-            centres = find_centres(on_device, n_cells, generator, dtype, run)
+            centres = find_centres(here, n_cells, generator, dtype, run)
             asking: Any = len(rows) if anchors is None else anchors
             n_asking = len(rows) if anchors is None else len(anchors)
             chosen = np.sort(generator.choice(asking, min(N_SAMPLE, n_asking), replace=False))
-            division = _Division(on_device, centres, dtype, run)
+            division = _Division(here, centres, dtype, run)
             n_met, dtype = division.measure(chosen, k, self.target_recall, anchors is not None)
             n_held, n_asked = (n_met, 1) if anchors is None else (1, n_met)
-            cells_of_rows = nearest_cells(on_device, centres, n_held, dtype, run)
+            cells_of_rows = nearest_cells(here, centres, n_held, dtype, run)
         starts, held = _by_cell(cells_of_rows, n_cells)
         own = cells_of_rows[:, 0]
-        return Cells(on_device, rows, centres, own, starts, held, n_held, dtype), n_asked
+        return Cells(here, rows, centres, own, starts, held, n_held, dtype), n_asked
 
     def query(self, index: Cells, queries: NDArray[Any], n_neighbors: int, metric: Metric) -> Found:
         """Neighbours of each query among the rows of the index."""
@@ -195,12 +203,12 @@ class CellBackend:
 
     @torch.no_grad()
     def _ask(
-        self, cells: Cells, queries: NDArray[Any], k: int, are_rows: bool
+        self, cells: Cells, queries: NDArray[Any] | MappedRows, k: int, are_rows: bool
     ) -> tuple[Tensor, Tensor]:
         """Indices and Euclidean distances (n_queries, k), on the device."""
-        asking = cells.rows if are_rows else tensor_view(queries).to(self.device)
+        asking = cells.rows if are_rows else on_device(queries, self.device)
         indices = torch.full((len(asking), k), -1, device=asking.device)
-        distances = asking.new_full((len(asking), k), torch.inf)
+        distances = cells.centres.new_full((len(asking), k), torch.inf)
         with workers(self.n_jobs, self.device) as run:
             own = cells.own
             if not are_rows:
@@ -229,7 +237,7 @@ class CellBackend:
 class _Division:
     """Rows and the centres of their cells, before any row is in one."""
 
-    rows: Tensor  # (n, n_features), float32
+    rows: Tensor | MappedRows  # (n, n_features), float32
     centres: Tensor  # (n_cells, n_features)
     dtype: torch.dtype
     run: Run
@@ -286,8 +294,8 @@ class Cells:
     ``held[starts[c]:starts[c + 1]]`` are the numbers of the rows that cell c holds, rising.
     """
 
-    rows: Tensor  # (n, n_features), float32
-    array: NDArray[Any]  # the same on the host
+    rows: Tensor | MappedRows  # (n, n_features), float32
+    array: NDArray[Any] | MappedRows  # the same on the host
     centres: Tensor  # (n_cells, n_features)
     own: Tensor  # (n,), int32
     starts: list[int]
@@ -295,7 +303,9 @@ class Cells:
     n_held: int
     dtype: torch.dtype
 
-    def answer(self, cell: int, queries: Tensor, here: Tensor, k: int, are_rows: bool) -> Tensor:
+    def answer(
+        self, cell: int, queries: Tensor | MappedRows, here: Tensor, k: int, are_rows: bool
+    ) -> Tensor:
         """Keys (``sorted_keys``) of the neighbours of queries in this cell."""
         held = self.held[self.starts[cell] : self.starts[cell + 1]].long()
         # Where very many rows are equal, any part of them will do.
@@ -412,7 +422,7 @@ def _by_cell(cells: Tensor, n_cells: int) -> tuple[list[int], Tensor]:
     return starts, order.div_(cells.shape[1], rounding_mode="floor").int()
 
 
-def _exact(rows: Tensor, queries: Tensor, k: int, run: Run) -> tuple[Tensor, Tensor]:
+def _exact(rows: Tensor | MappedRows, queries: Tensor, k: int, run: Run) -> tuple[Tensor, Tensor]:
     """Exact neighbours (n_queries, k) and squared distances of a few queries, block by block."""
 
     def best_of(start: int) -> Tensor:

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from neumap._device import torch_threads, usable_cores
-from neumap._views import tensor_view
 from neumap.neighbors.graph import Found, own_row_first, wrong_distance
+from neumap.neighbors.mapped import MappedRows, on_device
 from neumap.neighbors.metrics import EuclideanMetric, Metric, TiledMetric
 from neumap.neighbors.rows import is_sparse
 
@@ -129,13 +129,16 @@ def _known(metric: Metric) -> EuclideanMetric | TiledMetric:
 
 @torch.no_grad()
 def euclidean_neighbors(
-    rows: NDArray[Any], queries: NDArray[Any], n_neighbors: int, device: str = "cpu"
+    rows: NDArray[Any] | MappedRows,
+    queries: NDArray[Any] | Tensor,
+    n_neighbors: int,
+    device: str = "cpu",
 ) -> Found:
     """Exact Euclidean neighbours of each query among the rows.
 
     Parameters
     ----------
-    rows : array of shape (n_rows, n_features), float32
+    rows : array or MappedRows of shape (n_rows, n_features), float32
     queries : array of shape (n_queries, n_features), float32
     n_neighbors : int
         At most ``n_rows``.
@@ -148,11 +151,11 @@ def euclidean_neighbors(
     distances : array of shape (n_queries, n_neighbors), float32
         Rising along each row; ties by index.
     """
-    all_rows = _on_device(rows, device)
+    all_rows = on_device(rows, device)
     # Distances ignore a shift; the product's rounding does not.
     centre = all_rows.mean(dim=0)
     # Parts that are kept would lie between the tiles in memory, which could then not be used again.
-    norms = all_rows.new_empty(len(all_rows))
+    norms = centre.new_empty(len(all_rows))
     for start in range(0, len(all_rows), TILE_COLUMNS):
         columns = slice(start, start + TILE_COLUMNS)
         norms[columns] = (all_rows[columns] - centre).square().sum(1)
@@ -161,7 +164,7 @@ def euclidean_neighbors(
     distances = np.empty((len(queries), n_neighbors), dtype=np.float32)
     for start in range(0, len(queries), TILE_ROWS):
         part = slice(start, start + TILE_ROWS)
-        tile = _on_device(queries[part], device)
+        tile = on_device(queries[part], device)
         centred = tile - centre
 
         def scores(columns: slice, centred: Tensor = centred) -> Tensor:
@@ -257,7 +260,3 @@ def by_distance(indices: Tensor, distances: Tensor, k: int) -> tuple[Tensor, Ten
     indices, distances = indices.gather(1, by_index), distances.gather(1, by_index)
     order = distances.argsort(dim=1, stable=True)[:, :k]
     return indices.gather(1, order), distances.gather(1, order)
-
-
-def _on_device(rows: NDArray[Any], device: str) -> Tensor:
-    return tensor_view(rows).to(device)
