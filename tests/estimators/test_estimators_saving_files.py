@@ -76,6 +76,7 @@ def changed_file(path: Path, change: Callable[[dict[str, Any]], None]) -> Path:
 def test_every_field_comes_back(tmp_path: Path) -> None:
     fitted = replace(
         WITH_NETWORK,
+        n_anchors=3,
         is_supervised=True,
         feature_names=np.array(["a", "b", "c"], dtype=object),
         distinct=np.arange(5),
@@ -98,6 +99,7 @@ def test_every_field_comes_back(tmp_path: Path) -> None:
         np.testing.assert_array_equal(getattr(found, name), getattr(fitted, name))
     np.testing.assert_array_equal(found.graph.toarray(), GRAPH.toarray())
     assert (found.history, found.report) == (fitted.history, fitted.report)
+    assert found.n_anchors == 3
     for name in ("encoder", "decoder", "classifier"):
         for one, other in zip(
             getattr(found, name).parameters(), getattr(fitted, name).parameters(), strict=True
