@@ -25,7 +25,8 @@ __all__ = ["choose_anchors"]
 # "auto" takes every row up to this number: the search is quick, and the graph small.
 ALL_ROWS = 300_000
 FEWEST = 100_000
-# Times that "auto" lets an edge be drawn. Accuracy falls from about ten times.
+# Times that "auto" lets an edge be drawn: fewer than in a fit of all of 60,000 rows, where it is 3.
+# On MNIST 7 draws of an edge cost .005 of held-out accuracy, and 14 cost .012.
 DRAWS_OF_AN_EDGE = 1.5
 # Share of the anchors that are rows of which there are few, such as landmarks.
 LARGEST_SHARE = 0.5

@@ -192,9 +192,9 @@ class ParametricUMAP(UMAP):
         The training of a large data set draws only few of all edges, so that a sample of rows is
         enough: it takes less time and memory, and `graph_` is small. ``"auto"`` takes every row up
         to 300,000, and then as many as let each edge be drawn one and a half times (146,000 with
-        the default preset). None takes every row, as does a number of at least `n_samples`. With so
-        few anchors that an edge is drawn ten times or more, maps get less accurate, and of a group
-        of few rows there may be none; see ``docs/scale.md``. A number raises with what needs every
+        the default preset). None takes every row, as does a number of at least `n_samples`. With
+        fewer anchors, whose edges are drawn more often, maps are less accurate, and a group of few
+        rows may have none; see ``docs/scale.md``. A number raises with what needs every
         row:
         ``parametric_embedding=False``, ``metric="precomputed"``, `precomputed_knn`,
         `set_op_mix_ratio` below 1, numbers as targets. ``"auto"`` takes every row there, and with
