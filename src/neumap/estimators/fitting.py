@@ -24,6 +24,7 @@ from neumap._random import numpy_generator
 from neumap.callbacks import Callback, TrainingRun
 from neumap.data import RowStore, Validated, as_rows, check_input, find_non_finite
 from neumap.estimators.anchors import choose_anchors
+from neumap.estimators.describing import card_of_a_fit, extent_of
 from neumap.estimators.fitted import Fitted
 from neumap.estimators.graph import (
     TRIAL_ROWS,
@@ -114,7 +115,8 @@ def fit_map(
         validate = _validation(task, recipe, networks)
 
     found = _graph(task, recipe, distances, anchors) if graph is None else Graph(None, graph)
-    learned = _of_graph(task, recipe, found)
+    card = card_of_a_fit(task, recipe, networks.encoder)
+    learned = replace(_of_graph(task, recipe, found), card=card)
     if recipe.stops_at_graph:
         return learned
 
@@ -135,6 +137,7 @@ def fit_map(
     return replace(
         learned,
         embedding=task.expand(positions),
+        card=replace(card, extent=extent_of(positions)),
         history=_continued(warm_start, history),
         report={**report, **seconds},
         encoder=networks.encoder,
@@ -228,7 +231,11 @@ def _validation(task: Task, recipe: Recipe, networks: Networks) -> Validation | 
     data = task.data
     try:
         checked = check_input(
-            held_out, n_features=data.n_features, feature_names=data.feature_names, min_rows=1
+            held_out,
+            n_features=data.n_features,
+            feature_names=data.feature_names,
+            min_rows=1,
+            column=recipe.column,
         )
     except (ValueError, TypeError) as error:
         raise type(error)(f"reconstruction_validation must hold rows like X: {error}") from error

@@ -130,6 +130,8 @@ class Recipe:
         For the negatives of new rows.
     n_anchors : int, "auto" or None
         Rows whose neighbours are searched for.
+    column : str or None
+        Column of a table with one vector per row.
     idle : tuple of str
         Parameters that have no effect, each with the switch that is off.
     """
@@ -149,6 +151,7 @@ class Recipe:
     random_state: RandomState
     transform_seed: int
     n_anchors: int | str | None = None
+    column: str | None = None
     idle: tuple[tuple[str, str], ...] = ()
 
     @property
@@ -238,6 +241,7 @@ def free_recipe(p: Parameters) -> Recipe:
         device=p["device"],
         random_state=p["random_state"],
         transform_seed=p["transform_seed"],
+        column=p["column"],
     )
 
 
