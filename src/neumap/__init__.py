@@ -12,7 +12,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from neumap import callbacks, export, metrics, networks, plots
+    from neumap import callbacks, explorer, export, metrics, networks, plots
     from neumap.estimators import UMAP, ParametricUMAP, load, load_ParametricUMAP
 
     __version__: str
@@ -22,6 +22,7 @@ __all__ = [
     "ParametricUMAP",
     "__version__",
     "callbacks",
+    "explorer",
     "export",
     "load",
     "load_ParametricUMAP",
@@ -30,7 +31,7 @@ __all__ = [
     "plots",
 ]
 
-_ROOMS = frozenset({"callbacks", "export", "metrics", "networks", "plots"})
+_ROOMS = frozenset({"callbacks", "explorer", "export", "metrics", "networks", "plots"})
 _ESTIMATORS = frozenset({"ParametricUMAP", "UMAP", "load", "load_ParametricUMAP"})
 
 
