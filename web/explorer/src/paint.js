@@ -4,17 +4,16 @@
 const VERTEX = `#version 300 es
 in vec2 from;
 in vec2 to;
-in float tone;
-in float chosen;
+in vec4 mark; // colour, selection, and two bytes that keep it aligned
 uniform vec2 centre, reach;
 uniform float mixed, size, layer;
 out float shade;
 void main() {
   vec2 place = (mix(from, to, mixed) - centre) * reach;
-  bool skipped = layer >= 0.0 && chosen != layer;
+  bool skipped = layer >= 0.0 && mark.y != layer;
   gl_Position = skipped ? vec4(2.0, 2.0, 2.0, 1.0) : vec4(place, 0.0, 1.0);
   gl_PointSize = size;
-  shade = tone;
+  shade = mark.x;
 }`;
 
 const FRAGMENT = `#version 300 es
@@ -52,9 +51,9 @@ export class Painter {
     this.buffers = {
       from: this.attribute("from", 2, gl.UNSIGNED_SHORT, true),
       to: this.attribute("to", 2, gl.UNSIGNED_SHORT, true),
-      tone: this.attribute("tone", 1, gl.UNSIGNED_BYTE, false),
-      chosen: this.attribute("chosen", 1, gl.UNSIGNED_BYTE, false),
+      mark: this.attribute("mark", 4, gl.UNSIGNED_BYTE, false),
     };
+    this.marks = new Uint8Array(4 * n);
     this.order = shuffled(n);
     this.indices = gl.createBuffer();
     this.nShown = n;
@@ -67,7 +66,6 @@ export class Painter {
     }
     gl.enable(gl.BLEND);
     gl.blendFunc(gl.ONE, gl.ONE_MINUS_SRC_ALPHA);
-    this.put("chosen", new Uint8Array(n));
     this.limit = n;
   }
 
@@ -84,8 +82,17 @@ export class Painter {
 
   /** @param {"from" | "to" | "tone" | "chosen"} name @param {Uint8Array | Uint16Array} values */
   put(name, values) {
-    this.gl.bindBuffer(this.gl.ARRAY_BUFFER, this.buffers[name]);
-    this.gl.bufferData(this.gl.ARRAY_BUFFER, values, this.gl.DYNAMIC_DRAW);
+    const { gl, marks } = this;
+    if (name === "from" || name === "to") {
+      gl.bindBuffer(gl.ARRAY_BUFFER, this.buffers[name]);
+      gl.bufferData(gl.ARRAY_BUFFER, values, gl.DYNAMIC_DRAW);
+      return;
+    }
+    // Four bytes per point: some drivers convert attributes that are not aligned at each draw.
+    const place = name === "tone" ? 0 : 1;
+    for (let at = 0; at < values.length; at++) marks[4 * at + place] = values[at];
+    gl.bindBuffer(gl.ARRAY_BUFFER, this.buffers.mark);
+    gl.bufferData(gl.ARRAY_BUFFER, marks, gl.DYNAMIC_DRAW);
   }
 
   /** @param {Uint8Array} colours  256 of RGBA */
@@ -157,7 +164,8 @@ function linked(gl) {
 
 /** Numbers 0 to n - 1 in an order that looks random and is always the same. @param {number} n */
 export function shuffled(n) {
-  const order = Uint32Array.from({ length: n }, (_, at) => at);
+  const order = new Uint32Array(n);
+  for (let at = 0; at < n; at++) order[at] = at;
   let state = 0x9e3779b9;
   for (let at = n - 1; at > 0; at--) {
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0;

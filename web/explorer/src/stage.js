@@ -67,6 +67,7 @@ export class Stage {
     this.mix = 0;
     this.isPlaying = false;
     this.colours = { ink: "#000", paper: "#fff", accent: "#36c" };
+    this.hasSize = false;
     this.isMoving = false;
     this.restTimer = 0;
     this.isAwaited = false;
@@ -85,6 +86,7 @@ export class Stage {
       canvas.height = Math.round(height * ratio);
     }
     this.camera.resize(width, height);
+    this.hasSize = true;
     this.paint();
     this.redraw();
   }
@@ -113,6 +115,8 @@ export class Stage {
   }
 
   paint() {
+    // Before the map has a size, points would be as large as the canvas, which takes minutes.
+    if (!this.hasSize) return;
     this.painter.draw(this.camera, this.style(), this.isMoving);
     if (this.paintOverlay()) this.redraw();
   }
