@@ -60,10 +60,10 @@ explorer: ## check, test and bundle the explorer's page (needs Node.js 20 or new
 	cd web/explorer && npm ci --ignore-scripts --no-audit --no-fund && npm run check && npm test && npm run build
 
 docs: $(VENV)/.installed-dev ## run the code of the documentation
-	$(BIN)/python -m pytest -q $(PARALLEL) tests/behaviour/test_readme.py tests/behaviour/test_tour.py tests/behaviour/test_page_blocks.py
+	$(BIN)/python -m pytest -q $(PARALLEL) tests/behaviour/test_readme.py tests/behaviour/test_tour.py tests/behaviour/test_page_blocks.py tests/test_explorer.py
 
 clean: ## remove everything that these commands created
-	rm -rf .venv demo-output dist build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv web/explorer/node_modules demo-output dist build .pytest_cache .mypy_cache .ruff_cache
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:

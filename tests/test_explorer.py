@@ -445,6 +445,22 @@ def test_the_command_explains_the_shape_of_an_image(
     assert "HEIGHTxWIDTH" in capsys.readouterr().err
 
 
+@pytest.mark.slow
+def test_the_code_of_the_documentation_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = Path(__file__).parents[1] / "docs" / "explorer.md"
+    code = re.findall(r"^```python\n(.*?)^```$", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    assert len(code) == 2
+    namespace: dict[str, Any] = {"__name__": "page"}
+    exec(compile("\n".join(code), "explorer.md", "exec"), namespace)
+    size = (tmp_path / "digits.html").stat().st_size
+    assert 1_100_000 < size < 1_400_000  # the page says 1.2 MB
+    networks = namespace["page"].payload.head["networks"]
+    assert None not in networks.values()
+
+
 # ---- the bundle ---------------------------------------------------------------------------------
 
 

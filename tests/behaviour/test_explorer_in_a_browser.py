@@ -530,6 +530,35 @@ def test_a_network_that_the_page_cannot_run_is_named(
     assert browser.value(f"{APP}.pictures.isImage") is True
 
 
+def test_a_notebook_mounts_the_widget(
+    browser: Browser, model: ParametricUMAP, X: NDArray[np.float32]
+) -> None:
+    """The module that anywidget loads, with a model that only keeps what is set."""
+    payload = explorer.show(model, X).payload
+    traits = {"head": payload.head, "parts": payload.packed(), "height": "400px"}
+    browser.call("Page.navigate", url="about:blank")
+    browser.wait("location.href === 'about:blank'")
+    browser.value(
+        f"""(async () => {{
+          const traits = {json.dumps(traits)};
+          const model = {{
+            get: (name) => traits[name],
+            set: (name, value) => {{ window[name] = value; }},
+            save_changes: () => {{ window.saved = true; }},
+          }};
+          const source = new Blob([{json.dumps(pages._static("explorer.js"))}],
+                                  {{ type: "text/javascript" }});
+          const {{ default: widget }} = await import(URL.createObjectURL(source));
+          await widget.render({{ model, el: document.body }});
+          window.app = document.body.firstChild.explorer;
+          window.app.select([3, 5], "Selection");
+        }})() && 0"""
+    )
+    browser.wait("window.saved === true")
+    assert browser.value("window.selection") == [3, 5]
+    assert browser.value("document.body.firstChild.getBoundingClientRect().height") == 400
+
+
 def test_a_million_points_are_drawn(browser: Browser, tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     xy = generator.integers(0, 65536, size=(1_000_000, 2)).astype("<u2")

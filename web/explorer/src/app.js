@@ -350,9 +350,17 @@ export class App {
       return found;
     };
     const rowAt = (/** @type {number[]} */ [u, v]) => decode(this.unitsOf(u, v));
-    stage.lattice = stage.lattice ? null : new Lattice(rowAt, (row) => this.pictures.ofRow(row, true), isOccupied);
+    stage.lattice = stage.lattice ? null : new Lattice(rowAt, (row) => this.pictures.ofRow(row, true), isOccupied, null);
+    this.showCards();
     this.showPressed();
     stage.redraw();
+  }
+
+  /** Profiles stand on cards, or neighbours would run into each other. */
+  showCards() {
+    const { lattice } = this.stage;
+    const wash = getComputedStyle(this.root).getPropertyValue("--wash").trim();
+    if (lattice && !this.pictures.isImage) lattice.card = `${wash}d0`;
   }
 
   toggleNames() {
@@ -390,6 +398,7 @@ export class App {
     this.pictures.colours = { ink: rgb(colour("ink")), paper: rgb(colour("paper")), rise: rgb(colour("rise")), fall: rgb(colour("fall")) };
     stage.painter.setPalette(paletteOf(payload.head, theme));
     stage.lattice?.kept.clear();
+    this.showCards();
     this.legend.build(theme);
     stage.redraw();
   }

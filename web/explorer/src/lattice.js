@@ -4,7 +4,7 @@
 import { clamp } from "./camera.js";
 
 /** Smallest width of a cell on the screen in CSS pixels; the next level starts at twice of it. */
-const CELL = 38;
+const CELL = 26;
 const MOST_KEPT = 6000;
 /** Milliseconds of decoding per frame. */
 const PER_FRAME = 10;
@@ -14,11 +14,13 @@ export class Lattice {
    * @param {(place: number[]) => ArrayLike<number>} decode
    * @param {(row: ArrayLike<number>) => OffscreenCanvas} picture
    * @param {(box: number[]) => boolean} isOccupied
+   * @param {string | null} card  colour behind each picture
    */
-  constructor(decode, picture, isOccupied) {
+  constructor(decode, picture, isOccupied, card) {
     this.decode = decode;
     this.picture = picture;
     this.isOccupied = isOccupied;
+    this.card = card;
     /** @type {Map<string, OffscreenCanvas>} */
     this.kept = new Map();
   }
@@ -51,6 +53,12 @@ export class Lattice {
       const side = size * camera.scale;
       const part = Math.min(1, picture.width / picture.height);
       const tall = (side * 0.94 * part * picture.height) / picture.width;
+      if (this.card !== null) {
+        context.fillStyle = this.card;
+        context.beginPath();
+        context.roundRect(x + 1.5, y + 1.5, side - 3, side - 3, 5);
+        context.fill();
+      }
       context.drawImage(picture, x + (side * (1 - 0.94 * part)) / 2, y + (side - tall) / 2, side * 0.94 * part, tall);
     }
     return isUnfinished;

@@ -2,7 +2,11 @@
 
 /** @typedef {import("./payload.js").Payload} Payload */
 
-const MOST_BARS = 48;
+const MOST_BARS = 30;
+/** Height of a profile in pixels. */
+const SIDE = 60;
+/** Standard deviations that fill it. */
+const MOST_SCORE = 2.5;
 
 /** @typedef {{ ink: number[], paper: number[], rise: number[], fall: number[] }} Colours */
 
@@ -73,18 +77,18 @@ export class Pictures {
   /** Bars of the standard scores of a row's columns. @param {ArrayLike<number>} row */
   profile(row) {
     const bars = Math.min(MOST_BARS, row.length);
-    const wide = 4;
-    const canvas = new OffscreenCanvas(bars * wide, 48);
+    const wide = Math.max(2, Math.floor(SIDE / bars));
+    const canvas = new OffscreenCanvas(bars * wide, SIDE);
     const context = /** @type {OffscreenCanvasRenderingContext2D} */ (canvas.getContext("2d"));
     for (let bar = 0; bar < bars; bar++) {
       const from = Math.floor((bar * row.length) / bars);
       const to = Math.max(from + 1, Math.floor(((bar + 1) * row.length) / bars));
       let sum = 0;
       for (let at = from; at < to; at++) sum += this.score(row, at);
-      const score = Math.max(-2.5, Math.min(2.5, sum / (to - from)));
-      const tall = Math.max(1, (Math.abs(score) / 2.5) * 23);
+      const score = Math.max(-MOST_SCORE, Math.min(MOST_SCORE, sum / (to - from)));
+      const tall = Math.max(1, (Math.abs(score) / MOST_SCORE) * (SIDE / 2 - 1));
       context.fillStyle = `rgb(${(score >= 0 ? this.colours.rise : this.colours.fall).join()})`;
-      context.fillRect(bar * wide, score >= 0 ? 24 - tall : 24, wide - 1, tall);
+      context.fillRect(bar * wide, score >= 0 ? SIDE / 2 - tall : SIDE / 2, wide - 1, tall);
     }
     return canvas;
   }

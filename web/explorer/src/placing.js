@@ -252,7 +252,7 @@ export class PlacePanel {
     for (const { number, distance } of placed.nearest) {
       const point = app.pointOf(number);
       const picture = point === null ? null : app.pictures.ofPoint(point);
-      const text = [`row ${whole(number)}`, point === null ? "" : app.labelOf(point)].filter(Boolean).join(" · ");
+      const text = [`row ${whole(number)}`, point === null ? "" : app.payload.texts?.[point] || app.labelOf(point)].filter(Boolean).join(" · ");
       const button = make(
         "button",
         { type: "button", onclick: () => point !== null && app.pinPoint(point) },

@@ -70,6 +70,6 @@ test("the lattice refines with the zoom, and its cells keep their places", () =>
   camera.zoomBy(2);
   const fine = cellsOf(camera);
   assert.equal(fine.size, coarse.size / 2);
-  assert.ok(coarse.size * camera.scale / 2 >= 38 && coarse.size * camera.scale / 2 < 76);
+  assert.ok(coarse.size * camera.scale / 2 >= 26 && coarse.size * camera.scale / 2 < 52);
   assert.ok(Number.isInteger(Math.log2(fine.size)));
 });
