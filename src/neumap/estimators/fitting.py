@@ -19,10 +19,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from neumap._modes import own_torch_state
+from neumap._modes import evaluating, own_torch_state
 from neumap._random import numpy_generator
 from neumap.callbacks import Callback, TrainingRun
-from neumap.data import RowStore, Validated, as_rows, check_input
+from neumap.data import RowStore, Validated, as_rows, check_input, find_non_finite
 from neumap.estimators.fitted import Fitted
 from neumap.estimators.graph import (
     TRIAL_ROWS,
@@ -46,6 +46,7 @@ from neumap.losses.terms import Term
 from neumap.metrics import distance_correlation
 from neumap.sampling import EdgeSampler
 from neumap.training import Embedder, EncoderEmbedder, Plan, train, training_precision
+from neumap.training.embedders import rows_to_write_on
 from neumap.training.loop import History, Validation
 
 __all__ = ["fit_map"]
@@ -167,7 +168,30 @@ def _networks(task: Task, recipe: Recipe) -> Networks:
                 (positions.encoder, reconstruction.decoder), networks.encoder, networks.decoder
             )
         _check_trainable(networks, recipe.n_epochs)
+        if recipe.n_epochs != 0:
+            _check_missing(task, encoder)
     return networks
+
+
+def _check_missing(task: Task, encoder: nn.Module | None) -> None:
+    """Raise ValueError if rows hold NaN or infinity, of which the encoder makes no position."""
+    if encoder is None or task.data.is_finite:
+        return
+    found = find_non_finite(task.rows)
+    first = found.first_nan or found.first_inf
+    if first is None:
+        return
+    row = task.rows.gather(torch.tensor(first[:1], device=task.device))
+    with evaluating(encoder):
+        is_read = bool(encoder(rows_to_write_on(encoder, row)).isfinite().all())
+    if not is_read:
+        number = first[0] if task.distinct is None else task.distinct.first[first[0]]
+        raise ValueError(
+            f"X must hold finite values where this encoder learns from it, got "
+            f"{found.n_nan + found.n_inf} NaN or infinite value(s), the first in row {number}. "
+            "Impute them, pass an encoder that replaces them in its forward, or set "
+            "parametric_embedding=False."
+        )
 
 
 def _check_trainable(networks: Networks, n_epochs: int | None) -> None:
