@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse
 import torch
 from numpy.typing import NDArray
 from scipy import stats
 from torch import nn
 
-from neumap import ParametricUMAP, explorer
+from neumap import UMAP, ParametricUMAP, explorer
 from neumap.callbacks import Snapshots
 from neumap.cli import main
 from neumap.explorer import page as pages
@@ -188,12 +189,12 @@ def test_values_are_stored_as_they_are(
 
 
 def test_texts_and_rows(X: NDArray[np.float32], model: ParametricUMAP) -> None:
-    texts = [None, float("nan"), *HOSTILE, *range(8, N_ROWS)]
+    texts = [None, float("nan"), *HOSTILE, *range(8, N_ROWS - 1), pd.NA]
     payload = payload_of(model, X, Inputs(texts=texts))
     stored = json.loads(payload.parts["texts"])
     surrogate = HOSTILE.index("\ud800") + 2
     shown = ["?" if at == surrogate else str(text) for at, text in enumerate(texts)]
-    assert stored == ["", "", *shown[2:]]
+    assert stored == ["", "", *shown[2:-1], ""]
     np.testing.assert_array_equal(np.frombuffer(payload.parts["table"], "<f4"), X.ravel())
     moments = np.frombuffer(payload.parts["moments"], "<f4").reshape(2, -1)
     np.testing.assert_allclose(moments, [X.mean(0), X.std(0)], rtol=1e-5, atol=1e-6)
@@ -274,6 +275,38 @@ def test_maps_of_other_dimensions_are_refused(X: NDArray[np.float32]) -> None:
     model = SimpleNamespace(transform=lambda X: np.zeros((len(X), 3)))
     with pytest.raises(ValueError, match=r"must have 2 components, got .*\(120, 3\)"):
         explorer.show(model, X)
+
+
+def kinds_of_rows() -> dict[str, Any]:
+    generator = np.random.default_rng(0)
+    plain = generator.normal(size=(100, 6)).astype(np.float32)
+    return {
+        "sparse": scipy.sparse.random_array((100, 30), density=0.2, rng=generator, format="csr"),
+        "colour images": generator.integers(0, 255, (100, 8, 8, 3)).astype(np.uint8),
+        "tensor": torch.from_numpy(plain),
+        "cosine": plain,
+        "correlation": plain,
+    }
+
+
+@pytest.mark.parametrize("kind", kinds_of_rows())
+def test_rows_of_every_kind_can_be_placed(kind: str) -> None:
+    X = kinds_of_rows()[kind]
+    metric = kind if kind in ("cosine", "correlation") else "euclidean"
+    settings: dict[str, Any] = {"preset": "fast", "n_epochs": 1, "random_state": 0}
+    model = ParametricUMAP(metric=metric, **settings).fit(X)
+    payload = payload_of(model, X, Inputs())
+    assert payload.head["networks"]["encoder"] is not None
+    form = {"cosine": "unit", "correlation": "centred unit"}.get(metric, "raw")
+    assert payload.head["reference"] == {"n": 50, "form": form}
+
+
+def test_a_map_without_a_network_is_shown() -> None:
+    X = np.random.default_rng(0).normal(size=(80, 4)).astype(np.float32)
+    model = UMAP(n_epochs=3, random_state=0).fit(X)
+    payload = payload_of(model, X, Inputs())
+    assert payload.head["networks"] == {"encoder": None, "decoder": None}
+    np.testing.assert_allclose(positions_in(payload), model.embedding_, atol=1e-3)
 
 
 # ---- pictures and known rows --------------------------------------------------------------------

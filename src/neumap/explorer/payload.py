@@ -261,8 +261,8 @@ def _add_texts(parts: dict[str, bytes], texts: Any, drawn: NDArray[np.int64], n_
 
 
 def _text(entry: Any) -> str:
-    is_missing = entry is None or (isinstance(entry, float) and entry != entry)
-    return "" if is_missing else str(entry)
+    is_missing = entry is None or type(entry).__name__ == "NAType"  # of pandas, which has no truth
+    return "" if is_missing or entry != entry else str(entry)
 
 
 # ---- rows ---------------------------------------------------------------------------------------
