@@ -13,14 +13,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.exceptions import NotFittedError
-from torch import nn
+from torch import Tensor, nn
 
 from neumap._modes import own_torch_state
 from neumap.data import RowStore, Validated, as_rows, check_input
 from neumap.estimators.landmarks import Landmarks
 from neumap.estimators.new_rows.training_rows import TrainingRows
 from neumap.losses.reconstruction import ReconstructionLoss
-from neumap.training.embedders import encode_rows
+from neumap.training.embedders import encode_rows, encode_to
 from neumap.training.loop import History
 
 __all__ = ["EnsureFinite", "Fitted", "Learned", "check_rows", "device_of"]
@@ -102,7 +102,13 @@ class Fitted:
             )
         return self.embedding if self.distinct is None else self.embedding[self.distinct]
 
-    def check_new(self, X: Any, ensure_all_finite: EnsureFinite, estimator_name: str) -> Validated:
+    def check_new(
+        self,
+        X: Any,
+        ensure_all_finite: EnsureFinite,
+        estimator_name: str,
+        column: str | None = None,
+    ) -> Validated:
         """Check rows that come after the fit; their width and names must be those of the fit."""
         return check_input(
             X,
@@ -111,6 +117,7 @@ class Fitted:
             feature_names=self.feature_names,
             min_rows=1,
             estimator_name=estimator_name,
+            column=column,
         )
 
     def network_rows(self, new: Validated) -> RowStore:
@@ -123,6 +130,13 @@ class Fitted:
         """Return the encoder's positions of checked rows."""
         assert self.encoder is not None
         return encode_rows(self.encoder, self.network_rows(new), batch_rows)
+
+    @own_torch_state()
+    def embed_as_tensor(self, new: Validated, batch_rows: int | None = None) -> Tensor:
+        """Return the same positions as a tensor on the device of the encoder."""
+        assert self.encoder is not None
+        rows = self.network_rows(new)
+        return encode_to(self.encoder, rows, device_of(self.encoder), batch_rows)
 
     def training_rows(self, purpose: str) -> TrainingRows:
         """Return the training rows.
@@ -171,10 +185,16 @@ def _first(values: NDArray[np.float32] | None, n_rows: int) -> NDArray[np.float3
 FIELDS = tuple(field.name for field in fields(Fitted))
 
 
-def check_rows(X: Any, ensure_all_finite: EnsureFinite, estimator_name: str) -> Validated:
+def check_rows(
+    X: Any, ensure_all_finite: EnsureFinite, estimator_name: str, column: str | None = None
+) -> Validated:
     """Check rows to fit."""
     return check_input(
-        X, ensure_all_finite=ensure_all_finite, min_rows=2, estimator_name=estimator_name
+        X,
+        ensure_all_finite=ensure_all_finite,
+        min_rows=2,
+        estimator_name=estimator_name,
+        column=column,
     )
 
 

@@ -225,7 +225,11 @@ def _validation(task: Task, recipe: Recipe, networks: Networks) -> Validation | 
     data = task.data
     try:
         checked = check_input(
-            held_out, n_features=data.n_features, feature_names=data.feature_names, min_rows=1
+            held_out,
+            n_features=data.n_features,
+            feature_names=data.feature_names,
+            min_rows=1,
+            column=recipe.column,
         )
     except (ValueError, TypeError) as error:
         raise type(error)(f"reconstruction_validation must hold rows like X: {error}") from error

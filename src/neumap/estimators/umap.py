@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from sklearn import get_config
 from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
@@ -22,9 +23,10 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
+from neumap._device import resolve_device
 from neumap._random import RandomState
 from neumap.callbacks import Callback
-from neumap.data import stack
+from neumap.data import Validated, stack
 from neumap.estimators.constraints import (
     ANYTHING,
     ARGUMENTS,
@@ -41,6 +43,7 @@ from neumap.estimators.constraints import (
     Number,
     Whole,
     Word,
+    check_parameter,
     check_parameters,
 )
 from neumap.estimators.fitted import EnsureFinite, Fitted, Learned, check_rows
@@ -177,6 +180,10 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         Seconds of training; the schedule is adapted to end in time.
     device : str or torch.device, default="auto"
         ``"cpu"``, ``"cuda"``, ``"mps"``; ``"auto"`` uses CUDA if there is a GPU.
+    column : str, optional
+        Column of a table that holds one vector per row, such as ``"embedding"``; the other columns
+        are left out. By default a single column of vectors is found. Rows that are no table, such
+        as an array of new vectors, are taken as they are.
 
     Attributes
     ----------
@@ -296,6 +303,7 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         "callbacks": (ANYTHING,),
         "max_time": (Number(above=True), NONE),
         "device": (ANYTHING,),
+        "column": (NAME, NONE),
     }
 
     # From parameters to the settings of a fit, which include what gives positions.
@@ -363,6 +371,7 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         callbacks: Sequence[Callback] | Callback | None = None,
         max_time: float | None = None,
         device: str | torch.device = "auto",
+        column: str | None = None,
     ) -> None:
         self.n_neighbors = n_neighbors
         self.n_components = n_components
@@ -410,6 +419,7 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         self.callbacks = callbacks
         self.max_time = max_time
         self.device = device
+        self.column = column
 
     def _recipe(self) -> Recipe:
         """Return all settings of a fit as values."""
@@ -464,7 +474,7 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
             If the loss is no longer finite.
         """
         recipe = self._checked_recipe()
-        data = check_rows(X, self._may_hold(ensure_all_finite), type(self).__name__)
+        data = self._checked_rows(X, self._may_hold(ensure_all_finite))
         self._fitted = fit_map(data, recipe, y=y)
         return self
 
@@ -489,7 +499,13 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
             return self.embedding_, self.rad_orig_, self.rad_emb_
         return self.embedding_
 
-    def transform(self, X: Any, *, ensure_all_finite: bool | Literal["allow-nan"] = True) -> Any:
+    def transform(
+        self,
+        X: Any,
+        *,
+        ensure_all_finite: bool | Literal["allow-nan"] = True,
+        output: Literal["numpy", "torch"] = "numpy",
+    ) -> Any:
         """Place rows in the learned embedding.
 
         Each row is placed on its own: near its neighbours among the training rows, then moved by
@@ -501,10 +517,13 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
             Rows to place; distances (n_samples, n_training) if ``metric="precomputed"``.
         ensure_all_finite : bool or "allow-nan", default=True
             Whether missing and infinite values raise an error.
+        output : {"numpy", "torch"}, default="numpy"
+            ``"torch"`` returns the positions as a tensor on the device of the model, so that they
+            stay on a graphics card. ``set_output`` names a kind of table instead.
 
         Returns
         -------
-        ndarray of shape (n_samples, n_components), float32
+        ndarray or Tensor of shape (n_samples, n_components), float32
             Positions; the same for a row whatever rows come with it. With
             ``transform_mode="graph"`` the sparse memberships (n_samples, n_training) instead.
 
@@ -516,8 +535,40 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
             If X has another width than the training rows.
         """
         fitted = self._model()
-        new = fitted.check_new(X, self._may_hold(ensure_all_finite), type(self).__name__)
-        return embed(new, fitted, self._recipe())
+        self._check_output(output)
+        new = self._checked_new(fitted, X, self._may_hold(ensure_all_finite))
+        return self._as_output(embed(new, fitted, self._recipe()), output)
+
+    def _check_output(self, output: str) -> None:
+        """Raise ValueError for an `output` that the other settings exclude."""
+        check_parameter("output", output, Word(("numpy", "torch")))
+        if output == "numpy":
+            return
+        if self.transform_mode == "graph":
+            raise ValueError(
+                "output must be 'numpy' while transform_mode='graph', which returns a sparse "
+                "matrix, got 'torch'. Leave output out."
+            )
+        chosen = getattr(self, "_sklearn_output_config", {}).get("transform")
+        table = chosen or get_config()["transform_output"]
+        if table != "default":
+            raise ValueError(
+                f"output must be 'numpy' while set_output asks for tables of {table}, got 'torch'. "
+                "Call set_output(transform='default') first."
+            )
+
+    def _as_output(self, positions: Any, output: str) -> Any:
+        if output == "numpy":
+            return positions
+        return torch.from_numpy(positions).to(resolve_device(self.device))
+
+    def _checked_rows(self, X: Any, ensure_all_finite: EnsureFinite = True) -> Validated:
+        return check_rows(X, ensure_all_finite, type(self).__name__, self.column)
+
+    def _checked_new(
+        self, fitted: Fitted, X: Any, ensure_all_finite: EnsureFinite = True
+    ) -> Validated:
+        return fitted.check_new(X, ensure_all_finite, type(self).__name__, self.column)
 
     def _may_hold(self, wanted: EnsureFinite) -> EnsureFinite:
         """Leave distances to the search, which takes infinite ones and refuses NaN."""
@@ -575,7 +626,7 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
             rows.
         """
         fitted, recipe = self._model(), self._checked_recipe()
-        added = fitted.check_new(X, ensure_all_finite, type(self).__name__)
+        added = self._checked_new(fitted, X, ensure_all_finite)
         if self.metric == "precomputed" or fitted.is_supervised:
             kind = "precomputed" if self.metric == "precomputed" else "supervised"
             raise ValueError(
@@ -611,7 +662,7 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         if not hasattr(self, "embedding_"):
             return self.fit(X, y)
         if y is not None:
-            self._model().check_new(X, True, type(self).__name__)
+            self._checked_new(self._model(), X)
             raise ValueError("partial_fit takes labels in the first call only. Leave y out.")
         return self.update(X)
 
