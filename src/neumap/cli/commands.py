@@ -78,6 +78,12 @@ def demo(output: Path, seed: int, quick: bool, verbose: bool) -> None:
 )
 @click.option("--supervised", is_flag=True, help="Use the labels as targets of a supervised fit.")
 @click.option(
+    "--keep",
+    type=click.Choice(["network", "map", "data"]),
+    default="map",
+    help="What the model file holds: the network, positions and graph as well, or all data.",
+)
+@click.option(
     "--set",
     "assignments",
     multiple=True,
@@ -94,6 +100,7 @@ def fit(
     coordinates: Path | None,
     seed: int | None,
     supervised: bool,
+    keep: str,
     assignments: tuple[str, ...],
     keep_columns: bool,
     names: list[str] | None,
@@ -119,7 +126,7 @@ def fit(
     with models.values_at_fault(assignments):
         positions = models.fit(model, table, targets)
     seconds = time.perf_counter() - started
-    models.write_model(model, model_path)
+    models.write_model(model, model_path, keep)
     click.echo(
         f"{model_path}: {_shape(table.rows)} to {positions.shape[1]} in {seconds:.1f} seconds"
     )

@@ -153,7 +153,7 @@ def load_model(path: Path) -> ParametricUMAP:
     return model
 
 
-def write_model(model: ParametricUMAP, path: Path) -> None:
+def write_model(model: ParametricUMAP, path: Path, keep: Any = None) -> None:
     """Save a fitted model; where that fails, save it to the temporary folder and say so.
 
     Raises
@@ -162,17 +162,17 @@ def write_model(model: ParametricUMAP, path: Path) -> None:
         If the model is not at `path`, with the reason and where it is instead.
     """
     try:
-        model.save(path)
+        model.save(path, keep=keep)
     except OSError as error:
-        raise CommandError(f"{message_of(error)}. {_rescued(model, path)}") from error
+        raise CommandError(f"{message_of(error)}. {_rescued(model, path, keep)}") from error
 
 
-def _rescued(model: ParametricUMAP, path: Path) -> str:
+def _rescued(model: ParametricUMAP, path: Path, keep: Any) -> str:
     """Save the model elsewhere and return where, so that the fit is not lost."""
     import tempfile
 
     try:
-        other = model.save(Path(tempfile.mkdtemp(prefix="neumap-")) / path.name)
+        other = model.save(Path(tempfile.mkdtemp(prefix="neumap-")) / path.name, keep=keep)
     except OSError as error:
         return f"The fitted model is lost ({message_of(error)}). Free space and fit again."
     return f"The fitted model is at {other} instead: move it from there."

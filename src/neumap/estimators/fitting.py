@@ -23,6 +23,7 @@ from neumap._modes import evaluating, own_torch_state
 from neumap._random import numpy_generator
 from neumap.callbacks import Callback, TrainingRun
 from neumap.data import RowStore, Validated, as_rows, check_input, find_non_finite
+from neumap.estimators.describing import card_of_a_fit, extent_of
 from neumap.estimators.fitted import Fitted
 from neumap.estimators.graph import (
     TRIAL_ROWS,
@@ -111,7 +112,8 @@ def fit_map(
         validate = _validation(task, recipe, networks)
 
     found = _graph(task, recipe, distances) if graph is None else Graph(None, graph)
-    learned = _of_graph(task, recipe, found)
+    card = card_of_a_fit(task, recipe, networks.encoder)
+    learned = replace(_of_graph(task, recipe, found), card=card)
     if recipe.stops_at_graph:
         return learned
 
@@ -132,6 +134,7 @@ def fit_map(
     return replace(
         learned,
         embedding=task.expand(positions),
+        card=replace(card, extent=extent_of(positions)),
         history=_continued(warm_start, history),
         report={**report, **seconds},
         encoder=networks.encoder,

@@ -44,6 +44,7 @@ from neumap.estimators.landmarks import (
 )
 from neumap.estimators.new_rows.confidence import Confidence, confidence_of
 from neumap.estimators.new_rows.transform import embed
+from neumap.estimators.new_rows.unusual import warn_of_unusual_rows
 from neumap.estimators.positions.presets import PRESETS, Preset
 from neumap.estimators.recipe import parametric_recipe
 from neumap.estimators.saving.onnx import export_part
@@ -578,6 +579,11 @@ class ParametricUMAP(UMAP):
             Before :meth:`fit`.
         ValueError
             If X has another width than the training rows.
+
+        Warns
+        -----
+        UnusualRowsWarning
+            Once for a fitted model, if most rows lie clearly outside of the training rows.
         """
         fitted = self._model()
         check_parameter("batch_size", batch_size, Whole(1), NONE)
@@ -585,6 +591,7 @@ class ParametricUMAP(UMAP):
         has_encoder = fitted.encoder is not None
         wanted = ensure_all_finite if has_encoder else self._may_hold(ensure_all_finite)
         new = self._checked_new(fitted, X, wanted)
+        warn_of_unusual_rows(new, fitted)
         if fitted.encoder is not None and self.transform_mode == "embedding":
             place = fitted.embed if output == "numpy" else fitted.embed_as_tensor
             return place(new, batch_size)
@@ -618,6 +625,7 @@ class ParametricUMAP(UMAP):
                 "again with labels y."
             )
         new = self._checked_new(fitted, X)
+        warn_of_unusual_rows(new, fitted)
         positions = embed(new, fitted, replace(self._recipe(), stops_at_graph=False))
         points = as_rows(positions, device=device_of(fitted.classifier))
         logits = torch.from_numpy(encode_rows(fitted.classifier, points))

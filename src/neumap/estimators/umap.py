@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copyreg
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -23,6 +23,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
+from neumap._card import Card
 from neumap._device import resolve_device
 from neumap._random import RandomState
 from neumap.callbacks import Callback
@@ -46,10 +47,11 @@ from neumap.estimators.constraints import (
     check_parameter,
     check_parameters,
 )
-from neumap.estimators.fitted import EnsureFinite, Fitted, Learned, check_rows
+from neumap.estimators.fitted import EnsureFinite, Fitted, Learned, check_rows, left_out
 from neumap.estimators.fitting import fit_map
 from neumap.estimators.landmarks import WarmStart
 from neumap.estimators.new_rows.transform import embed, invert
+from neumap.estimators.new_rows.unusual import warn_of_unusual_rows
 from neumap.estimators.recipe import Recipe, free_recipe
 from neumap.estimators.saving.copies import SETTINGS, cloned, deeply_copied
 from neumap.estimators.saving.files import SavedModel, save_model
@@ -421,6 +423,18 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         self.device = device
         self.column = column
 
+    @property
+    def card_(self) -> dict[str, Any]:
+        """What the map says about itself: its rows, its making, and the notes of ``save``."""
+        fitted = vars(self).get("_fitted")
+        if fitted is None or fitted.card is None:
+            why = "is not fitted" if fitted is None else "was fitted by neumap 0.1"
+            raise AttributeError(
+                f"{type(self).__name__!r} object has no attribute 'card_': this model {why}."
+            )
+        card: Card = fitted.card
+        return card.described(fitted.feature_names, fitted.input_shape)
+
     def _recipe(self) -> Recipe:
         """Return all settings of a fit as values."""
         return self._recipe_of(self._parameters())
@@ -533,10 +547,16 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
             Before :meth:`fit`.
         ValueError
             If X has another width than the training rows.
+
+        Warns
+        -----
+        UnusualRowsWarning
+            Once for a fitted model, if most rows lie clearly outside of the training rows.
         """
         fitted = self._model()
         self._check_output(output)
         new = self._checked_new(fitted, X, self._may_hold(ensure_all_finite))
+        warn_of_unusual_rows(new, fitted)
         return self._as_output(embed(new, fitted, self._recipe()), output)
 
     def _check_output(self, output: str) -> None:
@@ -634,15 +654,19 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
                 "rows. Fit on all rows instead."
             )
         if fitted.training is None or self.unique:
+            advice = "" if self.unique else "Save it with keep='data' to have them, or use"
             raise ValueError(
                 "update needs the training rows of a fit with unique=False, which this model does "
-                "not have. Use add_landmarks(old rows) and fit(new rows)."
+                f"not have. {advice or 'Use'} add_landmarks(old rows) and fit(new rows)."
             )
         placed = embed(added, fitted, replace(recipe, stops_at_graph=False))
         start = WarmStart.after(fitted.positions, placed, fitted.encoder, fitted.history)
         joined = replace(added, X=stack(fitted.training.rows, added.X))
         learned = fit_map(joined, recipe, warm_start=start)
-        self._fitted = replace(learned, landmarks=fitted.landmarks)
+        card = learned.card
+        if card is not None and fitted.card is not None:
+            card = card.noted(fitted.card.notes)
+        self._fitted = replace(learned, landmarks=fitted.landmarks, card=card)
         return self
 
     def partial_fit(self, X: Any, y: Any = None) -> Self:
@@ -659,7 +683,9 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         -------
         self
         """
-        if not hasattr(self, "embedding_"):
+        fitted = vars(self).get("_fitted")
+        is_without_rows = fitted is not None and fitted.graph is None  # which update says
+        if not hasattr(self, "embedding_") and not is_without_rows:
             return self.fit(X, y)
         if y is not None:
             self._checked_new(self._model(), X)
@@ -685,6 +711,8 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         if not isinstance(other, UMAP):
             return NotImplemented
         fitted, theirs = self._model(), other._model()
+        if fitted.graph is None or theirs.graph is None:
+            raise ValueError(left_out("Models to combine"))
         if fitted.graph.shape != theirs.graph.shape:
             raise ValueError(
                 "Both models must be fitted on the same samples: expected graphs of one size, got "
@@ -699,7 +727,14 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         model._fitted = fit_map(data, self._checked_recipe(), graph=graph)
         return model
 
-    def save(self, path: str | os.PathLike[str], *, keep_data: bool | None = None) -> Path:
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        keep: Literal["network", "map", "data"] | None = None,
+        keep_data: bool | None = None,
+        card: Mapping[str, Any] | None = None,
+    ) -> Path:
         """Write the model, fitted or not, as one safe file; :func:`neumap.load` reads it.
 
         The file holds the parameters, the results of the fit, and the networks with their weights.
@@ -711,10 +746,23 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         path : path-like
             A file, if the name has a suffix. An existing folder, or a name without a suffix,
             means the file ``model.neumap`` in that folder. Missing folders are created.
+        keep : {"network", "map", "data"}, optional
+            How much of the model the file holds.
+
+            * ``"network"``: what new rows need. The size does not depend on the number of training
+              rows. Without ``embedding_`` and ``graph_``, plots of them, and landmarks.
+            * ``"map"``: positions and graph as well, about 200 bytes for a training row.
+            * ``"data"``: also the training rows and `reconstruction_validation`. :meth:`update`,
+              ``confidence``, ``transform_mode="graph"`` and ``+ * -`` need the training rows.
+
+            The default is ``"map"``, with the training rows for a model without an encoder, which
+            needs them to place new rows.
         keep_data : bool, optional
-            Whether the file holds rows of data: the training rows and `reconstruction_validation`.
-            By default only the training rows of a model without an encoder are kept, because it
-            needs them to place new rows. Landmarks are always kept.
+            True is ``keep="data"`` and False ``keep="map"``.
+        card : mapping of str to value, optional
+            Notes for those who use the file: what the rows are, how they were made and scaled,
+            such as the embedding model and its prompt. Text, numbers, and lists and dicts of these.
+            They come on top of those that the model was loaded with; see ``card_``.
 
         Returns
         -------
@@ -726,7 +774,8 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         ArchiveError
             If a network or the training rows cannot be stored. It is a ``ValueError``.
         ValueError
-            If a parameter of a fitted model was set to a value that it cannot have.
+            If a parameter of a fitted model was set to a value that it cannot have, or the model
+            does not hold what should be kept.
         OSError
             If the file cannot be written. It names the path and the reason; the model stays as it
             is, so that it can be saved elsewhere.
@@ -744,7 +793,7 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
             vars(self).get("_fitted"),
             {name: vars(self)[name] for name in SETTINGS if name in vars(self)},
         )
-        return save_model(saved, path, keep_data=keep_data)
+        return save_model(saved, path, keep=keep, keep_data=keep_data, notes=card)
 
     def __sklearn_clone__(self) -> Self:
         copied: Self = cloned(self)
