@@ -6,6 +6,7 @@ import ast
 import functools
 import re
 import shlex
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,12 @@ from typing import Any
 import anndata
 import numpy as np
 import pandas as pd
+import pyarrow
 import pytest
 from click import ClickException
 from matplotlib import pyplot as plt
+from PIL import Image
+from pyarrow import parquet
 from scipy import sparse
 from sklearn.decomposition import PCA
 from sklearn.neighbors import kneighbors_graph
@@ -118,7 +122,140 @@ def in_folder() -> None:
 
 WIDE = "1,2\n3,4\n5,6\n7,9\n"
 
+
+def images(sizes: list[tuple[int, int]], line: str, *, damaged: bool = False) -> Callable[[], None]:
+    """Run a command on a folder ``pictures/u`` of images of these sizes."""
+
+    def run() -> None:
+        folder = Path("pictures", "u")
+        folder.mkdir(parents=True, exist_ok=True)
+        random = np.random.default_rng(0)
+        for number, (width, height) in enumerate(sizes):
+            pixels = random.integers(0, 255, (height, width), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / f"{number:02}.png")
+        broken = folder / "broken.png"
+        broken.unlink(missing_ok=True)
+        if damaged:
+            broken.write_bytes(b"no image")
+        command(line)()
+
+    return run
+
+
+def cells(line: str, *, names_differ: bool = True, without_x: bool = False) -> Callable[[], None]:
+    """Run a command on a file of 40 cells."""
+
+    def run() -> None:
+        adata = anndata.AnnData(None if without_x else X, obsm={"X_pca": X})
+        if not without_x:
+            adata.var_names = ["a", "b", "c", "d" if names_differ else "a"]
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Variable names are not unique", UserWarning)
+            adata.write_h5ad("cells.h5ad")
+            command(line)()
+
+    return run
+
+
+def vectors(line: str, n_rows: int = 40) -> Callable[[], None]:
+    """Run a command on a table with a column of vectors and one of numbers."""
+
+    def run() -> None:
+        part = X[:n_rows]
+        columns = {"vector": part.tolist(), "age": part[:, 0].tolist()}
+        schema = pyarrow.schema({"vector": pyarrow.list_(pyarrow.float32()), "age": "float32"})
+        parquet.write_table(pyarrow.table(columns, schema=schema), "vectors.parquet")
+        command(line)()
+
+    return run
+
+
+def of_vectors(line: str, n_rows: int = 40) -> Callable[[], None]:
+    """Fit a model to the vectors, and run a command with it."""
+
+    def run() -> None:
+        vectors(f"fit vectors.parquet -o v.neumap {QUICK} --vector-column vector")()
+        vectors(line, n_rows)()
+
+    return run
+
+
+SIXTEEN = [(4, 4)] * 16
+NAMED = f"fit vectors.parquet {OUT} --vector-column vector --names x y --coordinates"
+PLACE = "transform v.neumap vectors.parquet -o placed.parquet --quiet"
+
 COMMAND = [
+    Case(
+        images(SIXTEEN, f"fit pictures {OUT} {LABELLED}"),
+        "Write --label-column folder",
+        images(SIXTEEN, f"fit pictures {OUT} --label-column folder"),
+    ),
+    Case(
+        images(SIXTEEN, f"fit pictures {OUT}", damaged=True),
+        "Remove it, or write it again",
+        images(SIXTEEN, f"fit pictures {OUT}"),
+    ),
+    Case(
+        images([*SIXTEEN, (5, 3)], f"fit pictures {OUT}"),
+        "Resize all, for example with --image-size 4x4",
+        images([*SIXTEEN, (5, 3)], f"fit pictures {OUT} --image-size 4x4"),
+    ),
+    Case(
+        images(SIXTEEN, f"fit pictures {OUT} --image-size 4by4"),
+        "Write for example --image-size 32x32",
+        images(SIXTEEN, f"fit pictures {OUT} --image-size 32x32"),
+    ),
+    Case(
+        cells(f"fit cells.h5ad {OUT}", without_x=True),
+        "Choose one of 'X_pca' with --key",
+        cells(f"fit cells.h5ad {OUT} --key X_pca", without_x=True),
+    ),
+    Case(
+        cells(f"fit cells.h5ad {OUT}", names_differ=False),
+        "Call var_names_make_unique()",
+        cells(f"fit cells.h5ad {OUT}"),
+    ),
+    Case(
+        vectors(f"fit vectors.parquet {OUT} --keep-columns --vector-column vector"),
+        "Name it with --coordinates",
+        vectors(
+            f"fit vectors.parquet {OUT} --keep-columns --vector-column vector --coordinates c.csv"
+        ),
+    ),
+    *(
+        Case(
+            vectors(f"{NAMED} c.npy"),
+            "Write a .csv or a .parquet file",
+            vectors(f"{NAMED} {right}"),
+        )
+        for right in ("c.csv", "c.parquet")
+    ),
+    Case(
+        vectors(f"fit vectors.parquet {OUT}"),
+        "Name the vectors with --vector-column, or leave columns out with --ignore-column",
+        vectors(f"fit vectors.parquet {OUT} --vector-column vector"),
+    ),
+    Case(
+        vectors(f"fit vectors.parquet {OUT}"),
+        "Name the vectors with --vector-column, or leave columns out with --ignore-column",
+        vectors(f"fit vectors.parquet {OUT} --ignore-column vector"),
+    ),
+    Case(
+        vectors(f"fit vectors.parquet {OUT} --vector-column age"),
+        "Name another one",
+        vectors(f"fit vectors.parquet {OUT} --vector-column vector"),
+    ),
+    Case(
+        of_vectors(f"{PLACE} --names x"),
+        "Write them behind --names, before the next option",
+        of_vectors(f"{PLACE} --names x y"),
+    ),
+    Case(
+        of_vectors(f"{PLACE} --keep-columns --names age y"),
+        "Choose other names, such as --names x y",
+        of_vectors(f"{PLACE} --keep-columns --names x y"),
+    ),
+    Case(of_vectors(PLACE, n_rows=0), "Choose another one", of_vectors(PLACE)),
     Case(
         command("explore m.neumap rows.npy -o page.html --image-shape 2"),
         "Write for example --image-shape 28x28",
@@ -896,11 +1033,13 @@ def test_every_package_is_installed_by_the_extra_that_a_message_names() -> None:
         )
     }
     assert len(calls) > 8
-    for package, extra in calls - {("json", "plot")}:
+    imported_as = {"PIL": "pillow"}
+    for name, extra in calls - {("json", "plot")}:
+        package = imported_as.get(name, name)
         installed = {re.match(r"[\w-]+", line)[0] for line in extras[extra]}  # type: ignore[index]
         # An extra that is not part of the test environment has no metadata to read.
-        for name in [] if package in installed else list(installed):
-            required = importlib.metadata.requires(name) or []
+        for other in [] if package in installed else list(installed):
+            required = importlib.metadata.requires(other) or []
             installed |= {re.match(r"[\w-]+", line)[0] for line in required}  # type: ignore[index]
         assert package in installed, (package, extra)
     assert neumap.__version__
