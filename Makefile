@@ -17,7 +17,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all check format bench bench-speed bench-peers-env docs docs-serve docs-links docs-code clean
+.PHONY: help setup demo test test-all check format bench bench-speed bench-peers-env explorer docs docs-serve docs-links docs-code clean
 
 help:
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -56,6 +56,9 @@ bench-peers-env: ## create .venv-peers with umap-learn and TensorFlow, for bench
 	$(PYTHON) -m venv .venv-peers
 	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/peers.txt
 
+explorer: ## check, test and bundle the explorer's page (needs Node.js 20 or newer)
+	cd web/explorer && npm ci --ignore-scripts --no-audit --no-fund && npm run check && npm test && npm run build
+
 # Warnings are errors, and every cross-reference must have a target. The examples run, a few minutes
 # the first time; later only those that changed do. DOCS_ARGS="-D plot_gallery=0" skips them.
 DOCS_ARGS ?=
@@ -72,10 +75,10 @@ docs-links: $(VENV)/.installed-docs ## ask for every outside link of the site (n
 	$(SPHINX) -b linkcheck -D plot_gallery=0 docs build/links
 
 docs-code: $(VENV)/.installed-dev ## run the code of the pages and the examples as tests
-	$(BIN)/python -m pytest -q $(PARALLEL) tests/behaviour/test_readme.py tests/behaviour/test_examples.py tests/behaviour/test_page_blocks.py
+	$(BIN)/python -m pytest -q $(PARALLEL) tests/behaviour/test_readme.py tests/behaviour/test_examples.py tests/behaviour/test_page_blocks.py tests/test_explorer.py
 
 clean: ## remove everything that these commands created
-	rm -rf .venv demo-output dist build .pytest_cache .mypy_cache .ruff_cache docs/auto_examples docs/api/generated docs/_explorer
+	rm -rf .venv web/explorer/node_modules demo-output dist build .pytest_cache .mypy_cache .ruff_cache docs/auto_examples docs/api/generated docs/_explorer
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:

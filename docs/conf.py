@@ -46,7 +46,7 @@ templates_path = ["_templates"]
 
 # ---- pages --------------------------------------------------------------------------------------
 
-myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath", "html_image"]
 myst_heading_anchors = 4  # links to headings, by GitHub's rule
 myst_fence_as_directive = ["math"]  # GitHub renders ```math as well
 suppress_warnings = [
@@ -100,8 +100,6 @@ html_theme_options = {
 }
 html_context = {"default_mode": "auto"}
 html_extra_path = explorer_page.make(HERE / "_explorer")
-if html_extra_path:
-    tags.add("explorer")  # noqa: F821 - Sphinx defines it
 
 # ---- links, asked for by `make docs-links` in CI alone ------------------------------------------
 

@@ -1,9 +1,7 @@
-"""The explorer on the first page: made by `neumap.explorer`, where this version has it."""
+"""The explorer on the first page: digits, with the networks that place and decode them."""
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from pathlib import Path
 
 __all__ = ["make"]
@@ -12,13 +10,8 @@ __all__ = ["make"]
 def make(folder: Path) -> list[str]:
     """Write `explorer/digits.html` once, and return the folder that the site copies.
 
-    Returns
-    -------
-    list of str
-        Empty if there is no explorer; the first page then shows a picture alone.
+    It is made again after `make clean`.
     """
-    if importlib.util.find_spec("neumap.explorer") is None:
-        return []
     page = folder / "explorer" / "digits.html"
     if not page.is_file():
         page.parent.mkdir(parents=True, exist_ok=True)
@@ -30,10 +23,20 @@ def _write(page: Path) -> None:
     import numpy as np
     from sklearn.datasets import load_digits
 
-    from neumap import ParametricUMAP
+    from neumap import ParametricUMAP, callbacks, explorer
 
-    explorer = importlib.import_module("neumap.explorer")
     digits = load_digits()
     X = (digits.data / 16).astype(np.float32)
-    model = ParametricUMAP(parametric_reconstruction=True, preset="fast", random_state=0).fit(X)
-    explorer.show(model, X, labels=digits.target, images=digits.images / 16, path=page)
+    film = callbacks.Snapshots()
+    model = ParametricUMAP(
+        preset="fast", parametric_reconstruction=True, callbacks=[film], random_state=0
+    ).fit(X)
+    explorer.show(
+        model,
+        X,
+        labels=digits.target,
+        image_shape=(8, 8),
+        snapshots=film,
+        title="digits",
+        path=page,
+    )

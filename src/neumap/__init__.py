@@ -12,7 +12,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from neumap import callbacks, export, hub, metrics, networks, plots, runtime
+    from neumap import callbacks, explorer, export, hub, metrics, networks, plots, runtime
     from neumap._card import UnusualRowsWarning
     from neumap.estimators import UMAP, ParametricUMAP, load, load_ParametricUMAP
 
@@ -24,6 +24,7 @@ __all__ = [
     "UnusualRowsWarning",
     "__version__",
     "callbacks",
+    "explorer",
     "export",
     "hub",
     "load",
@@ -34,7 +35,9 @@ __all__ = [
     "runtime",
 ]
 
-_ROOMS = frozenset({"callbacks", "export", "hub", "metrics", "networks", "plots", "runtime"})
+_ROOMS = frozenset(
+    {"callbacks", "explorer", "export", "hub", "metrics", "networks", "plots", "runtime"}
+)
 # An installation with --no-deps, to serve maps, lacks them.
 _REQUIRED = frozenset({"torch", "scipy", "sklearn", "safetensors", "faiss", "tqdm", "click"})
 _ESTIMATORS = frozenset({"ParametricUMAP", "UMAP", "load", "load_ParametricUMAP"})

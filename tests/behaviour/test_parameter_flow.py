@@ -216,6 +216,7 @@ FLOWS: dict[type, dict[str, Flow]] = {
             8, "rows decoded", lambda seen: seen.model.report_["reconstruction_rows"], DECODER
         ),
         "guide": Flow(GUIDE, "positions to learn from", lambda seen: list(seen.model.history_)),
+        "n_anchors": Flow(20, "rows whose edges there are", graph),
         "global_correlation_loss_weight": Flow(5.0, "a term for far distances"),
         "landmark_loss_fn": Flow(
             lambda target, placed: (target - placed).abs().mean(),

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from neumap import UMAP, ParametricUMAP
+from neumap._card import Card
 from neumap.archive import ArchiveError, read_archive, write_archive
 from neumap.estimators.fitted import FIELDS, Fitted
 from neumap.estimators.landmarks import Landmarks
@@ -76,6 +77,8 @@ def changed_file(path: Path, change: Callable[[dict[str, Any]], None]) -> Path:
 def test_every_field_comes_back(tmp_path: Path) -> None:
     fitted = replace(
         WITH_NETWORK,
+        n_anchors=3,
+        card=Card("2026", "0.1", 5, ((0.0, 1.0), (0.0, 1.0)), None, {"who": "a"}),
         is_supervised=True,
         feature_names=np.array(["a", "b", "c"], dtype=object),
         distinct=np.arange(5),
@@ -98,6 +101,8 @@ def test_every_field_comes_back(tmp_path: Path) -> None:
         np.testing.assert_array_equal(getattr(found, name), getattr(fitted, name))
     np.testing.assert_array_equal(found.graph.toarray(), GRAPH.toarray())
     assert (found.history, found.report) == (fitted.history, fitted.report)
+    assert found.n_anchors == 3
+    assert (found.card.n_rows, found.card.notes) == (5, {"who": "a"})
     for name in ("encoder", "decoder", "classifier"):
         for one, other in zip(
             getattr(found, name).parameters(), getattr(fitted, name).parameters(), strict=True

@@ -54,7 +54,7 @@ def test_todays_files_name_the_fields_of_a_fitted_model(tmp_path: Path) -> None:
         *("classifier", "classes", "landmarks"),
     }
     assert nodes["fitted"].keys() == known
-    others = {"card", "feature_names", "distinct", "rad_orig", "rad_emb", "training"}
+    others = {"card", "feature_names", "distinct", "rad_orig", "rad_emb", "training", "n_anchors"}
     assert known | others == set(FIELDS)
 
 

@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from neumap.cli.errors import CommandError
-from neumap.cli.options import FILE, input_options, keep_option, names_option, progress_option, say
+from neumap.cli.options import (
+    FILE,
+    image_shape,
+    input_options,
+    keep_option,
+    names_option,
+    progress_option,
+    say,
+)
 from neumap.cli.table import Selection
 
 if TYPE_CHECKING:
@@ -23,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["ALL"]
 
 PICTURES = (".png", ".pdf", ".svg", ".html")
+PAGES = (".html", ".htm")
 
 
 @click.command()
@@ -262,6 +271,53 @@ def plot(
 
 @click.command()
 @click.argument("model", type=FILE)
+@click.argument("input", type=FILE)
+@click.option(
+    "-o", "--output", type=FILE, help="Page to write; without it a page opens in the browser."
+)
+@click.option("--text-column", metavar="NAME", help="Column (or array) with the text of each row.")
+@click.option(
+    "--image-shape",
+    metavar="HEIGHTxWIDTH",
+    callback=image_shape,
+    help="Shape of rows that are images, such as 28x28 or 32x32x3.",
+)
+@click.option("--title", help="Heading of the page; the name of INPUT by default.")
+@input_options
+def explore(
+    model: Path,
+    input: Path,
+    output: Path | None,
+    text_column: str | None,
+    image_shape: tuple[int, ...] | None,
+    title: str | None,
+    selection: Selection,
+) -> None:
+    """Make a page on which new rows land and any point decodes.
+
+    Shows the rows of INPUT on the map of a model. The page works offline.
+    """
+    from neumap import explorer
+    from neumap.cli import models, pictures, writing
+
+    if output is not None:
+        writing.check_output(output, PAGES, model, input)
+    fitted = models.load_model(model)
+    table, texts = pictures.rows_and_texts(fitted, input, selection, text_column)
+    page = explorer.show(
+        fitted,
+        models.rows_like(fitted, table),
+        labels=table.labels,
+        texts=None if texts is None else texts.tolist(),
+        image_shape=image_shape,
+        title=title or input.stem,
+    )
+    written = page.open() if output is None else page.save(output)
+    click.echo(f"{written}: {len(table.rows):,} rows")
+
+
+@click.command()
+@click.argument("model", type=FILE)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def info(model: Path, as_json: bool) -> None:
     """Describe a model and how it was fitted."""
@@ -282,4 +338,4 @@ def _shape(rows: NDArray[Any]) -> str:
     return f"{rows.shape[0]:,} rows of {rows.shape[1]:,} columns"
 
 
-ALL = (demo, fit, transform, evaluate, plot, info)
+ALL = (demo, fit, transform, evaluate, plot, explore, info)

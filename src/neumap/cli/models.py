@@ -41,6 +41,7 @@ __all__ = [
     "names_of",
     "place",
     "read_rows_for",
+    "rows_like",
     "selection_for",
     "targets_of",
     "values_at_fault",
@@ -231,6 +232,12 @@ def place(model: ParametricUMAP, table: Table) -> NDArray[Any]:
         # The columns were matched by name when the table was read.
         warnings.filterwarnings("ignore", message="X does not have valid feature names")
         return np.asarray(model.transform(table.rows))
+
+
+def rows_like(model: ParametricUMAP, table: Table) -> Any:
+    """Return the rows of a matched table with the column names of the model, if it has names."""
+    names = getattr(model, "feature_names_in_", None)
+    return table.rows if names is None else _fit_input(replace(table, columns=list(names)))
 
 
 def fit(model: ParametricUMAP, table: Table, targets: NDArray[Any] | None) -> NDArray[Any]:

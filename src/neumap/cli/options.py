@@ -15,6 +15,7 @@ from neumap.cli.table import Selection
 
 __all__ = [
     "FILE",
+    "image_shape",
     "input_options",
     "joined_names",
     "keep_option",
@@ -41,6 +42,21 @@ def _delimiter(context: click.Context, option: click.Parameter, value: str | Non
             "Write for example --delimiter ';'."
         )
     return character
+
+
+def image_shape(
+    context: click.Context, option: click.Parameter, value: str | None
+) -> tuple[int, ...] | None:
+    """Return the sides of an image from a text such as 28x28."""
+    if value is None:
+        return None
+    sides = value.lower().replace("×", "x").split("x")
+    if len(sides) not in (2, 3) or not all(side.isdecimal() and int(side) for side in sides):
+        raise click.BadParameter(
+            f"it must be HEIGHTxWIDTH or HEIGHTxWIDTHxCHANNELS, got {value!r}. "
+            "Write for example --image-shape 28x28."
+        )
+    return tuple(map(int, sides))
 
 
 def _image_size(

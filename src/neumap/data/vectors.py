@@ -203,7 +203,8 @@ def _size(shape: tuple[int, ...]) -> Any:
 
 
 def _of_polars(series: Any, where: str) -> NDArray[Any]:
-    polars = require("polars", extra="tables")
+    import polars  # the series comes from it
+
     n_rows, shape = len(series), list[int]()
     while isinstance(series.dtype, polars.List | polars.Array):
         if isinstance(series.dtype, polars.List):

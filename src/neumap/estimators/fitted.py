@@ -48,6 +48,8 @@ class Fitted:
     graph : scipy CSR matrix of shape (n_rows, n_rows), or None
         Membership strengths, symmetric. Of distinct rows only where ``unique=True``. None in a
         model that was saved with ``keep="network"``.
+    n_anchors : int or None
+        Number of rows whose neighbours the graph holds; None where it holds those of all rows.
     is_supervised : bool
         Whether targets were part of the fit.
     feature_names : ndarray of str or None
@@ -80,6 +82,7 @@ class Fitted:
     input_shape: tuple[int, ...]
     row_shape: tuple[int, ...]
     graph: Any = None
+    n_anchors: int | None = None
     is_supervised: bool = False
     feature_names: NDArray[Any] | None = None
     embedding: NDArray[np.float32] | None = None

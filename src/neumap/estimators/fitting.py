@@ -23,6 +23,7 @@ from neumap._modes import evaluating, own_torch_state
 from neumap._random import numpy_generator
 from neumap.callbacks import Callback, TrainingRun
 from neumap.data import RowStore, Validated, as_rows, check_input, find_non_finite
+from neumap.estimators.anchors import choose_anchors
 from neumap.estimators.describing import card_of_a_fit, extent_of
 from neumap.estimators.fitted import Fitted
 from neumap.estimators.graph import (
@@ -102,7 +103,9 @@ def fit_map(
     )
     if task.targets is not None:
         check_supervision(task.targets, recipe.targets)
+    anchors = None
     if graph is None:
+        anchors = choose_anchors(task, recipe, has_distances=distances is not None)
         _try_metric(task, recipe)
     networks, validate, guidance = Networks(), None, Guidance("none")
     if not recipe.stops_at_graph:
@@ -111,7 +114,7 @@ def fit_map(
         guidance = choose_guidance(task, recipe, networks.encoder)
         validate = _validation(task, recipe, networks)
 
-    found = _graph(task, recipe, distances) if graph is None else Graph(None, graph)
+    found = _graph(task, recipe, distances, anchors) if graph is None else Graph(None, graph)
     card = card_of_a_fit(task, recipe, networks.encoder)
     learned = replace(_of_graph(task, recipe, found), card=card)
     if recipe.stops_at_graph:
@@ -240,10 +243,15 @@ def _validation(task: Task, recipe: Recipe, networks: Networks) -> Validation | 
     return recipe.objective.validation(networks, rows)
 
 
-def _graph(task: Task, recipe: Recipe, distances: Any) -> Graph:
-    matrix = task.rows.to_matrix() if distances is None else distances
-    settings = replace(recipe.graph, seed=task.search_seed)
-    return build_graph(matrix, settings, task.targets, recipe.targets, device=task.device)
+def _graph(task: Task, recipe: Recipe, distances: Any, anchors: NDArray[np.int64] | None) -> Graph:
+    return build_graph(
+        task.rows.to_matrix() if distances is None else distances,
+        replace(recipe.graph, seed=task.search_seed),
+        task.targets,
+        recipe.targets,
+        device=task.device,
+        anchors=anchors,
+    )
 
 
 def _of_graph(task: Task, recipe: Recipe, graph: Graph) -> Fitted:
@@ -255,6 +263,7 @@ def _of_graph(task: Task, recipe: Recipe, graph: Graph) -> Fitted:
         row_shape=task.rows.row_shape,
         feature_names=task.data.feature_names,
         graph=graph.fuzzy.to_csr(),
+        n_anchors=None if graph.anchors is None else len(graph.anchors),
         is_supervised=task.targets is not None,
         distinct=None if task.distinct is None else task.distinct.first,
         training=TrainingRows(task.X),
@@ -352,6 +361,7 @@ def _report(
     report: dict[str, Any] = {
         "neighbors": None if neighbors is None else neighbors.backend,
         "neighbor_recall": None if neighbors is None else neighbors.recall,
+        "n_anchors": None if graph.anchors is None else len(graph.anchors),
         "neighbor_seconds": graph.neighbor_seconds,
         "graph_seconds": graph.fuzzy_seconds,
         "n_steps": n_steps,

@@ -188,6 +188,18 @@ class ParametricUMAP(UMAP):
         costs many times more per row (counted operations, such as those of convolutions); that is
         quicker and less accurate than training `encoder` alone, which None does.
         ``report_["guide"]`` says what was done, and why.
+    n_anchors : int, "auto" or None, default="auto"
+        Rows whose neighbours, among all rows, are searched for; their edges train the network.
+        The training of a large data set draws only few of all edges, so that a sample of rows is
+        enough: it takes less time and memory, and `graph_` is small. ``"auto"`` takes every row up
+        to 300,000, and then as many as let each edge be drawn one and a half times (146,000 with
+        the default preset). None takes every row, as does a number of at least `n_samples`. With
+        fewer anchors, whose edges are drawn more often, maps are less accurate, and a group of few
+        rows may have none; see ``docs/scale.md``. A number raises with what needs every
+        row:
+        ``parametric_embedding=False``, ``metric="precomputed"``, `precomputed_knn`,
+        `set_op_mix_ratio` below 1, numbers as targets. ``"auto"`` takes every row there, and with
+        `n_epochs`, ``transform_mode="graph"`` and a classifier of few labels.
 
     Attributes
     ----------
@@ -195,7 +207,10 @@ class ParametricUMAP(UMAP):
         As in :class:`UMAP`. Rows without any neighbour get the encoder's position. ``report_`` also
         has ``precision`` of the training ("bfloat16" or "float32"), ``guide`` (see `guide`),
         ``reconstruction_rows`` with a decoder, ``replayed`` where steps were replayed from CUDA
-        graphs, and ``landmark_drift`` after a fit with landmarks.
+        graphs, ``landmark_drift`` after a fit with landmarks, and ``n_anchors`` (see `n_anchors`;
+        None for every row). With anchors, `graph_` holds their edges only, the shape being the same
+        and rows without an edge empty, and `rad_orig_` is NaN for other rows; `embedding_` has all
+        rows.
     n_features_in_, feature_names_in_, input_shape_
         As in :class:`UMAP`.
     encoder_ : torch.nn.Module
@@ -301,6 +316,7 @@ class ParametricUMAP(UMAP):
         "keras_fit_kwargs": (ARGUMENTS, NONE),
         "preset": (Word(tuple(PRESETS)), PRESET),
         "guide": (Word(("auto",)), MODEL, NONE),
+        "n_anchors": (Whole(1), Word(("auto",)), NONE),
     }
 
     _recipe_of = staticmethod(parametric_recipe)
@@ -379,6 +395,7 @@ class ParametricUMAP(UMAP):
         keras_fit_kwargs: dict[str, Any] | None = None,
         preset: str | Preset = "default",
         guide: ParametricUMAP | Literal["auto"] | None = None,
+        n_anchors: int | Literal["auto"] | None = "auto",
     ) -> None:
         super().__init__(
             n_neighbors=n_neighbors,
@@ -446,6 +463,7 @@ class ParametricUMAP(UMAP):
         self.keras_fit_kwargs = keras_fit_kwargs
         self.preset = preset
         self.guide = guide
+        self.n_anchors = n_anchors
 
     def fit(
         self,

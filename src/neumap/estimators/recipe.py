@@ -128,6 +128,8 @@ class Recipe:
         As given.
     transform_seed : int
         For the negatives of new rows.
+    n_anchors : int, "auto" or None
+        Rows whose neighbours are searched for.
     column : str or None
         Column of a table with one vector per row.
     idle : tuple of str
@@ -148,6 +150,7 @@ class Recipe:
     device: str | torch.device
     random_state: RandomState
     transform_seed: int
+    n_anchors: int | str | None = None
     column: str | None = None
     idle: tuple[tuple[str, str], ...] = ()
 
@@ -273,6 +276,7 @@ def parametric_recipe(p: Parameters) -> Recipe:
             reconstruction_validation=p["reconstruction_validation"],
         ),
         dims=None if p["dims"] is None else tuple(p["dims"]),
+        n_anchors=p["n_anchors"],
         idle=tuple(
             (name, switch)
             for switch, names in BEHIND_A_SWITCH.items()

@@ -198,7 +198,8 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
     report_ : dict
         ``neighbors`` (which search), ``neighbor_recall`` (measured on a sample),
         ``neighbor_seconds``, ``graph_seconds``, ``training_seconds``, ``total_seconds``,
-        ``n_steps`` (taken), ``n_edges``, ``device``; ``landmark_drift`` after an update.
+        ``n_steps`` (taken), ``n_edges``, ``device``; ``landmark_drift`` after an update;
+        ``n_anchors``, None where the neighbours of every row were searched for.
     rad_orig_, rad_emb_ : ndarray of shape (n_samples,), float32
         Log local radii in the data and in the embedding, with ``output_dens=True``.
     n_features_in_ : int
@@ -719,6 +720,12 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
                 f"{fitted.graph.shape[0]} and {theirs.graph.shape[0]} rows. Fit both on the same "
                 "rows."
             )
+        for one in (fitted, theirs):
+            if one.n_anchors is not None:
+                raise ValueError(
+                    "Models that are combined must have the neighbours of every row in graph_, got "
+                    f"one with those of {one.n_anchors} anchors. Fit both with n_anchors=None."
+                )
         graph = operation(
             FuzzyGraph.from_matrix(fitted.graph), FuzzyGraph.from_matrix(theirs.graph)
         )

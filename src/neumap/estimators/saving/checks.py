@@ -100,6 +100,8 @@ def _check_shapes(fitted: Fitted) -> None:
             raise misfit(name, SHAPE.text, shape)
         if math.prod(shape) != fitted.n_features:
             raise misfit(name, f"a shape of {fitted.n_features} numbers", str(shape))
+    if fitted.n_anchors is not None and fitted.n_anchors not in Whole(1):
+        raise misfit("n_anchors", "None, or a whole number of at least 1", fitted.n_anchors)
     if fitted.is_supervised not in SWITCH:
         raise misfit("is_supervised", SWITCH.text, fitted.is_supervised)
 
