@@ -39,6 +39,7 @@ extensions = [
     "formulas",
     "outside_pages",
     "own_members",
+    "thumbnails",
     "llms",
 ]
 exclude_patterns = ["_explorer", "examples", "figures"]
