@@ -440,3 +440,41 @@ def test_results_to_stdout_progress_to_stderr(
     capfd.readouterr()
     assert run(*words) == 0
     assert capfd.readouterr().err == ""
+
+
+# --- checkpoints ----------------------------------------------------------------------------
+
+
+def test_resume_ends_as_a_fit_that_was_not_interrupted(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from neumap.callbacks import Checkpoint
+
+    def interrupt(self: Checkpoint, run: neumap.callbacks.TrainingRun) -> None:
+        write(self, run)
+        if run.epoch == 3:
+            raise KeyboardInterrupt
+
+    write, model, kept = Checkpoint.on_epoch_end, tmp_path / "m.neumap", tmp_path / "{step}.c"
+    words = ["fit", folder / "train.csv", *LABELLED, "-o", model, "--checkpoint", kept, *SMALL]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Checkpoint, "on_epoch_end", interrupt)
+        assert run(*words, "--resume") == 130  # no checkpoint yet: it begins
+    assert kept.exists()
+    assert not model.exists()
+    assert run(*words, "--resume", "--verbose") == 0
+    assert "the training goes on from here" in capsys.readouterr().err
+    found, expected = neumap.load(model), neumap.load(folder / "map.neumap")
+    np.testing.assert_array_equal(found.embedding_, expected.embedding_)
+    assert found.callbacks is None
+
+
+def test_a_checkpoint_that_cannot_be_used_is_refused(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fit = ["fit", folder / "train.csv", *LABELLED, "-o", tmp_path / "m.neumap", *SMALL]
+    assert "--resume needs the file to go on from" in failure(capsys, *fit, "--resume")
+    assert "got a table" in failure(capsys, *fit, "--checkpoint", tmp_path / "c.csv")
+    (tmp_path / "c").write_bytes(b"0123456789 no checkpoint")
+    message = failure(capsys, *fit, "--checkpoint", tmp_path / "c", "--resume")
+    assert "must be a model saved by neumap" in message

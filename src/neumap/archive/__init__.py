@@ -2,7 +2,8 @@
 
 :func:`write_archive` and :func:`read_archive` store plain values in a safetensors file.
 :func:`pack_module` and :func:`unpack_module` turn a network into such values and back, and
-:func:`pack_csr` and :func:`unpack_csr` a sparse matrix. Reading never runs code from the file:
+:func:`pack_csr` and :func:`unpack_csr` a sparse matrix, :func:`pack_tree` and :func:`unpack_tree`
+nested values with tensors in them. Reading never runs code from the file:
 classes that are not part of torch.nn or neumap come from the caller. :func:`check_node` checks what
 an estimator wrote into the document, and the reading functions check everything else, before
 anything is built or allocated.
@@ -17,6 +18,7 @@ from neumap.archive.errors import ArchiveError
 from neumap.archive.file import Archive, read_archive, write_archive
 from neumap.archive.nodes import check_node, check_zip, unpack_items
 from neumap.archive.sparse import pack_csr, unpack_csr
+from neumap.archive.trees import check_like, pack_tree, unpack_tree
 
 __all__ = [
     "FORMAT_VERSION",
@@ -25,15 +27,18 @@ __all__ = [
     "bounded",
     "bounded_layers",
     "build_module",
+    "check_like",
     "check_node",
     "check_zip",
     "describe_module",
     "fits_json",
     "pack_csr",
     "pack_module",
+    "pack_tree",
     "read_archive",
     "unpack_csr",
     "unpack_items",
     "unpack_module",
+    "unpack_tree",
     "write_archive",
 ]

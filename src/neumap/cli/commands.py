@@ -66,6 +66,12 @@ def demo(output: Path, seed: int, quick: bool, verbose: bool) -> None:
 @click.option(
     "--max-time", type=float, metavar="SECONDS", help="Stop training after this many seconds."
 )
+@click.option(
+    "--checkpoint", type=FILE, help="File to keep the state of the training in; see --resume."
+)
+@click.option(
+    "--resume", is_flag=True, help="Go on from the checkpoint if there is one, else begin anew."
+)
 @click.option("--supervised", is_flag=True, help="Use the labels as targets of a supervised fit.")
 @click.option(
     "--set",
@@ -81,6 +87,8 @@ def fit(
     model_path: Path,
     coordinates: Path | None,
     seed: int | None,
+    checkpoint: Path | None,
+    resume: bool,
     supervised: bool,
     assignments: tuple[str, ...],
     selection: Selection,
@@ -93,13 +101,19 @@ def fit(
     models.check_model_output(model_path, input)
     if coordinates is not None:
         writing.check_output(coordinates, tuple(writing.TABLES), input, model_path)
-    model = models.make_model(settings | {"random_state": seed, "verbose": verbose}, assignments)
+    if checkpoint is not None:
+        writing.check_output(checkpoint, (), input, model_path)
+    own = {"random_state": seed, "verbose": verbose}
+    model = models.make_model(settings | own, assignments)
+    resume_from = models.set_checkpoint(model, checkpoint, resume=resume)
     table = reading.read_table(input, selection)
     targets = models.targets_of(table) if supervised else None
     say(f"{input}: {_shape(table.rows)}", verbose)
+    if resume_from is not None:
+        say(f"{resume_from}: the training goes on from here", verbose)
     started = time.perf_counter()
     with models.values_at_fault(assignments):
-        positions = models.fit(model, table, targets)
+        positions = models.fit(model, table, targets, resume_from)
     seconds = time.perf_counter() - started
     models.write_model(model, model_path)
     click.echo(

@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version as package_version
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from neumap._modes import own_torch_state
-from neumap._random import numpy_generator
+from neumap._random import RandomState, numpy_generator
 from neumap.callbacks import Callback, TrainingRun
 from neumap.data import RowStore, Validated, as_rows, check_input
+from neumap.estimators.constraints import short_text
+from neumap.estimators.fingerprint import fingerprint, resumable
 from neumap.estimators.fitted import Fitted
 from neumap.estimators.graph import (
     TRIAL_ROWS,
@@ -52,6 +55,8 @@ __all__ = ["fit_map"]
 
 logger = logging.getLogger(__name__)
 
+STATE_METHODS = ("state_dict", "load_state_dict")
+
 
 @own_torch_state()
 def fit_map(
@@ -62,6 +67,7 @@ def fit_map(
     distances: Any = None,
     graph: FuzzyGraph | None = None,
     warm_start: WarmStart | None = None,
+    resume: Mapping[str, Any] | None = None,
 ) -> Fitted:
     """Learn the embedding of checked data.
 
@@ -79,11 +85,14 @@ def fit_map(
         Used in place of a neighbour search.
     warm_start : WarmStart, optional
         What the fit takes over from an earlier one.
+    resume : mapping, optional
+        The checkpoint that the training goes on from.
 
     Raises
     ------
     ValueError, TypeError
-        If a parameter, the data or a network cannot be used.
+        If a parameter, the data or a network cannot be used, or the checkpoint is that of another
+        fit.
     TrainingDivergedError
         If the loss is no longer finite.
     """
@@ -95,9 +104,11 @@ def fit_map(
         dims=recipe.dims,
         unique=recipe.unique,
         device=recipe.device,
-        random_state=recipe.random_state,
+        random_state=_seed_source(recipe, resume),
         warm_start=warm_start,
+        is_repeated=resume is not None or recipe.keeps_checkpoints,
     )
+    origin = _origin(task, recipe, distances, resume)
     if task.targets is not None:
         check_supervision(task.targets, recipe.targets)
     if graph is None:
@@ -117,7 +128,8 @@ def fit_map(
     embedder = recipe.positions.build(task, networks.encoder, found)
     trained = time.perf_counter()
     terms = recipe.objective.terms(task, networks, found, embedder, recipe.positions.forces)
-    course = _course(task, recipe, found, guidance, embedder, terms)
+    course = _course(task, recipe, found, guidance, embedder, terms, resumes=resume is not None)
+    course = replace(course, origin=origin, resume=resume)
     history, counter = _train(task, recipe, found, course, validate)
     positions = _positions(embedder, found)
     report = {
@@ -141,6 +153,35 @@ def fit_map(
         rad_orig=task.expand(found.radii()) if recipe.keeps_radii else None,
         rad_emb=_embedded_radii(task, recipe, positions),
     )
+
+
+def _seed_source(recipe: Recipe, resume: Mapping[str, Any] | None) -> RandomState:
+    """Return what gives the seed: that of the checkpoint where the parameter is no number."""
+    if resume is None or isinstance(recipe.random_state, int | np.integer):
+        return recipe.random_state
+    origin = resume.get("origin")
+    seed = origin.get("seed") if isinstance(origin, Mapping) else None
+    return seed if isinstance(seed, int) and seed >= 0 else 0  # a wrong one is refused below
+
+
+def _origin(
+    task: Task, recipe: Recipe, distances: Any, resume: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Return what checkpoints say about this fit; raise if one to go on from is of another.
+
+    Without checkpoints there is nothing to say, and the data are not read for it.
+    """
+    if resume is None and not recipe.keeps_checkpoints:
+        return {}
+    found = fingerprint(task, recipe, distances)
+    if resume is not None:
+        resumable(resume, found, package_version("neumap"))
+        if recipe.n_epochs == 0 or recipe.stops_at_graph:
+            raise ValueError(
+                "resume_from must be left out of a fit that trains nothing, got n_epochs=0 or "
+                "transform_mode='graph'. Leave out resume_from."
+            )
+    return {"fit": found, "seed": task.seed}
 
 
 def _try_metric(task: Task, recipe: Recipe) -> None:
@@ -191,7 +232,13 @@ def _try_optimizer(task: Task, recipe: Recipe, networks: Networks) -> None:
     if networks.encoder is None:
         positions = torch.zeros(task.rows.n_rows, recipe.n_components, device=task.device)
         parameters.append(nn.Parameter(positions))
-    recipe.positions.optimizer_factory()([nn.Parameter(torch.zeros_like(p)) for p in parameters])
+    make = recipe.positions.optimizer_factory()
+    made = make([nn.Parameter(torch.zeros_like(p)) for p in parameters])
+    if recipe.keeps_checkpoints and not all(hasattr(made, name) for name in STATE_METHODS):
+        raise TypeError(
+            "optimizer must have the methods state_dict and load_state_dict for checkpoints, got "
+            f"{short_text(made)}. Add them, or leave out Checkpoint."
+        )
 
 
 def _validation(task: Task, recipe: Recipe, networks: Networks) -> Validation | None:
@@ -239,6 +286,8 @@ class _Course:
     plan: Plan
     callbacks: Sequence[Callback]
     part: tuple[float, float] = (0.0, 1.0)
+    origin: Mapping[str, Any] = field(default_factory=dict)
+    resume: Mapping[str, Any] | None = None
 
     @property
     def decoders(self) -> list[nn.Module]:
@@ -253,12 +302,15 @@ def _course(
     guidance: Guidance,
     embedder: Embedder,
     terms: Sequence[Term],
+    *,
+    resumes: bool,
 ) -> _Course:
     """Return the training of the embedder, under a guide where there is one."""
     callbacks = recipe.observers.all_callbacks
     if guidance.applies:
         assert isinstance(embedder, EncoderEmbedder)
-        under = guided(task, recipe, graph, guidance, embedder, terms, callbacks)
+        known = replace(guidance, is_restored=resumes)
+        under = guided(task, recipe, graph, known, embedder, terms, callbacks)
         return _Course(under.embedder, under.terms, under.plan, callbacks, under.part)
     plan = recipe.positions.plan(task.rows.n_rows, graph.total_weight, embedder)
     return _Course(embedder, terms, plan, callbacks)
@@ -281,6 +333,8 @@ def _train(
         callbacks=[*course.callbacks, counter],
         validate=validate,
         part=course.part,
+        origin=course.origin,
+        resume=course.resume,
     )
     return history, counter
 

@@ -76,8 +76,11 @@ def prepare(
     device: str | torch.device,
     random_state: RandomState,
     warm_start: WarmStart | None = None,
+    is_repeated: bool = False,
 ) -> Task:
     """Return the task of a fit on checked data.
+
+    With `is_repeated`, the neighbour search has a seed whatever `random_state` is.
 
     Raises
     ------
@@ -98,6 +101,6 @@ def prepare(
         distinct=found,
         warm_start=warm_start,
         seed=seed,
-        search_seed=None if random_state is None else seed,
+        search_seed=None if random_state is None and not is_repeated else seed,
         device=resolved,
     )

@@ -11,6 +11,7 @@ significant bits would quantise the embedding.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -58,10 +59,20 @@ class MLPStep:
         layers: list[nn.Linear] = list(encoder.layers)  # type: ignore[arg-type]
         self._last = layers[-1]
         self._hidden = _HiddenLayers(layers[:-1], self.dtype)
-        self._gather = _row_source(embedder.rows, encoder, self.dtype)
+        self._encoder = encoder
         self._noise: InputNoise | None = None
         if embedder.noise is not None:  # its scale is in units of rows that are not standardised
             self._noise = embedder.noise.divided_by(float(encoder.standardize.scale))
+
+    @cached_property
+    def _gather(self) -> _Resident | _Batchwise:
+        # At the first step: a checkpoint may bring other statistics of the input until then.
+        return _row_source(self.embedder.rows, self._encoder, self.dtype)
+
+    @property
+    def sources(self) -> list[InputNoise]:
+        """What batches draw random numbers from."""
+        return [] if self._noise is None else [self._noise]
 
     @property
     def n_threads(self) -> int:

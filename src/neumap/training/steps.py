@@ -25,7 +25,7 @@ from neumap.training.guide import GuidedEmbedder, GuideTerm, Later
 from neumap.training.mlp_step import MLPStep
 from neumap.training.noise import InputNoise, NoiseStarts
 from neumap.training.optimizers import Optimizer
-from neumap.training.precision import MixedPrecision, VerifiedStep
+from neumap.training.precision import MixedPrecision, Source, VerifiedStep
 from neumap.training.recordable import StepInputs
 from neumap.training.replay import choose_replay
 
@@ -38,6 +38,11 @@ class Step(Protocol):
     @property
     def n_threads(self) -> int:
         """Number of torch threads to run the step with."""
+        ...
+
+    @property
+    def sources(self) -> Sequence[Source]:
+        """What batches draw random numbers from, besides the generators of torch."""
         ...
 
     def parameters(self) -> list[nn.Parameter]:
@@ -71,6 +76,12 @@ class AutogradStep:
         """Return the embedder and what the terms train."""
         modules = [self.embedder, *(m for term in self.terms for m in term.modules.values())]
         return [module for module in modules if isinstance(module, nn.Module)]
+
+    @property
+    def sources(self) -> Sequence[Source]:
+        """What batches draw random numbers from."""
+        found: Sequence[Source] = getattr(self.embedder, "sources", ())
+        return found
 
     @property
     def n_threads(self) -> int:
@@ -222,7 +233,7 @@ def choose_step(embedder: Embedder, terms: Sequence[Term]) -> Step:
     precisions = _precisions(embedder, terms)
     if all(precision.is_known for precision in precisions):
         return step
-    return VerifiedStep(step, precisions, step.modules(), getattr(embedder, "sources", ()))
+    return VerifiedStep(step, precisions, step.modules(), step.sources)
 
 
 def _is_closed_form(embedder: Embedder, terms: Sequence[Term]) -> TypeGuard[EncoderEmbedder]:
