@@ -478,3 +478,22 @@ def test_a_checkpoint_that_cannot_be_used_is_refused(
     (tmp_path / "c").write_bytes(b"0123456789 no checkpoint")
     message = failure(capsys, *fit, "--checkpoint", tmp_path / "c", "--resume")
     assert "must be a model saved by neumap" in message
+
+
+@pytest.mark.slow
+def test_processes_of_torchrun_fit_together(folder: Path, tmp_path: Path) -> None:
+    model = tmp_path / "m.neumap"
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    words = ["fit", folder / "train.csv", *LABELLED, "-o", model, *SMALL[:-1], "--verbose"]
+    words += ["--checkpoint", tmp_path / "c"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    command = [*launch, "-m", "neumap", *map(str, words)]
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("\n") == 1
+    assert done.stdout.startswith(f"{model}: 300 rows of 64 columns to 2")
+    assert done.stderr.count("300 rows of 64 columns") == 1  # one process says what it reads
+    assert np.isfinite(neumap.load(model).embedding_).all()
+    assert (tmp_path / "c").exists()

@@ -6,6 +6,7 @@ The library is imported inside the commands: ``neumap --help`` must not import t
 from __future__ import annotations
 
 import json
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -103,18 +104,24 @@ def fit(
         writing.check_output(coordinates, tuple(writing.TABLES), input, model_path)
     if checkpoint is not None:
         writing.check_output(checkpoint, (), input, model_path)
-    own = {"random_state": seed, "verbose": verbose}
-    model = models.make_model(settings | own, assignments)
-    resume_from = models.set_checkpoint(model, checkpoint, resume=resume)
-    table = reading.read_table(input, selection)
-    targets = models.targets_of(table) if supervised else None
-    say(f"{input}: {_shape(table.rows)}", verbose)
-    if resume_from is not None:
-        say(f"{resume_from}: the training goes on from here", verbose)
-    started = time.perf_counter()
-    with models.values_at_fault(assignments):
-        positions = models.fit(model, table, targets, resume_from)
-    seconds = time.perf_counter() - started
+    from neumap._ranks import launched_ranks
+
+    with launched_ranks(os.environ) as ranks:
+        verbose = verbose and ranks.is_first
+        own = {"random_state": seed, "verbose": verbose}
+        model = models.make_model(settings | own, assignments)
+        resume_from = models.set_checkpoint(model, checkpoint, resume=resume)
+        table = reading.read_table(input, selection)
+        targets = models.targets_of(table) if supervised else None
+        say(f"{input}: {_shape(table.rows)}", verbose)
+        if resume_from is not None:
+            say(f"{resume_from}: the training goes on from here", verbose)
+        started = time.perf_counter()
+        with models.values_at_fault(assignments):
+            positions = models.fit(model, table, targets, resume_from)
+        seconds = time.perf_counter() - started
+    if not ranks.is_first:
+        return
     models.write_model(model, model_path)
     click.echo(
         f"{model_path}: {_shape(table.rows)} to {positions.shape[1]} in {seconds:.1f} seconds"

@@ -246,12 +246,13 @@ def fit(
     resume_from: Path | None = None,
 ) -> NDArray[Any]:
     """Fit the model to a table and return the positions of its rows."""
+    from neumap._ranks import LostProcessError
     from neumap.training import TrainingDivergedError
 
     try:
         fitted = model.fit(_fit_input(table), targets, resume_from=resume_from)
         return np.asarray(fitted.embedding_)
-    except TrainingDivergedError as error:
+    except (LostProcessError, TrainingDivergedError) as error:
         raise CommandError(str(error)) from error
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version as package_version
@@ -22,10 +23,11 @@ from torch import nn
 
 from neumap._modes import own_torch_state
 from neumap._random import RandomState, numpy_generator
+from neumap._ranks import Ranks, current_ranks, telling
 from neumap.callbacks import Callback, TrainingRun
 from neumap.data import RowStore, Validated, as_rows, check_input
 from neumap.estimators.constraints import short_text
-from neumap.estimators.fingerprint import fingerprint, resumable
+from neumap.estimators.fingerprint import differences, fingerprint, resumable
 from neumap.estimators.fitted import Fitted
 from neumap.estimators.graph import (
     TRIAL_ROWS,
@@ -40,6 +42,7 @@ from neumap.estimators.new_rows.training_rows import TrainingRows
 from neumap.estimators.objective import Networks
 from neumap.estimators.positions import NetworkPositions
 from neumap.estimators.positions.networks import tie_parameters
+from neumap.estimators.positions.own import normalises_batches
 from neumap.estimators.radii import embedded_radii
 from neumap.estimators.recipe import Recipe
 from neumap.estimators.task import Task, prepare
@@ -96,31 +99,38 @@ def fit_map(
     TrainingDivergedError
         If the loss is no longer finite.
     """
-    began = time.perf_counter()
-    recipe.check()
-    task = prepare(
-        data,
-        y,
-        dims=recipe.dims,
-        unique=recipe.unique,
-        device=recipe.device,
-        random_state=_seed_source(recipe, resume),
-        warm_start=warm_start,
-        is_repeated=resume is not None or recipe.keeps_checkpoints,
-    )
-    origin = _origin(task, recipe, distances, resume)
-    if task.targets is not None:
-        check_supervision(task.targets, recipe.targets)
-    if graph is None:
-        _try_metric(task, recipe)
-    networks, validate, guidance = Networks(), None, Guidance("none")
-    if not recipe.stops_at_graph:
-        networks = _networks(task, recipe)
-        _try_optimizer(task, recipe, networks)
-        guidance = choose_guidance(task, recipe, networks.encoder)
-        validate = _validation(task, recipe, networks)
-
-    found = _graph(task, recipe, distances) if graph is None else Graph(None, graph)
+    began, ranks = time.perf_counter(), current_ranks()
+    with telling(ranks) as known:
+        recipe.check()
+        task = prepare(
+            data,
+            y,
+            dims=recipe.dims,
+            unique=recipe.unique,
+            device=recipe.device,
+            random_state=_seed_source(recipe, resume),
+            warm_start=warm_start,
+            is_repeated=resume is not None or recipe.keeps_checkpoints or not ranks.is_alone,
+        )
+        origin = _origin(task, recipe, distances, resume, ranks)
+        known.update(origin, version=package_version("neumap"))
+    task = _of_all(task, ranks, known["notes"])
+    with telling(ranks) as known:
+        if task.targets is not None:
+            check_supervision(task.targets, recipe.targets)
+        if graph is None:
+            _try_metric(task, recipe)
+        networks, validate, guidance = Networks(), None, Guidance("none")
+        if not recipe.stops_at_graph:
+            networks = _networks(task, recipe)
+            _check_sharable(networks, ranks)
+            _try_optimizer(task, recipe, networks)
+            guidance = choose_guidance(task, recipe, networks.encoder)
+            validate = _validation(task, recipe, networks)
+        found = _graph(task, recipe, distances) if graph is None else Graph(None, graph)
+        known["graph"] = None if ranks.is_alone else _checksum(found.fuzzy)
+    _check_graphs(known["notes"])
+    origin = {**origin, "seed": task.seed} if origin else {}
     learned = _of_graph(task, recipe, found)
     if recipe.stops_at_graph:
         return learned
@@ -165,13 +175,17 @@ def _seed_source(recipe: Recipe, resume: Mapping[str, Any] | None) -> RandomStat
 
 
 def _origin(
-    task: Task, recipe: Recipe, distances: Any, resume: Mapping[str, Any] | None
+    task: Task,
+    recipe: Recipe,
+    distances: Any,
+    resume: Mapping[str, Any] | None,
+    ranks: Ranks,
 ) -> dict[str, Any]:
     """Return what checkpoints say about this fit; raise if one to go on from is of another.
 
-    Without checkpoints there is nothing to say, and the data are not read for it.
+    Without checkpoints and other processes there is nothing to say, and the data are not read.
     """
-    if resume is None and not recipe.keeps_checkpoints:
+    if resume is None and not recipe.keeps_checkpoints and ranks.is_alone:
         return {}
     found = fingerprint(task, recipe, distances)
     if resume is not None:
@@ -182,6 +196,60 @@ def _origin(
                 "transform_mode='graph'. Leave out resume_from."
             )
     return {"fit": found, "seed": task.seed}
+
+
+def _of_all(task: Task, ranks: Ranks, notes: Sequence[Mapping[str, Any]]) -> Task:
+    """Return the task with the seed of the first process.
+
+    Raises
+    ------
+    ValueError
+        If the processes have other data, parameters or versions; the same error in all of them.
+    """
+    if ranks.is_alone:
+        return task
+    first = notes[0]
+    for rank, note in enumerate(notes):
+        found = differences(note["fit"], first["fit"])
+        if note["version"] != first["version"]:
+            found.append(f"neumap ({note['version']} there, {first['version']} here)")
+        if found:
+            words = ", ".join(found).replace("there", f"in process {rank}")
+            raise ValueError(
+                "All processes of a fit must get the same data and parameters, got other "
+                f"{words.replace('here', 'in process 0')}. Pass the same to fit in all of them."
+            )
+    seed = int(first["seed"])
+    return replace(task, seed=seed, search_seed=seed, ranks=ranks)
+
+
+def _checksum(graph: FuzzyGraph) -> int:
+    parts = (graph.heads, graph.tails, graph.weights)
+    checksum = 0
+    for part in parts:
+        checksum = zlib.crc32(np.ascontiguousarray(part).tobytes(), checksum)
+    return checksum
+
+
+def _check_sharable(networks: Networks, ranks: Ranks) -> None:
+    """Raise ValueError for an encoder that cannot be trained on shares of a batch."""
+    encoder = networks.encoder
+    if ranks.is_alone or encoder is None or not normalises_batches(encoder):
+        return
+    raise ValueError(
+        f"encoder must place each row by itself to be trained by {ranks.size} processes, got one "
+        "with batch normalisation. Use layer or group normalisation, or one process."
+    )
+
+
+def _check_graphs(notes: Sequence[Mapping[str, Any]]) -> None:
+    """Raise, in all processes, if these found other neighbours."""
+    if len({note["graph"] for note in notes}) > 1:
+        raise ValueError(
+            "All processes of a fit must find the same neighbours, got other graphs: their "
+            "machines compute differently. Launch them on machines of one kind, or pass the "
+            "neighbours as precomputed_knn."
+        )
 
 
 def _try_metric(task: Task, recipe: Recipe) -> None:
@@ -258,7 +326,8 @@ def _validation(task: Task, recipe: Recipe, networks: Networks) -> Validation | 
 
 def _graph(task: Task, recipe: Recipe, distances: Any) -> Graph:
     matrix = task.rows.to_matrix() if distances is None else distances
-    settings = replace(recipe.graph, seed=task.search_seed)
+    shows = recipe.graph.verbose and task.ranks.is_first
+    settings = replace(recipe.graph, seed=task.search_seed, verbose=shows)
     return build_graph(matrix, settings, task.targets, recipe.targets, device=task.device)
 
 

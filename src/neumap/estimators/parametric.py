@@ -17,6 +17,7 @@ from sklearn.utils.metaestimators import available_if
 from torch import nn
 
 from neumap._random import RandomState, resolve_seed
+from neumap._ranks import telling_errors
 from neumap.callbacks import Callback
 from neumap.callbacks.checkpoint import read_checkpoint
 from neumap.data import Validated, as_rows, row_count, take
@@ -495,16 +496,17 @@ class ParametricUMAP(UMAP):
         TrainingDivergedError
             If the loss is no longer finite.
         """
-        recipe = self._checked_recipe()
-        resume = None if resume_from is None else read_checkpoint(resume_from)
-        # A network reads every row of distances; free positions leave them to the search.
-        are_only_searched = precomputed_distances is None and not self.parametric_embedding
-        wanted = self._may_hold(ensure_all_finite) if are_only_searched else ensure_all_finite
-        data = check_rows(X, wanted, type(self).__name__)
-        n_rows = row_count(data.X)
-        data, y, start = self._with_landmarks(data, y, landmark_positions)
-        if precomputed_distances is not None:
-            self._check_distances(row_count(data.X) - n_rows)
+        with telling_errors():
+            recipe = self._checked_recipe()
+            resume = None if resume_from is None else read_checkpoint(resume_from)
+            # A network reads every row of distances; free positions leave them to the search.
+            are_only_searched = precomputed_distances is None and not self.parametric_embedding
+            wanted = self._may_hold(ensure_all_finite) if are_only_searched else ensure_all_finite
+            data = check_rows(X, wanted, type(self).__name__)
+            n_rows = row_count(data.X)
+            data, y, start = self._with_landmarks(data, y, landmark_positions)
+            if precomputed_distances is not None:
+                self._check_distances(row_count(data.X) - n_rows)
         learned = fit_map(
             data, recipe, y=y, distances=precomputed_distances, warm_start=start, resume=resume
         )

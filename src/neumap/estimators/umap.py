@@ -23,6 +23,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from neumap._random import RandomState
+from neumap._ranks import telling_errors
 from neumap.callbacks import Callback
 from neumap.callbacks.checkpoint import read_checkpoint
 from neumap.data import stack
@@ -472,9 +473,10 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         TrainingDivergedError
             If the loss is no longer finite.
         """
-        recipe = self._checked_recipe()
-        resume = None if resume_from is None else read_checkpoint(resume_from)
-        data = check_rows(X, self._may_hold(ensure_all_finite), type(self).__name__)
+        with telling_errors():
+            recipe = self._checked_recipe()
+            resume = None if resume_from is None else read_checkpoint(resume_from)
+            data = check_rows(X, self._may_hold(ensure_all_finite), type(self).__name__)
         self._fitted = fit_map(data, recipe, y=y, resume=resume)
         return self
 

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from neumap._device import torch_threads
 from neumap._modes import draws_from_torch
 from neumap._random import torch_seeded
+from neumap._ranks import Ranks, current_ranks
 from neumap._warnings import warn_user
 from neumap.archive.schema import check, mapping_of, misfit
 from neumap.callbacks import Callback, CallbackList, Checkpoint
@@ -62,6 +63,9 @@ class _Run:
         part: tuple[float, float],
         origin: Mapping[str, Any],
     ) -> None:
+        self.ranks = current_ranks()
+        self.agrees_at_steps = False
+        self._agreed_seconds = 0.0
         self.embedder = embedder
         self.training = training
         self.modules = training.modules
@@ -83,7 +87,19 @@ class _Run:
 
     @property
     def seconds(self) -> float:
+        return self._own_seconds if self.ranks.is_alone else self._agreed_seconds
+
+    @property
+    def _own_seconds(self) -> float:
         return time.perf_counter() - self._began
+
+    def agree(self) -> None:
+        """Let all processes have the time of the first one, and end if one wants to end."""
+        if self.ranks.is_alone:
+            return
+        seconds = self._own_seconds if self.ranks.is_first else 0.0
+        self._agreed_seconds, n_stops = self.ranks.sums([seconds, float(self.stop_training)])
+        self.stop_training = n_stops > 0.0
 
     @property
     def is_replayed(self) -> bool:
@@ -229,7 +245,11 @@ def train(  # noqa: PLR0913 - each is a separate choice of the caller
     ArchiveError
         If `resume` is not a state of this training.
     """
+    ranks = current_ranks()
+    _check_batch(plan, ranks)
     step = choose_step(embedder, terms)
+    # Networks of the user may begin with other weights in each process.
+    ranks.take_first_(_tensors(_modules(embedder, terms)))
     begin = partial(
         _train,
         embedder,
@@ -277,34 +297,73 @@ def _train(  # noqa: PLR0913 - the arguments of train
     resume: Mapping[str, Any] | None,
 ) -> History:
     """Train with this step."""
-    modules: dict[str, nn.Module] = {"embedder": embedder}  # type: ignore[dict-item]
-    for term in terms:
-        modules.update(term.modules)
+    modules = _modules(embedder, terms)
     draws = any(map(draws_from_torch, modules.values()))
     own, batch_edges = optimizer(step.parameters()), plan.batch_edges
     training = Training(modules, terms, step, own, sampler, batch_edges, draws)
     run = _Run(embedder, training, plan, part, origin)
-    # Checkpoints last: they keep what the others have done.
-    hooks = CallbackList(sorted(callbacks, key=lambda called: isinstance(called, Checkpoint)))
+    ranks = run.ranks
+    hooks = _hooks(callbacks, ranks)
     run.callbacks = hooks.callbacks
-    step, updater = record_step(step, own, n_steps=plan.n_steps, is_watched=hooks.wants_gradients)
+    run.agrees_at_steps = _agrees_at_steps(callbacks, plan, ranks)
+    updater: Optimizer = own
+    if ranks.is_alone:  # messages between processes are not recorded
+        watched = hooks.wants_gradients
+        step, updater = record_step(step, own, n_steps=plan.n_steps, is_watched=watched)
     run.replay = step if isinstance(step, Replay) else None
     for module in modules.values():
         module.train()
-    seeded = torch_seeded(seed, "modules") if draws else nullcontext()
+    stream = "modules" if ranks.is_first else f"modules of process {ranks.rank}"
+    seeded = torch_seeded(seed, stream) if draws else nullcontext()
     with seeded, torch_threads(step.n_threads):
         if resume is not None:
             run.resume(resume)
         hooks.on_fit_start(run)
         if resume is not None:
             resume_callbacks(run.callbacks, resume.get("callbacks"), run)
-            training.load_generators(resume, seed, 0)
+            training.load_generators(resume, seed, ranks.rank)
         _train_reports(run, step, updater, sampler, hooks, validate)
         step.finish()
         hooks.on_fit_end(run)
+    ranks.take_first_(_tensors(modules))
     for module in modules.values():
         module.eval()
     return run.history
+
+
+def _modules(embedder: Embedder, terms: Sequence[Term]) -> dict[str, nn.Module]:
+    """Return what is trained, by name."""
+    modules: dict[str, nn.Module] = {"embedder": embedder}  # type: ignore[dict-item]
+    for term in terms:
+        modules.update(term.modules)
+    return modules
+
+
+def _tensors(modules: Mapping[str, nn.Module]) -> list[Tensor]:
+    each = modules.values()
+    return [t.detach() for m in each for t in (*m.parameters(), *m.buffers())]
+
+
+def _hooks(callbacks: Sequence[Callback], ranks: Ranks) -> CallbackList:
+    """Return the callbacks of this process; checkpoints last, to keep what the others did."""
+    own = [c for c in callbacks if ranks.is_first or not c.on_first_process_only]
+    return CallbackList(sorted(own, key=lambda called: isinstance(called, Checkpoint)))
+
+
+def _agrees_at_steps(callbacks: Sequence[Callback], plan: Plan, ranks: Ranks) -> bool:
+    """Whether time or a callback may end the training after any step, in any process."""
+    own = any(c.wants_steps for c in callbacks if not c.on_first_process_only)
+    (wanted,) = ranks.sums([float(own)])
+    return wanted > 0.0 or plan.max_time is not None
+
+
+def _check_batch(plan: Plan, ranks: Ranks) -> None:
+    if 2 * plan.batch_edges < ranks.size:
+        raise ValueError(
+            f"batch_size must be at least half of the number of processes, {ranks.size}, got "
+            f"{plan.batch_edges}: each needs a row of every batch. Raise batch_size, or launch "
+            "fewer processes."
+        )
 
 
 def _train_reports(
@@ -318,6 +377,7 @@ def _train_reports(
     """Train from one report to the next."""
     last_steps = run.plan.report_steps()
     for report in range(run.n_reports, len(last_steps)):
+        run.agree()
         if run.stop_training or _time_is_up(run):
             break
         run.epoch = report
@@ -339,6 +399,7 @@ def _train_until(
     run.logs = {}
     hooks.on_epoch_start(run)
     tally = _Tally()
+    run.agree()
     while run.step < last_step and not run.stop_training:
         progress = run.progress
         if progress >= 1.0 and tally.n_steps:  # each report has at least one step
@@ -354,6 +415,8 @@ def _train_until(
             _check_finite(losses["loss"], run)
         if hooks.wants_steps:
             hooks.on_step_end(run)
+        if run.agrees_at_steps:
+            run.agree()
     if tally.n_steps:
         run.logs = tally.means()
 
@@ -378,6 +441,7 @@ def _report(run: _Run, validate: Validation | None) -> None:
         _check_finite(torch.tensor(value), run)
     if validate is not None:
         run.logs = {**run.logs, **validate()}
+    run.logs = run.ranks.first_numbers(run.logs)
     n_before = max(map(len, history.values()), default=0)
     for name, value in run.logs.items():
         history.setdefault(name, [math.nan] * n_before).append(value)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from neumap._device import fast_dtype, training_threads
+from neumap._ranks import current_ranks
 from neumap.data import DenseRows
 from neumap.losses.reconstruction import ReconstructionTerm
 from neumap.losses.terms import Batch, Term, UmapTerm
@@ -28,6 +29,7 @@ from neumap.training.optimizers import Optimizer
 from neumap.training.precision import MixedPrecision, Source, VerifiedStep
 from neumap.training.recordable import StepInputs
 from neumap.training.replay import choose_replay
+from neumap.training.sharing import sum_gradients
 
 __all__ = ["AutogradStep", "Step", "choose_step", "record_step", "training_precision"]
 
@@ -70,6 +72,7 @@ class AutogradStep:
     def __init__(self, embedder: Embedder, terms: Sequence[Term]) -> None:
         self.embedder = embedder
         self.terms = list(terms)
+        self.ranks = current_ranks()
         self._progress = 0.0
 
     def modules(self) -> list[nn.Module]:
@@ -160,7 +163,11 @@ class AutogradStep:
         terms = [term for term in self.terms if _acts(term, progress)]
         values = {term.name: term(batch) for term in terms}
         total = sum((t.weight * values[t.name] for t in terms), start=torch.zeros(()))
-        total.backward()  # type: ignore[no-untyped-call]
+        if self.ranks.is_alone:
+            total.backward()  # type: ignore[no-untyped-call]
+        else:
+            (total / self.ranks.size).backward()  # type: ignore[no-untyped-call]
+            sum_gradients(self.ranks, self.parameters())
         return {"loss": total.detach(), **{k: v.detach() for k, v in values.items()}}
 
     def _embed(self, indices: Tensor, given: StepInputs, progress: float) -> Batch:
