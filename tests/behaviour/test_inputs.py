@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -28,7 +29,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 from neumap import UMAP, ParametricUMAP, load_ParametricUMAP
 from neumap.estimators import PRESETS
 from neumap.networks import MLP, ConvEncoder, Standardize
-from neumap.training import TrainingDivergedError, mlp_step, precision
+from neumap.training import mlp_step, precision
 
 BOTH = pytest.mark.parametrize("kind", [UMAP, ParametricUMAP])
 PAGE = Path(__file__).parents[2] / "docs" / "inputs.md"
@@ -686,8 +687,18 @@ def test_missing_values_pass_with_given_neighbours(whole: Any) -> None:
     model = quick(ParametricUMAP, precomputed_knn=near, encoder=Filling(torch.nn.Linear(53, 2)))
     model.fit(holed, ensure_all_finite="allow-nan")
     assert np.isfinite(model.embedding_).all()
-    with pytest.raises(TrainingDivergedError, match="Weights became infinite or NaN at step 1 "):
-        quick(ParametricUMAP, precomputed_knn=near).fit(holed, ensure_all_finite=False)
+    reason = r"X must hold finite values where this encoder .* got 1 NaN or .* first in row 3\."
+    for encoder in (None, "residual"):
+        model = quick(ParametricUMAP, precomputed_knn=near, encoder=encoder)
+        with (
+            pytest.raises(ValueError, match=reason),
+            mock.patch("neumap.estimators.fitting.build_graph", side_effect=AssertionError),
+        ):
+            model.fit(holed, ensure_all_finite=False)
+    with pytest.raises(ValueError, match="the first in row 4"):
+        ParametricUMAP(unique=True, n_neighbors=5, metric="euclidean").fit(
+            np.vstack([whole[:1], holed]), ensure_all_finite="allow-nan"
+        )
 
 
 # ------------------------------------------------------------------ metrics

@@ -11,6 +11,7 @@ from neumap.data.combine import DistinctRows, distinct, like, row_count, same, s
 from neumap.data.dataset import DatasetRows
 from neumap.data.dense import DenseRows
 from neumap.data.disk import MemmapRows
+from neumap.data.finite import find_non_finite
 from neumap.data.rows import RowMoments, RowStore
 from neumap.data.sparse import CsrRows
 from neumap.data.validate import Validated, check_input
@@ -28,6 +29,7 @@ __all__ = [
     "check_input",
     "distinct",
     "embed_anndata",
+    "find_non_finite",
     "like",
     "row_count",
     "same",

@@ -45,12 +45,15 @@ class Validated:
         Number of values per row.
     row_shape : tuple of int
         Shape of one row; ``(n_features,)`` for flat data.
+    is_finite : bool
+        Whether missing and infinite values were refused; False where the check let some pass.
     """
 
     X: Any
     feature_names: NDArray[Any] | None
     n_features: int
     row_shape: tuple[int, ...]
+    is_finite: bool
 
 
 def check_input(
@@ -129,6 +132,7 @@ def check_input(
         feature_names=names,
         n_features=width,
         row_shape=tuple(shape[1:]),
+        is_finite=ensure_all_finite is True,
     )
 
 

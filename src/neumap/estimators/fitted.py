@@ -142,7 +142,9 @@ class Fitted:
     def data(self, purpose: str) -> Validated:
         """Return the training rows as checked data."""
         rows = self.training_rows(purpose).rows
-        return Validated(rows, self.feature_names, self.n_features, self.input_shape)
+        return Validated(
+            rows, self.feature_names, self.n_features, self.input_shape, is_finite=False
+        )
 
     def first_rows(self, n_rows: int) -> Fitted:
         """Return the model of the first rows, without landmarks that were appended to them."""

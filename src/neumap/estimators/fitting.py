@@ -21,11 +21,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from neumap._modes import own_torch_state
+from neumap._modes import evaluating, own_torch_state
 from neumap._random import RandomState, numpy_generator
 from neumap._ranks import Ranks, current_ranks, telling
 from neumap.callbacks import Callback, TrainingRun
-from neumap.data import RowStore, Validated, as_rows, check_input
+from neumap.data import RowStore, Validated, as_rows, check_input, find_non_finite
 from neumap.estimators.constraints import short_text
 from neumap.estimators.fingerprint import differences, fingerprint, resumable
 from neumap.estimators.fitted import Fitted
@@ -52,6 +52,7 @@ from neumap.losses.terms import Term
 from neumap.metrics import distance_correlation
 from neumap.sampling import EdgeSampler
 from neumap.training import Embedder, EncoderEmbedder, Plan, train, training_precision
+from neumap.training.embedders import rows_to_write_on
 from neumap.training.loop import History, Validation
 
 __all__ = ["fit_map"]
@@ -135,6 +136,8 @@ def fit_map(
     if recipe.stops_at_graph:
         return learned
 
+    # Networks of the user may begin with other weights in each process.
+    ranks.take_first_([tensor for module in networks.modules for tensor in _state(module)])
     embedder = recipe.positions.build(task, networks.encoder, found)
     trained = time.perf_counter()
     terms = recipe.objective.terms(task, networks, found, embedder, recipe.positions.forces)
@@ -242,6 +245,10 @@ def _check_sharable(networks: Networks, ranks: Ranks) -> None:
     )
 
 
+def _state(module: nn.Module) -> list[torch.Tensor]:
+    return [tensor.detach() for tensor in (*module.parameters(), *module.buffers())]
+
+
 def _check_graphs(notes: Sequence[Mapping[str, Any]]) -> None:
     """Raise, in all processes, if these found other neighbours."""
     if len({note["graph"] for note in notes}) > 1:
@@ -276,13 +283,35 @@ def _networks(task: Task, recipe: Recipe) -> Networks:
                 (positions.encoder, reconstruction.decoder), networks.encoder, networks.decoder
             )
         _check_trainable(networks, recipe.n_epochs)
+        if recipe.n_epochs != 0:
+            _check_missing(task, encoder)
     return networks
+
+
+def _check_missing(task: Task, encoder: nn.Module | None) -> None:
+    """Raise ValueError if rows hold NaN or infinity, of which the encoder makes no position."""
+    if encoder is None or task.data.is_finite:
+        return
+    found = find_non_finite(task.rows)
+    first = found.first_nan or found.first_inf
+    if first is None:
+        return
+    row = task.rows.gather(torch.tensor(first[:1], device=task.device))
+    with evaluating(encoder):
+        is_read = bool(encoder(rows_to_write_on(encoder, row)).isfinite().all())
+    if not is_read:
+        number = first[0] if task.distinct is None else task.distinct.first[first[0]]
+        raise ValueError(
+            f"X must hold finite values where this encoder learns from it, got "
+            f"{found.n_nan + found.n_inf} NaN or infinite value(s), the first in row {number}. "
+            "Impute them, pass an encoder that replaces them in its forward, or set "
+            "parametric_embedding=False."
+        )
 
 
 def _check_trainable(networks: Networks, n_epochs: int | None) -> None:
     """Raise ValueError if networks should be trained, but hold no parameters to train."""
-    modules = (networks.encoder, networks.decoder, networks.classifier)
-    parameters = [p for m in modules if m is not None for p in m.parameters()]
+    parameters = [p for module in networks.modules for p in module.parameters()]
     if n_epochs == 0 or any(p.requires_grad for p in parameters):
         return
     raise ValueError(
@@ -295,8 +324,7 @@ def _try_optimizer(task: Task, recipe: Recipe, networks: Networks) -> None:
     """Make the user's optimiser for copies of the parameters, on which it may set hooks."""
     if recipe.positions.optimizer is None or recipe.n_epochs == 0:
         return
-    modules = (networks.encoder, networks.decoder, networks.classifier)
-    parameters = [p for m in modules if m is not None for p in m.parameters() if p.requires_grad]
+    parameters = [p for m in networks.modules for p in m.parameters() if p.requires_grad]
     if networks.encoder is None:
         positions = torch.zeros(task.rows.n_rows, recipe.n_components, device=task.device)
         parameters.append(nn.Parameter(positions))

@@ -69,32 +69,23 @@ class Matrix:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Shape of the matrix as it is updated: wide, or square."""
-        n_rows, n_columns = self._flat(self.parameter).shape
-        return min(n_rows, n_columns), max(n_rows, n_columns)
+        """Shape of the matrix. A kernel has its axes of inputs flattened."""
+        n_rows, n_columns = self.read(self.parameter).shape
+        return n_rows, n_columns
 
     @property
     def can_be_orthogonal(self) -> bool:
         """Whether it has enough rows and columns for an orthogonal step to differ from others."""
-        is_large = self.parameter.ndim >= 2 and self.shape[0] >= SMALLEST_MATRIX
+        is_large = self.parameter.ndim >= 2 and min(self.shape) >= SMALLEST_MATRIX
         return is_large and self.parameter.dtype == torch.float32
 
     def read(self, values: Tensor) -> Tensor:
-        """Return values of the parameter's shape as a wide matrix."""
-        flat = self._flat(values)
-        return flat.mT if self._is_tall(flat) else flat
-
-    def write(self, matrix: Tensor) -> Tensor:
-        """Return a wide matrix in the shape of the parameter."""
-        is_tall = self._is_tall(self._flat(self.parameter))
-        return (matrix.mT if is_tall else matrix).reshape(self.parameter.shape)
-
-    def _flat(self, values: Tensor) -> Tensor:
+        """Return values of the parameter's shape as a matrix."""
         return values.flatten(0, -2) if self.outputs_last else values.flatten(1)
 
-    @staticmethod
-    def _is_tall(flat: Tensor) -> bool:
-        return flat.shape[0] > flat.shape[1]
+    def write(self, matrix: Tensor) -> Tensor:
+        """Return a matrix in the shape of the parameter."""
+        return matrix.reshape(self.parameter.shape)
 
 
 class Muon:
@@ -204,7 +195,7 @@ class MatrixStack:
         if self.is_due:
             ahead = gradients.lerp_(self.momentum, momentum)  # Nesterov's look ahead
             self._directions.copy_(orthogonalize(ahead, self._dtype))
-        size = lr * STEP_SIZE * math.sqrt(self.momentum.shape[-1])
+        size = lr * STEP_SIZE * math.sqrt(max(self.momentum.shape[1:]))
         if isinstance(size, Tensor):  # alpha must be a number, and reading one waits for the device
             torch._foreach_sub_(self.parameters, self._written(self._directions * size))
         else:
@@ -243,7 +234,8 @@ def orthogonalize(matrices: Tensor, dtype: torch.dtype = torch.float32) -> Tenso
     Parameters
     ----------
     matrices : Tensor of shape (k, m, n)
-        With m at most n; the rows of the result are orthonormal.
+        The shorter of rows and columns of the result are orthonormal. No matrix is transposed,
+        which for a large one takes longer than the products.
     dtype : torch.dtype, default=torch.float32
         Of the products.
 
@@ -255,28 +247,42 @@ def orthogonalize(matrices: Tensor, dtype: torch.dtype = torch.float32) -> Tenso
     """
     norms = torch.linalg.matrix_norm(matrices, keepdim=True)
     x: Tensor = (matrices / (norms * SAFETY + torch.finfo(matrices.dtype).tiny)).to(dtype)
+    shorter, longer = sorted(x.shape[1:])
     # In bfloat16 the Gram matrix alone would lose the small singular values.
-    if dtype == torch.float32 and matrices.shape[2] >= WIDE * matrices.shape[1]:
+    if dtype == torch.float32 and longer >= WIDE * shorter:
         return _orthogonal_by_gram(x)
     for a, b, c in POLYNOMIALS:
-        square = x @ x.mT
-        x = torch.baddbmm(x, torch.baddbmm(square, square, square, beta=b, alpha=c), x, beta=a)
+        square = _gram(x)
+        factor = torch.baddbmm(square, square, square, beta=b, alpha=c)
+        left, right = (x, factor) if _is_tall(x) else (factor, x)
+        x = torch.baddbmm(x, left, right, beta=a)
     return x
 
 
 def _orthogonal_by_gram(x: Tensor) -> Tensor:
-    """Iterate on the small matrix ``x x'`` and multiply by `x` once, at the end.
+    """Iterate on the small matrix ``x x'``, or ``x' x``, and multiply by `x` once, at the end.
 
-    Every iterate is ``q x`` with a symmetric `q` that commutes with ``x x'``.
+    Every iterate is ``q x``, or ``x q``, with a symmetric `q` that commutes with the small matrix.
     """
-    square = x @ x.mT  # (k, m, m)
-    q = torch.eye(x.shape[1], dtype=x.dtype, device=x.device).expand_as(square)
+    square = _gram(x)  # (k, shorter, shorter)
+    q = torch.eye(square.shape[1], dtype=x.dtype, device=x.device).expand_as(square)
     for a, b, c in POLYNOMIALS:
         factor = torch.baddbmm(square, square, square, beta=b, alpha=c)
         factor.diagonal(dim1=1, dim2=2).add_(a)
         q = factor @ q
         square = factor @ square @ factor
-    return q @ x
+    return x @ q if _is_tall(x) else q @ x
+
+
+def _gram(x: Tensor) -> Tensor:
+    """Return the products of all pairs of rows, or of columns where there are fewer of them."""
+    if len(x) == 1:  # the product of two matrices reads a transposed one, that of two stacks copies
+        return _gram(x[0])[None]
+    return x.mT @ x if _is_tall(x) else x @ x.mT
+
+
+def _is_tall(x: Tensor) -> bool:
+    return x.shape[-2] > x.shape[-1]
 
 
 def _is_square(parameter: Tensor) -> bool:
