@@ -6,6 +6,7 @@ process, in float32, in which the order of additions is the only difference.
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -343,3 +344,12 @@ def test_a_killed_process_ends_the_others_and_the_fit_goes_on(
     assert [code for code, _ in outputs] == [0, 0], outputs
     for rank in range(2):
         np.testing.assert_array_equal(np.load(tmp_path / f"resumed {rank}.npy"), expected)
+
+
+def test_the_page_runs_in_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = Path(__file__).parents[2] / "docs" / "many_processes.md"
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) == 2
+    monkeypatch.chdir(tmp_path)
+    exec(compile("\n".join(blocks), str(page), "exec"), {})
+    assert np.load("positions_0.npy").shape == (1000, 2)
