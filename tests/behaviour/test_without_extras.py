@@ -11,7 +11,7 @@ import pytest
 EXTRA_PACKAGES = [
     *("matplotlib", "bokeh", "datashader", "pandas", "pyarrow", "polars", "anndata", "h5py"),
     *("zarr", "keras", "tensorflow", "onnx", "onnxscript", "onnxruntime"),
-    *("pynndescent", "numba", "umap"),
+    *("pynndescent", "numba", "umap", "huggingface_hub"),
 ]
 
 # A fresh process that does not find the packages of the extras, as if they were not installed.
@@ -62,6 +62,7 @@ def test_fit_and_transform() -> None:
     [
         ("from neumap import plots; plots.points(X[:, :2])", "plot"),
         ("from neumap import plots; plots.interactive(X[:, :2])", "plot|interactive"),
+        ("from neumap import hub; hub.from_pretrained('user/map')", "hub"),
         (
             "from pathlib import Path; from neumap.cli.writing import check_output; "
             "check_output(Path('map.parquet'), ('.parquet',))",

@@ -152,7 +152,9 @@ def test_training_rows_are_kept_where_asked_or_needed(
 def test_rows_that_a_model_does_not_have_cannot_be_kept(
     fitted: Fitted | None, tmp_path: Path
 ) -> None:
-    with pytest.raises(ValueError, match="keep_data=True, but this ParametricUMAP holds no rows"):
+    with pytest.raises(
+        ValueError, match=r"keep must be .* for this ParametricUMAP, which holds no rows"
+    ):
         save_model(saved(fitted), tmp_path / "model.neumap", keep_data=True)
     assert [*tmp_path.iterdir()] == []
 
@@ -295,7 +297,11 @@ CHANGES: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
         lambda nodes: nodes["settings"].update(unheard={"value": 1}),
         "Settings of scikit-learn must be known to this neumap, got unheard",
     ),
-    "missing": (lambda nodes: nodes["fitted"].pop("graph"), "got none of graph"),
+    "missing": (lambda nodes: nodes["fitted"].pop("n_features"), "got none of n_features"),
+    "without graph": (
+        lambda nodes: nodes["fitted"].pop("graph"),
+        "graph must be there for a model with embedding, got None",
+    ),
     "kind": (
         lambda nodes: nodes["parameters"].update(metric={"hologram": 1}),
         "parameters.dict.metric must be a dict that starts with value, array",

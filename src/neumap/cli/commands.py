@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from neumap.cli.options import FILE, input_options, progress_option, say
+from neumap.cli.errors import CommandError
+from neumap.cli.options import FILE, input_options, keep_option, names_option, progress_option, say
 from neumap.cli.table import Selection
 
 if TYPE_CHECKING:
@@ -75,12 +76,20 @@ def demo(output: Path, seed: int, quick: bool, verbose: bool) -> None:
 )
 @click.option("--supervised", is_flag=True, help="Use the labels as targets of a supervised fit.")
 @click.option(
+    "--keep",
+    type=click.Choice(["network", "map", "data"]),
+    default="map",
+    help="What the model file holds: the network, positions and graph as well, or all data.",
+)
+@click.option(
     "--set",
     "assignments",
     multiple=True,
     metavar="NAME=VALUE",
     help="Any other parameter of ParametricUMAP; can be repeated.",
 )
+@names_option
+@keep_option
 @input_options
 @progress_option
 def fit(
@@ -91,7 +100,10 @@ def fit(
     checkpoint: Path | None,
     resume: bool,
     supervised: bool,
+    keep: str,
     assignments: tuple[str, ...],
+    keep_columns: bool,
+    names: list[str] | None,
     selection: Selection,
     verbose: bool,
     **settings: Any,
@@ -104,14 +116,18 @@ def fit(
         writing.check_output(coordinates, tuple(writing.TABLES), input, model_path)
     if checkpoint is not None:
         writing.check_output(checkpoint, (), input, model_path)
+    _check_kept(keep_columns, names, coordinates)
     from neumap._ranks import launched_ranks
 
     with launched_ranks(os.environ) as ranks:
         verbose = verbose and ranks.is_first
         own = {"random_state": seed, "verbose": verbose}
         model = models.make_model(settings | own, assignments)
+        models.names_of(model, names)
         resume_from = models.set_checkpoint(model, checkpoint, resume=resume)
-        table = reading.read_table(input, selection)
+        table = reading.read_table(input, replace(selection, keeps=keep_columns))
+        if table.kept is not None:
+            models.check_names_differ(models.names_of(model, names), list(table.kept))
         targets = models.targets_of(table) if supervised else None
         say(f"{input}: {_shape(table.rows)}", verbose)
         if resume_from is not None:
@@ -122,12 +138,14 @@ def fit(
         seconds = time.perf_counter() - started
     if not ranks.is_first:
         return
-    models.write_model(model, model_path)
+    models.write_model(model, model_path, keep)
     click.echo(
         f"{model_path}: {_shape(table.rows)} to {positions.shape[1]} in {seconds:.1f} seconds"
     )
     if coordinates is not None:
-        writing.write_coordinates(coordinates, models.coordinates_of(model, positions, table))
+        writing.write_coordinates(
+            coordinates, models.coordinates_of(model, positions, table, names)
+        )
         click.echo(f"{coordinates}: {_shape(positions)}")
 
 
@@ -135,20 +153,56 @@ def fit(
 @click.argument("model", type=FILE)
 @click.argument("input", type=FILE)
 @click.option("-o", "--output", type=FILE, required=True, help="Table to write.")
+@names_option
+@keep_option
 @input_options
 @progress_option
-def transform(model: Path, input: Path, output: Path, selection: Selection, verbose: bool) -> None:
-    """Embed the rows of INPUT with a model."""
-    from neumap.cli import models, writing
+def transform(
+    model: Path,
+    input: Path,
+    output: Path,
+    keep_columns: bool,
+    names: list[str] | None,
+    selection: Selection,
+    verbose: bool,
+) -> None:
+    """Embed the rows of INPUT with a model.
+
+    From .parquet to .parquet the rows are read, placed and written in batches.
+    """
+    from neumap.cli import batches, models, writing
 
     writing.check_output(output, tuple(writing.TABLES), input, model)
+    _check_kept(keep_columns, names, output)
     fitted = models.load_model(model)
+    models.names_of(fitted, names)
+    selection = replace(selection, keeps=keep_columns)
+    if batches.can_be_batched(fitted, input, output):
+        n_rows, n_components = batches.transform_file(
+            fitted, input, output, selection, names=names, verbose=verbose
+        )
+        click.echo(f"{output}: {n_rows:,} rows of {n_components:,} columns")
+        return
     table = models.read_rows_for(fitted, input, selection)
     started = time.perf_counter()
     positions = models.place(fitted, table)
     say(f"{_shape(table.rows)} in {time.perf_counter() - started:.2f} seconds", verbose)
-    writing.write_coordinates(output, models.coordinates_of(fitted, positions, table))
+    writing.write_coordinates(output, models.coordinates_of(fitted, positions, table, names))
     click.echo(f"{output}: {_shape(positions)}")
+
+
+def _check_kept(keep_columns: bool, names: list[str] | None, output: Path | None) -> None:
+    """Raise for options about columns where no table with columns is written."""
+    asked = "--keep-columns" if keep_columns else "--names"
+    if not keep_columns and names is None:
+        return
+    if output is None:
+        raise CommandError(f"{asked} needs a table to write, got none. Name it with --coordinates.")
+    if output.suffix.lower() == ".npy" or (output.suffix.lower() == ".npz" and names is not None):
+        raise CommandError(
+            f"{asked} needs an output with named columns, got {output.suffix}. Write a .csv or a "
+            ".parquet file."
+        )
 
 
 @click.command()
@@ -200,9 +254,15 @@ def evaluate(
     "-o", "--output", type=FILE, required=True, help=f"Picture to write: {', '.join(PICTURES)}."
 )
 @click.option("--theme", help="Theme of the picture, such as light, dark or fire.")
+@names_option
 @input_options
 def plot(
-    source: Path, input: Path | None, output: Path, theme: str | None, selection: Selection
+    source: Path,
+    input: Path | None,
+    output: Path,
+    theme: str | None,
+    names: list[str] | None,
+    selection: Selection,
 ) -> None:
     """Draw a map as a picture or a web page.
 
@@ -212,7 +272,9 @@ def plot(
 
     writing.check_output(output, PICTURES, source, *([input] if input else []))
     if models.is_table(source):
-        drawn = pictures.from_coordinates(source, input, selection)
+        drawn = pictures.from_coordinates(source, input, selection, names)
+    elif names is not None:
+        raise CommandError("--names needs a table of coordinates, got a model. Leave it out.")
     else:
         drawn = pictures.from_model(source, input, selection)
     pictures.draw(output, drawn, theme)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,13 +30,20 @@ class Map:
     ids: NDArray[Any] | None = None
 
 
-def from_coordinates(source: Path, input: Path | None, selection: Selection) -> Map:
-    """Take positions, labels and ids from a table of coordinates."""
+def from_coordinates(
+    source: Path, input: Path | None, selection: Selection, names: Sequence[str] | None = None
+) -> Map:
+    """Take positions, labels and ids from a table of coordinates.
+
+    The coordinates are the columns of these names; by default those with neumap's own names, or all
+    columns.
+    """
     if input is not None:
         raise CommandError(
             f"INPUT must be empty for a table of coordinates, got {input}. Leave it out."
         )
-    table = read_table(source, replace(selection, preferred=COORDINATE))
+    wanted = None if names is None else tuple(names)
+    table = read_table(source, replace(selection, preferred=COORDINATE, wanted=wanted))
     return Map(_drawable(table.rows, source), table.labels, table.ids)
 
 

@@ -27,6 +27,7 @@ from neumap._ranks import Ranks, current_ranks, telling
 from neumap.callbacks import Callback, TrainingRun
 from neumap.data import RowStore, Validated, as_rows, check_input, find_non_finite
 from neumap.estimators.constraints import short_text
+from neumap.estimators.describing import card_of_a_fit, extent_of
 from neumap.estimators.fingerprint import differences, fingerprint, resumable
 from neumap.estimators.fitted import Fitted
 from neumap.estimators.graph import (
@@ -132,7 +133,8 @@ def fit_map(
         known["graph"] = None if ranks.is_alone else _checksum(found.fuzzy)
     _check_graphs(known["notes"])
     origin = {**origin, "seed": task.seed} if origin else {}
-    learned = _of_graph(task, recipe, found)
+    card = card_of_a_fit(task, recipe, networks.encoder)
+    learned = replace(_of_graph(task, recipe, found), card=card)
     if recipe.stops_at_graph:
         return learned
 
@@ -156,6 +158,7 @@ def fit_map(
     return replace(
         learned,
         embedding=task.expand(positions),
+        card=replace(card, extent=extent_of(positions)),
         history=_continued(warm_start, history),
         report={**report, **seconds},
         encoder=networks.encoder,
@@ -344,7 +347,11 @@ def _validation(task: Task, recipe: Recipe, networks: Networks) -> Validation | 
     data = task.data
     try:
         checked = check_input(
-            held_out, n_features=data.n_features, feature_names=data.feature_names, min_rows=1
+            held_out,
+            n_features=data.n_features,
+            feature_names=data.feature_names,
+            min_rows=1,
+            column=recipe.column,
         )
     except (ValueError, TypeError) as error:
         raise type(error)(f"reconstruction_validation must hold rows like X: {error}") from error

@@ -35,7 +35,7 @@ from neumap.estimators.constraints import (
     Word,
     check_parameter,
 )
-from neumap.estimators.fitted import Learned, check_rows, device_of
+from neumap.estimators.fitted import Learned, device_of
 from neumap.estimators.fitting import fit_map
 from neumap.estimators.landmarks import (
     Landmarks,
@@ -46,6 +46,7 @@ from neumap.estimators.landmarks import (
 )
 from neumap.estimators.new_rows.confidence import Confidence, confidence_of
 from neumap.estimators.new_rows.transform import embed
+from neumap.estimators.new_rows.unusual import warn_of_unusual_rows
 from neumap.estimators.positions.presets import PRESETS, Preset
 from neumap.estimators.recipe import parametric_recipe
 from neumap.estimators.saving.onnx import export_part
@@ -102,7 +103,7 @@ class ParametricUMAP(UMAP):
         if their features differ; see `classifier_loss_weight`.
     densmap, dens_lambda, dens_frac, dens_var_shift, output_dens
         As in :class:`UMAP`.
-    repulsion_strength, negative_sample_rate, transform_mode, random_state, device, max_time
+    repulsion_strength, negative_sample_rate, transform_mode, random_state, device, max_time, column
         As in :class:`UMAP`.
     verbose, tqdm_kwds, callbacks, loss_report_frequency, n_training_epochs
         As in :class:`UMAP`.
@@ -362,6 +363,7 @@ class ParametricUMAP(UMAP):
         callbacks: Sequence[Callback] | Callback | None = None,
         max_time: float | None = None,
         device: str | torch.device = "auto",
+        column: str | None = None,
         dims: Sequence[int] | None = None,
         encoder: Any = None,
         decoder: Any = None,
@@ -427,6 +429,7 @@ class ParametricUMAP(UMAP):
             callbacks=callbacks,
             max_time=max_time,
             device=device,
+            column=column,
         )
         self.dims = dims
         self.encoder = encoder
@@ -502,7 +505,7 @@ class ParametricUMAP(UMAP):
             # A network reads every row of distances; free positions leave them to the search.
             are_only_searched = precomputed_distances is None and not self.parametric_embedding
             wanted = self._may_hold(ensure_all_finite) if are_only_searched else ensure_all_finite
-            data = check_rows(X, wanted, type(self).__name__)
+            data = self._checked_rows(X, wanted)
             n_rows = row_count(data.X)
             data, y, start = self._with_landmarks(data, y, landmark_positions)
             if precomputed_distances is not None:
@@ -560,6 +563,7 @@ class ParametricUMAP(UMAP):
         batch_size: int | None = None,
         *,
         ensure_all_finite: bool | Literal["allow-nan"] = True,
+        output: Literal["numpy", "torch"] = "numpy",
     ) -> Any:
         """Place rows in the learned embedding, by the encoder alone.
 
@@ -573,10 +577,13 @@ class ParametricUMAP(UMAP):
             (``parametric_embedding=False``).
         ensure_all_finite : bool or "allow-nan", default=True
             Whether missing and infinite values raise an error.
+        output : {"numpy", "torch"}, default="numpy"
+            ``"torch"`` returns the positions as a tensor on the device of the model, so that they
+            stay on a graphics card. ``set_output`` names a kind of table instead.
 
         Returns
         -------
-        ndarray of shape (n_samples, n_components), float32
+        ndarray or Tensor of shape (n_samples, n_components), float32
             Positions; the same for a row whatever rows come with it. With
             ``transform_mode="graph"`` the sparse memberships (n_samples, n_training) instead.
 
@@ -586,15 +593,23 @@ class ParametricUMAP(UMAP):
             Before :meth:`fit`.
         ValueError
             If X has another width than the training rows.
+
+        Warns
+        -----
+        UnusualRowsWarning
+            Once for a fitted model, if most rows lie clearly outside of the training rows.
         """
         fitted = self._model()
         check_parameter("batch_size", batch_size, Whole(1), NONE)
+        self._check_output(output)
         has_encoder = fitted.encoder is not None
         wanted = ensure_all_finite if has_encoder else self._may_hold(ensure_all_finite)
-        new = fitted.check_new(X, wanted, type(self).__name__)
+        new = self._checked_new(fitted, X, wanted)
+        warn_of_unusual_rows(new, fitted)
         if fitted.encoder is not None and self.transform_mode == "embedding":
-            return fitted.embed(new, batch_size)
-        return embed(new, fitted, self._recipe())
+            place = fitted.embed if output == "numpy" else fitted.embed_as_tensor
+            return place(new, batch_size)
+        return self._as_output(embed(new, fitted, self._recipe()), output)
 
     @available_if(_has_classifier)  # type: ignore[untyped-decorator]
     def predict_proba(self, X: Any) -> NDArray[np.float32]:
@@ -623,7 +638,8 @@ class ParametricUMAP(UMAP):
                 "classifier_loss_weight must be positive during fit for a classifier, got 0. Fit "
                 "again with labels y."
             )
-        new = fitted.check_new(X, True, type(self).__name__)
+        new = self._checked_new(fitted, X)
+        warn_of_unusual_rows(new, fitted)
         positions = embed(new, fitted, replace(self._recipe(), stops_at_graph=False))
         points = as_rows(positions, device=device_of(fitted.classifier))
         logits = torch.from_numpy(encode_rows(fitted.classifier, points))
@@ -705,7 +721,7 @@ class ParametricUMAP(UMAP):
                 "parametric_embedding=True and fit again."
             )
         check_parameter("n_calibration", n_calibration, Whole(1))
-        new = fitted.check_new(X, True, type(self).__name__)
+        new = self._checked_new(fitted, X)
         return confidence_of(new, fitted, self._recipe(), n_calibration=n_calibration)
 
     @classmethod
@@ -749,7 +765,7 @@ class ParametricUMAP(UMAP):
             )
         model = cls(**{**parameters, "n_components": targets.shape[1]})
         recipe = model._checked_recipe().for_regression()
-        data = check_rows(X, True, cls.__name__)
+        data = model._checked_rows(X)
         positions = check_landmark_positions(targets, row_count(data.X), targets.shape[1])
         start = WarmStart(positions, loss_weight=1.0, only_landmarks=True)
         known = None if graph is None else FuzzyGraph.from_matrix(graph)
@@ -810,7 +826,7 @@ class ParametricUMAP(UMAP):
                 "reset_optimizer must be True, got False: the state of an optimiser belongs to the "
                 "graph it was trained on and is not kept. Leave the argument out."
             )
-        data = fitted.check_new(X, True, type(self).__name__)
+        data = self._checked_new(fitted, X)
         seed = resolve_seed(self.random_state)
         rows = choose_landmarks(row_count(data.X), sample_pct, sample_mode, idx, seed)
         chosen = replace(data, X=take(data.X, rows))

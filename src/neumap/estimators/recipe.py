@@ -128,6 +128,8 @@ class Recipe:
         As given.
     transform_seed : int
         For the negatives of new rows.
+    column : str or None
+        Column of a table with one vector per row.
     idle : tuple of str
         Parameters that have no effect, each with the switch that is off.
     settings : mapping
@@ -148,6 +150,7 @@ class Recipe:
     device: str | torch.device
     random_state: RandomState
     transform_seed: int
+    column: str | None = None
     idle: tuple[tuple[str, str], ...] = ()
     settings: Parameters = field(default_factory=dict)
 
@@ -243,6 +246,7 @@ def free_recipe(p: Parameters) -> Recipe:
         device=p["device"],
         random_state=p["random_state"],
         transform_seed=p["transform_seed"],
+        column=p["column"],
         settings=dict(p),
     )
 

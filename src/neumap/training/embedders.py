@@ -98,17 +98,40 @@ def encode_rows(module: nn.Module, rows: RowStore, batch_rows: int | None = None
     ndarray of shape (n_rows, ...), float32
         Outputs, on the CPU.
     """
+    return encode_to(module, rows, "cpu", batch_rows).numpy()
+
+
+def encode_to(
+    module: nn.Module,
+    rows: RowStore,
+    device: torch.device | str,
+    batch_rows: int | None = None,
+) -> Tensor:
+    """Return the same outputs as :func:`encode_rows`, as a tensor on a device.
+
+    Parameters
+    ----------
+    module, rows, batch_rows
+        As there.
+    device : torch.device or str
+        Where the outputs are collected.
+
+    Returns
+    -------
+    Tensor of shape (n_rows, ...), float32
+    """
     size = _slice_rows(rows) if batch_rows is None else batch_rows
     # Outputs go into one array. Separate arrays would lie between the layers' buffers in memory,
     # which could then not be returned to the system.
-    outputs: np.ndarray | None = None
+    outputs: Tensor | None = None
     start = 0
     with evaluating(module), torch_threads():
         for part in rows.slices(size):
-            output = module(rows_to_write_on(module, part)).float().cpu().numpy()
+            output = module(rows_to_write_on(module, part)).float()
             check_row_count(len(output), len(part))
             if outputs is None:
-                outputs = np.empty((rows.n_rows, *output.shape[1:]), dtype=np.float32)
+                with torch.inference_mode(False):  # the caller may compute gradients with it
+                    outputs = torch.empty(rows.n_rows, *output.shape[1:], device=device)
             outputs[start : start + len(output)] = output
             start += len(output)
     assert outputs is not None, "a row store has at least one row"

@@ -33,8 +33,14 @@ SHORTEST = 1 / 3
 FEW_STEPS = 1_000
 
 
-def matrices_of(network: nn.Module) -> list[Matrix]:
+def matrices_of(network: nn.Module, *, decodes: bool = False) -> list[Matrix]:
     """Return the parameters that get orthogonal steps.
+
+    Those of a decoder have a length by the number of outputs. At first all numbers that it gives
+    are wrong in one direction. Steps that grow with the inputs of a wide kernel then drive the
+    inputs of its ReLUs below zero, from where they do not come back: with squared error the decoder
+    of umap-learn's page gave zeros for every position. Encoders of images were better with the
+    longer steps.
 
     These are all matrices and kernels, except for tables of embeddings. A network with batch
     normalisation has none: it does not depend on the scale of a matrix in front of a normalisation,
@@ -44,8 +50,8 @@ def matrices_of(network: nn.Module) -> list[Matrix]:
     if any(map(_normalises_batches, parts)):
         return []
     find = _of_keras if isinstance(network, KerasModule) else _of_torch
-    found = [matrix for part in parts for matrix in find(part)]
-    return list({id(matrix.parameter): matrix for matrix in found}.values())
+    found = {id(matrix.parameter): matrix for part in parts for matrix in find(part)}
+    return [replace(matrix, by_outputs=decodes) for matrix in found.values()]
 
 
 def normalises_batches(network: nn.Module) -> bool:
