@@ -184,6 +184,7 @@ np.save(f"{folder}/whole {rank}.npy", here.network(verbose=True).fit(here.X).emb
 np.save(f"{folder}/short {rank}.npy", here.short().fit(here.X).embedding_)
 unseeded = here.network(random_state=None, n_epochs=1).fit(here.X)
 np.save(f"{folder}/unseeded {rank}.npy", unseeded.embedding_)
+dist.destroy_process_group()
 """
 
 
@@ -260,6 +261,7 @@ class Stop(Callback):
         run.stop_training = rank == 1 and run.step == 7
 print("stop |", here.network(callbacks=[Stop()]).fit(here.X).report_["n_steps"])
 print("together |", len(here.network().fit(here.X).embedding_))
+dist.destroy_process_group()
 """
 
 MESSAGES = {
@@ -317,6 +319,7 @@ try:
 except LostProcessError as error:
     sys.exit(f"lost: {error}")
 np.save(f"{folder}/resumed {rank}.npy", model.embedding_)
+dist.destroy_process_group()
 """
 
 
