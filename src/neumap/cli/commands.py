@@ -6,6 +6,7 @@ The library is imported inside the commands: ``neumap --help`` must not import t
 from __future__ import annotations
 
 import json
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -76,6 +77,12 @@ def demo(output: Path, seed: int, quick: bool, verbose: bool) -> None:
 @click.option(
     "--max-time", type=float, metavar="SECONDS", help="Stop training after this many seconds."
 )
+@click.option(
+    "--checkpoint", type=FILE, help="File to keep the state of the training in; see --resume."
+)
+@click.option(
+    "--resume", is_flag=True, help="Go on from the checkpoint if there is one, else begin anew."
+)
 @click.option("--supervised", is_flag=True, help="Use the labels as targets of a supervised fit.")
 @click.option(
     "--keep",
@@ -99,6 +106,8 @@ def fit(
     model_path: Path,
     coordinates: Path | None,
     seed: int | None,
+    checkpoint: Path | None,
+    resume: bool,
     supervised: bool,
     keep: str,
     assignments: tuple[str, ...],
@@ -114,18 +123,30 @@ def fit(
     models.check_model_output(model_path, input)
     if coordinates is not None:
         writing.check_output(coordinates, tuple(writing.TABLES), input, model_path)
+    if checkpoint is not None:
+        writing.check_output(checkpoint, (), input, model_path)
     _check_kept(keep_columns, names, coordinates)
-    model = models.make_model(settings | {"random_state": seed, "verbose": verbose}, assignments)
-    models.names_of(model, names)
-    table = reading.read_table(input, replace(selection, keeps=keep_columns))
-    if table.kept is not None:
-        models.check_names_differ(models.names_of(model, names), list(table.kept))
-    targets = models.targets_of(table) if supervised else None
-    say(f"{input}: {_shape(table.rows)}", verbose)
-    started = time.perf_counter()
-    with models.values_at_fault(assignments):
-        positions = models.fit(model, table, targets)
-    seconds = time.perf_counter() - started
+    from neumap._ranks import launched_ranks
+
+    with launched_ranks(os.environ) as ranks:
+        verbose = verbose and ranks.is_first
+        own = {"random_state": seed, "verbose": verbose}
+        model = models.make_model(settings | own, assignments)
+        models.names_of(model, names)
+        resume_from = models.set_checkpoint(model, checkpoint, resume=resume)
+        table = reading.read_table(input, replace(selection, keeps=keep_columns))
+        if table.kept is not None:
+            models.check_names_differ(models.names_of(model, names), list(table.kept))
+        targets = models.targets_of(table) if supervised else None
+        say(f"{input}: {_shape(table.rows)}", verbose)
+        if resume_from is not None:
+            say(f"{resume_from}: the training goes on from here", verbose)
+        started = time.perf_counter()
+        with models.values_at_fault(assignments):
+            positions = models.fit(model, table, targets, resume_from)
+        seconds = time.perf_counter() - started
+    if not ranks.is_first:
+        return
     models.write_model(model, model_path, keep)
     click.echo(
         f"{model_path}: {_shape(table.rows)} to {positions.shape[1]} in {seconds:.1f} seconds"

@@ -43,6 +43,7 @@ __all__ = [
     "read_rows_for",
     "rows_like",
     "selection_for",
+    "set_checkpoint",
     "targets_of",
     "values_at_fault",
     "write_model",
@@ -161,6 +162,7 @@ def write_model(model: ParametricUMAP, path: Path, keep: Any = None) -> None:
     CommandError
         If the model is not at `path`, with the reason and where it is instead.
     """
+    model.set_params(callbacks=None)  # of this process, and no part of a model
     try:
         model.save(path, keep=keep)
     except OSError as error:
@@ -240,15 +242,48 @@ def rows_like(model: ParametricUMAP, table: Table) -> Any:
     return table.rows if names is None else _fit_input(replace(table, columns=list(names)))
 
 
-def fit(model: ParametricUMAP, table: Table, targets: NDArray[Any] | None) -> NDArray[Any]:
+def set_checkpoint(model: ParametricUMAP, path: Path | None, *, resume: bool) -> Path | None:
+    """Let the fit write checkpoints to a file; return it if there is one to go on from.
+
+    Raises
+    ------
+    CommandError
+        If there is no file to resume from, or it is a table.
+    """
+    if path is None:
+        if resume:
+            raise CommandError(
+                "--resume needs the file to go on from, got none. Name it with --checkpoint."
+            )
+        return None
+    if is_table(path):
+        raise CommandError(
+            f"{path}: the checkpoint must be a file such as training.neumap, got a table. "
+            "Choose another name."
+        )
+    from neumap.callbacks import Checkpoint
+
+    # Braces in the name of a file are no fields of the training.
+    model.set_params(callbacks=[Checkpoint(str(path).replace("{", "{{").replace("}", "}}"))])
+    return path if resume and path.exists() else None
+
+
+def fit(
+    model: ParametricUMAP,
+    table: Table,
+    targets: NDArray[Any] | None,
+    resume_from: Path | None = None,
+) -> NDArray[Any]:
     """Fit the model to a table and return the positions of its rows."""
+    from neumap._ranks import LostProcessError
     from neumap.training import TrainingDivergedError
 
     if table.vectors is not None:
         model.column = table.vectors  # where new tables have their vectors
     try:
-        return np.asarray(model.fit(_fit_input(table), targets).embedding_)
-    except TrainingDivergedError as error:
+        fitted = model.fit(_fit_input(table), targets, resume_from=resume_from)
+        return np.asarray(fitted.embedding_)
+    except (LostProcessError, TrainingDivergedError) as error:
         raise CommandError(str(error)) from error
 
 

@@ -17,7 +17,9 @@ from sklearn.utils.metaestimators import available_if
 from torch import nn
 
 from neumap._random import RandomState, resolve_seed
+from neumap._ranks import telling_errors
 from neumap.callbacks import Callback
+from neumap.callbacks.checkpoint import read_checkpoint
 from neumap.data import Validated, as_rows, row_count, take
 from neumap.estimators.constraints import (
     ANYTHING,
@@ -266,7 +268,7 @@ class ParametricUMAP(UMAP):
 
     A fit replaces the whole model at its end. If it fails or is interrupted (Ctrl-C), the model
     stays what it was: the earlier fit, or unfitted. :class:`~neumap.callbacks.Checkpoint` keeps the
-    weights of a long training on disk.
+    state of a long training on disk, from which ``fit(X, resume_from=path)`` goes on.
 
     References
     ----------
@@ -472,6 +474,7 @@ class ParametricUMAP(UMAP):
         *,
         precomputed_distances: Any = None,
         landmark_positions: Any = None,
+        resume_from: str | os.PathLike[str] | None = None,
         ensure_all_finite: bool | Literal["allow-nan"] = True,
     ) -> Self:
         """Learn a network that maps X.
@@ -493,6 +496,10 @@ class ParametricUMAP(UMAP):
             Distances that determine the graph, with ``metric="precomputed"``; the network reads X.
         landmark_positions : array of shape (n_samples, n_components), optional
             Positions that some rows should keep; rows of NaN are free.
+        resume_from : path-like, optional
+            File of a :class:`~neumap.callbacks.Checkpoint` of an interrupted fit of the same data
+            with the same parameters. The training goes on from there to the same end. The neighbour
+            search is done again.
         ensure_all_finite : bool or "allow-nan", default=True
             Whether missing and infinite values raise an error.
 
@@ -503,20 +510,27 @@ class ParametricUMAP(UMAP):
         Raises
         ------
         ValueError
-            If a parameter or the data are not as they should be.
+            If a parameter or the data are not as they should be, or the checkpoint is that of
+            another fit; the message names what differs.
+        ArchiveError
+            If the checkpoint is damaged or missing. It is a ``ValueError``.
         TrainingDivergedError
             If the loss is no longer finite.
         """
-        recipe = self._checked_recipe()
-        # A network reads every row of distances; free positions leave them to the search.
-        are_only_searched = precomputed_distances is None and not self.parametric_embedding
-        wanted = self._may_hold(ensure_all_finite) if are_only_searched else ensure_all_finite
-        data = self._checked_rows(X, wanted)
-        n_rows = row_count(data.X)
-        data, y, start = self._with_landmarks(data, y, landmark_positions)
-        if precomputed_distances is not None:
-            self._check_distances(row_count(data.X) - n_rows)
-        learned = fit_map(data, recipe, y=y, distances=precomputed_distances, warm_start=start)
+        with telling_errors():
+            recipe = self._checked_recipe()
+            resume = None if resume_from is None else read_checkpoint(resume_from)
+            # A network reads every row of distances; free positions leave them to the search.
+            are_only_searched = precomputed_distances is None and not self.parametric_embedding
+            wanted = self._may_hold(ensure_all_finite) if are_only_searched else ensure_all_finite
+            data = self._checked_rows(X, wanted)
+            n_rows = row_count(data.X)
+            data, y, start = self._with_landmarks(data, y, landmark_positions)
+            if precomputed_distances is not None:
+                self._check_distances(row_count(data.X) - n_rows)
+        learned = fit_map(
+            data, recipe, y=y, distances=precomputed_distances, warm_start=start, resume=resume
+        )
         self._fitted = replace(learned.first_rows(n_rows), landmarks=self._landmarks)
         return self
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 
 from neumap._random import RandomState
 from neumap._warnings import warn_user
-from neumap.callbacks import Callback, ProgressBar
+from neumap.callbacks import Callback, Checkpoint, ProgressBar
 from neumap.estimators.constraints import short_text
 from neumap.estimators.graph import GraphSettings, TargetSettings, check_target_metric
 from neumap.estimators.objective import (
@@ -134,6 +134,8 @@ class Recipe:
         Column of a table with one vector per row.
     idle : tuple of str
         Parameters that have no effect, each with the switch that is off.
+    settings : mapping
+        The parameters themselves, by name.
     """
 
     graph: GraphSettings
@@ -153,6 +155,12 @@ class Recipe:
     n_anchors: int | str | None = None
     column: str | None = None
     idle: tuple[tuple[str, str], ...] = ()
+    settings: Parameters = field(default_factory=dict)
+
+    @property
+    def keeps_checkpoints(self) -> bool:
+        """Whether a callback writes checkpoints."""
+        return any(isinstance(called, Checkpoint) for called in self.observers.all_callbacks)
 
     @property
     def kernel(self) -> Kernel:
@@ -242,6 +250,7 @@ def free_recipe(p: Parameters) -> Recipe:
         random_state=p["random_state"],
         transform_seed=p["transform_seed"],
         column=p["column"],
+        settings=dict(p),
     )
 
 

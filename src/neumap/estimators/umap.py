@@ -26,7 +26,9 @@ from torch import nn
 from neumap._card import Card
 from neumap._device import resolve_device
 from neumap._random import RandomState
+from neumap._ranks import telling_errors
 from neumap.callbacks import Callback
+from neumap.callbacks.checkpoint import read_checkpoint
 from neumap.data import Validated, stack
 from neumap.estimators.constraints import (
     ANYTHING,
@@ -461,6 +463,7 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         X: Any,
         y: Any = None,
         *,
+        resume_from: str | os.PathLike[str] | None = None,
         ensure_all_finite: bool | Literal["allow-nan"] = True,
     ) -> Self:
         """Learn the embedding of X.
@@ -474,6 +477,10 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         y : array-like of shape (n_samples,) or (n_samples, n_targets), optional
             Labels (-1, None or any missing value for unlabelled rows) or values; see
             `target_metric`.
+        resume_from : path-like, optional
+            File of a :class:`~neumap.callbacks.Checkpoint` of an interrupted fit of the same data
+            with the same parameters. The training goes on from there to the same end. The neighbour
+            search is done again.
         ensure_all_finite : bool or "allow-nan", default=True
             Whether missing and infinite values raise an error.
 
@@ -484,13 +491,18 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         Raises
         ------
         ValueError
-            If a parameter or the data are not as they should be.
+            If a parameter or the data are not as they should be, or the checkpoint is that of
+            another fit; the message names what differs.
+        ArchiveError
+            If the checkpoint is damaged or missing. It is a ``ValueError``.
         TrainingDivergedError
             If the loss is no longer finite.
         """
-        recipe = self._checked_recipe()
-        data = self._checked_rows(X, self._may_hold(ensure_all_finite))
-        self._fitted = fit_map(data, recipe, y=y)
+        with telling_errors():
+            recipe = self._checked_recipe()
+            resume = None if resume_from is None else read_checkpoint(resume_from)
+            data = self._checked_rows(X, self._may_hold(ensure_all_finite))
+        self._fitted = fit_map(data, recipe, y=y, resume=resume)
         return self
 
     def fit_transform(self, X: Any, y: Any = None, **fit_params: Any) -> Any:

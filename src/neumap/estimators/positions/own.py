@@ -22,7 +22,7 @@ from neumap.training.flops import forward_flops
 from neumap.training.last_layer import LastLayer, find_last_layer
 from neumap.training.muon import Matrix
 
-__all__ = ["last_layer", "matrices_of", "read_columns", "shortened"]
+__all__ = ["last_layer", "matrices_of", "normalises_batches", "read_columns", "shortened"]
 
 # Operations of one row, forward, up to which a training has its full length. A network of three
 # layers of 100 on images of 28 x 28 has 200,000.
@@ -52,6 +52,11 @@ def matrices_of(network: nn.Module, *, decodes: bool = False) -> list[Matrix]:
     find = _of_keras if isinstance(network, KerasModule) else _of_torch
     found = {id(matrix.parameter): matrix for part in parts for matrix in find(part)}
     return [replace(matrix, by_outputs=decodes) for matrix in found.values()]
+
+
+def normalises_batches(network: nn.Module) -> bool:
+    """Whether what the network returns for a row in training depends on the rows beside it."""
+    return any(map(_normalises_batches, _parts(network)))
 
 
 def _parts(network: nn.Module) -> list[nn.Module]:
