@@ -23,6 +23,8 @@ NEEDS = {
     "table": ["pandas"],
 }
 
+SLOW = {"images", "existing_map", "update", "supervised", "signals"}
+
 # What a script prints, and where the number must lie.
 OUTCOMES: dict[str, dict[str, tuple[float, float]]] = {
     "first_map": {"held-out 5-NN accuracy": (0.75, 1.0)},
@@ -134,6 +136,12 @@ def topic(script: Path) -> str:
     return script.stem.removeprefix("plot_")
 
 
+RUNS = [
+    pytest.param(script, marks=pytest.mark.slow if topic(script) in SLOW else ())
+    for script in SCRIPTS
+]
+
+
 def printed_numbers(text: str) -> dict[str, float]:
     """Return the number of each line, by the words before it."""
     found = re.findall(r"^(\D.*?):? (-?\d*\.?\d+)(?: of .*)?$", text, flags=re.MULTILINE)
@@ -142,7 +150,7 @@ def printed_numbers(text: str) -> dict[str, float]:
 
 # What Keras and the exporter of torch warn of at import.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
-@pytest.mark.parametrize("script", SCRIPTS, ids=topic)
+@pytest.mark.parametrize("script", RUNS, ids=topic)
 def test_example(
     script: Path,
     tmp_path: Path,
