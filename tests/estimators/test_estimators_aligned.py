@@ -22,7 +22,7 @@ from sklearn.metrics import adjusted_rand_score, pairwise_distances
 import neumap
 from neumap import UMAP, AlignedUMAP, ParametricUMAP
 from neumap.archive import ArchiveError, read_archive, write_archive
-from neumap.callbacks import Callback
+from neumap.callbacks import Callback, Checkpoint
 from neumap.estimators.aligned.learned import misalignment
 from neumap.estimators.aligned.one_network import fit_one_network
 from neumap.estimators.aligned.relations import check_relations, partners_of
@@ -276,6 +276,7 @@ def fit(relations: Any = RELATIONS[:1], sets: Any = None, **parameters: Any) -> 
         (lambda: fit(alignment_window_size=0), "alignment_window_size must be an integer"),
         (lambda: fit(parametric="yes"), "parametric must be True or False"),
         (lambda: fit(encoder="mlp"), "encoder must be None without a network, got 'mlp'"),
+        (lambda: fit(callbacks=Checkpoint("x.ckpt")), "callbacks must hold no Checkpoint with Al"),
         (lambda: fit(preset="fast"), "preset must be 'default' without a network, got 'fast'"),
         (lambda: fit(parametric=True, n_neighbors=[5, 6]), "n_neighbors must be one value with a"),
         (lambda: fit(parametric=True, unique=True), "unique must be another with a network"),

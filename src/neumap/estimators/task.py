@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from neumap._device import resolve_device
 from neumap._labels import Column
 from neumap._random import RandomState, resolve_seed
+from neumap._ranks import ALONE, Ranks
 from neumap.data import DistinctRows, RowStore, Validated, as_rows, distinct, row_count, take
 from neumap.estimators.landmarks import WarmStart
 from neumap.estimators.targets import check_targets
@@ -43,6 +44,8 @@ class Task:
         Of the neighbour search. Without a seed it may build its index with all threads.
     device : torch.device
         Where training runs.
+    ranks : Ranks
+        The processes that fit together.
     """
 
     data: Validated
@@ -54,6 +57,7 @@ class Task:
     seed: int
     search_seed: int | None
     device: torch.device
+    ranks: Ranks = ALONE
 
     def expand(self, values: NDArray[Any]) -> NDArray[Any]:
         """Return one value per row passed to ``fit`` from one per distinct row."""
@@ -76,8 +80,11 @@ def prepare(
     device: str | torch.device,
     random_state: RandomState,
     warm_start: WarmStart | None = None,
+    is_repeated: bool = False,
 ) -> Task:
     """Return the task of a fit on checked data.
+
+    With `is_repeated`, the neighbour search has a seed whatever `random_state` is.
 
     Raises
     ------
@@ -98,6 +105,6 @@ def prepare(
         distinct=found,
         warm_start=warm_start,
         seed=seed,
-        search_seed=None if random_state is None else seed,
+        search_seed=None if random_state is None and not is_repeated else seed,
         device=resolved,
     )

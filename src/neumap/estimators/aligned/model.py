@@ -556,6 +556,11 @@ class AlignedUMAP(BaseEstimator):
     def _recipe(self, number: int, changed: Mapping[str, Any]) -> Recipe:
         recipe = self._single(number, changed)._checked_recipe()
         recipe.check()
+        if recipe.keeps_checkpoints:
+            raise ValueError(
+                "callbacks must hold no Checkpoint with AlignedUMAP, whose training cannot be "
+                "resumed, got one. Remove it."
+            )
         return recipe
 
     def _checked(self, rows: Any, number: int) -> Validated:
@@ -573,7 +578,7 @@ class AlignedUMAP(BaseEstimator):
     ) -> AlignedFitted:
         for number, part in enumerate(data):
             _check_columns(part, data[0].n_features, number)
-        stopped = replace(recipe, stops_at_graph=True)
+        stopped = replace(recipe, stops_at_graph=True, n_anchors=None)
         graphs = [fit_map(d, stopped, y=t).graph for d, t in zip(data, targets, strict=True)]
         fitted = fit_one_network(data, graphs, relations, self._alignment, recipe)
         sizes = tuple(row_count(part.X) for part in data)
@@ -593,7 +598,7 @@ class AlignedUMAP(BaseEstimator):
         old = learned.parts[0]
         _check_columns(data, old.n_features, len(learned.sizes))
         before = old.data("update of a network")
-        graph = fit_map(data, replace(recipe, stops_at_graph=True), y=y).graph
+        graph = fit_map(data, replace(recipe, stops_at_graph=True, n_anchors=None), y=y).graph
         start = WarmStart.after(old.positions, old.embed(data), old.encoder, old.history)
         # The old rows are one data set here: their graph has the edges between them already.
         n_old, n_new = sum(learned.sizes), row_count(data.X)

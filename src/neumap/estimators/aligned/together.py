@@ -119,7 +119,7 @@ class Trained:
 
 def fit_graph(data: Validated, recipe: Recipe, y: Any) -> DataSet:
     """Return a data set with its graph; all that a fit refuses is refused here."""
-    fitted = fit_map(data, replace(recipe, stops_at_graph=True), y=y)
+    fitted = fit_map(data, replace(recipe, stops_at_graph=True, n_anchors=None), y=y)
     graph = FuzzyGraph.from_matrix(fitted.graph)
     if not recipe.unique:
         return DataSet(fitted, recipe, graph, data.X)
