@@ -11,7 +11,7 @@ import torch
 
 import neumap.estimators.new_rows.placement as room
 from neumap.estimators.new_rows.placement import average_neighbors, place_rows
-from neumap.losses import Kernel
+from neumap.losses import OUTPUT_METRICS, Kernel
 
 KERNEL = Kernel(1.2, 0.9, repulsion=3.0)
 GENERATOR = np.random.default_rng(0)
@@ -171,3 +171,25 @@ def test_means_leave_out_rows_without_a_position() -> None:
     found = average_neighbors(np.zeros((1, 2), np.float32), holes, rows, KERNEL, n_neighbors=10)
     assert found[0, 0] == 0.0
     assert found.sum() == pytest.approx(1.0)
+
+
+def test_a_row_between_neighbours_where_a_sphere_closes_on_itself() -> None:
+    """The mean of the longitudes 3.1 and -3.1 is 0, on the other side of the sphere."""
+    sphere = OUTPUT_METRICS["haversine"]
+    training = np.array([[1.5, 3.1], [1.6, -3.1], [1.4, -3.12], [1.5, 0.0]], dtype=np.float32)
+    indices = np.array([[0, 1, 2]])
+    distances = np.array([[1.0, 1.05, 1.1]], dtype=np.float32)
+    placed = place_rows(indices, distances, training, Kernel(1.6, 0.9, 0.1), metric=sphere)
+    assert (sphere.between(placed, training[:3]) < 0.3).all()
+    assert sphere.between(placed, training[3:])[0] > 2.5
+
+
+def test_the_nearest_rows_of_a_position_are_those_of_the_metric() -> None:
+    sphere = OUTPUT_METRICS["haversine"]
+    training = np.array([[1.5, 3.1], [1.5, -3.1], [1.5, 2.7]], dtype=np.float32)
+    rows = np.array([[1.0], [2.0], [30.0]], dtype=np.float32)
+    at = np.array([[1.5, 3.12]], dtype=np.float32)
+    kernel = Kernel(1.6, 0.9)
+    found = average_neighbors(at, training, rows, kernel, 2, sphere)
+    assert 1.0 <= found[0, 0] <= 2.0  # of the first two
+    assert average_neighbors(at, training, rows, kernel, 2)[0, 0] > 2.0  # of the first and third
