@@ -152,9 +152,21 @@ def test_a_parameter_of_densmap_reaches_its_value(
 def test_no_parameter_is_forgotten() -> None:
     tables = [*FLOWS, *OF_NETWORKS, *OF_DECODERS, *OF_DENSITY]
     seen = {row[0] for row in tables} | {"densmap", "parametric_reconstruction"}
-    # A switch, and the distance in the embedding, which has one value only.
+    # A switch, and the distance in the embedding, which has a test of its own.
     elsewhere = {"parametric_embedding", "output_metric", "output_metric_kwds"}
     assert seen | elsewhere == {*ParametricUMAP().get_params()}
+
+
+@pytest.mark.parametrize("kind", [UMAP, ParametricUMAP])
+def test_the_metric_of_the_embedding(kind: type[UMAP]) -> None:
+    assert recipe(kind).objective.metric is None
+    found = recipe(kind, output_metric="minkowski", output_metric_kwds={"p": 3})
+    metric = found.objective.metric
+    assert metric is not None
+    assert (metric.name, metric.kwds) == ("minkowski", {"p": 3})
+    assert found.positions.output_metric is metric
+    sphere, flat = (recipe(kind, output_metric=m).positions.budget for m in ("haversine", "l2"))
+    assert sphere.learning_rate == pytest.approx(0.1 * flat.learning_rate)
 
 
 def test_what_gives_positions_follows_the_class_and_its_switch() -> None:
