@@ -86,7 +86,9 @@ def layout_of(schema: Any, column: str | Sequence[str] | None, name: str) -> Lay
     """Choose the columns of a table by its schema, with the errors and warnings of a table."""
     with _named(name):
         if column is None or isinstance(column, str):
-            found = named_column(frame_of(schema.empty_table()), column)
+            frame = frame_of(schema.empty_table())
+            assert frame is not None
+            found = named_column(frame, column)
             if found is not None:
                 if not is_arrow_vector(schema.field(found).type):
                     raise without_vectors(found)
@@ -111,6 +113,8 @@ class ArrowSource:
         For messages.
     n_rows : int
         Number of rows.
+    names : list of str
+        Of all columns.
     layout : Layout
         The columns that are read.
     row_shape : tuple of int or None
@@ -119,10 +123,15 @@ class ArrowSource:
 
     name: str
     n_rows: int
+    names: list[str]
     layout: Layout
     row_shape: tuple[int, ...] | None
+    _stream: Iterator[tuple[int, Any]]
+    _first: int
+    _batch: Any
 
     def _begin(self, schema: Any, column: str | Sequence[str] | None) -> None:
+        self.names = list(schema.names)
         self.layout = layout_of(schema, column, self.name)
         self.row_shape = None if self.layout.is_vector else (len(self.layout.columns),)
         self._lock = threading.Lock()
@@ -168,7 +177,7 @@ class ArrowSource:
 
     def _forget(self) -> None:
         """Close what is open; the next read starts anew."""
-        self._stream: Iterator[tuple[int, Any]] = iter(())
+        self._stream = iter(())
         self._first, self._batch = 0, None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -300,7 +309,8 @@ def _numpy_type(kind: Any, name: str) -> np.dtype[Any]:
     if types.is_decimal(inner):
         return np.dtype(np.float64)
     if types.is_integer(inner) or types.is_floating(inner) or types.is_boolean(inner):
-        return np.dtype(inner.to_pandas_dtype())
+        dtype: np.dtype[Any] = np.dtype(inner.to_pandas_dtype())
+        return dtype
     raise ValueError(
         f"X must hold numbers, got {kind} in column {name!r}. Name the columns of numbers, or the "
         "one column of vectors, with column."

@@ -4,9 +4,10 @@ A batch is read in ascending order of rows, each distinct row once. There are th
 
 - A flat file (``np.memmap``) is read in place.
 - A contiguous, uncompressed HDF5 dataset is a flat file inside a file, and is mapped as one.
-- A chunked array, and rows of several files, must unpack a whole chunk for a single row, so random batches would unpack the
+- A chunked array must unpack a whole chunk for a single row, so random batches would unpack the
   file many times. The first call of `to_matrix`, which a fit makes for its neighbour search,
-  unpacks it once into a flat temporary file, and later batches are read from there.
+  unpacks it once into a flat temporary file, and later batches are read from there. The same
+  holds for rows of several files.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from neumap.data.kinds import is_a, is_row_files
 from neumap.data.moments import dense_row_moments
 from neumap.data.rows import Matrix, RowMoments, resolve_row_shape
 
-__all__ = ["MemmapRows", "read_rows", "tile_starts", "unpack"]
+__all__ = ["MemmapRows", "flat_file", "read_rows", "tile_starts", "unpack"]
 
 logger = logging.getLogger(__name__)
 
@@ -158,20 +159,31 @@ def unpack(source: Any, what: str) -> NDArray[Any]:
     """Copy an array, tile by tile, into a flat temporary file that lives as long as its map."""
     compact = source.dtype.kind == "b" or source.dtype in (np.uint8, np.float16)
     dtype = np.dtype(source.dtype) if compact else np.dtype(np.float32)
-    n_bytes = math.prod(source.shape) * dtype.itemsize
+    flat = flat_file(source.shape, dtype, what)
+    starts = tile_starts(source)
+    for start in starts:
+        flat[start : start + starts.step] = source[start : start + starts.step]
+    return flat
+
+
+def flat_file(shape: tuple[int, ...], dtype: np.dtype[Any], what: str) -> NDArray[Any]:
+    """Return an array in a temporary file that lives as long as its map.
+
+    Raises
+    ------
+    OSError
+        If the folder of temporary files lacks the space; `what` says for the message what needs it.
+    """
+    n_bytes = math.prod(shape) * dtype.itemsize
     folder = Path(tempfile.gettempdir())
     free = shutil.disk_usage(folder).free
     if free < n_bytes:
         raise OSError(
             f"{folder} must have {n_bytes / 1e9:.2f} GB free, since {what} of shape "
-            f"{source.shape} is unpacked to a temporary file there, got {free / 1e9:.2f} GB. Free "
+            f"{shape} is unpacked to a temporary file there, got {free / 1e9:.2f} GB. Free "
             "space, set the environment variable TMPDIR to a folder on a larger disk before "
             "Python starts, or save the rows as one uncompressed array without chunks."
         )
     logger.info("unpacking %s of %.2f GB to %s", what, n_bytes / 1e9, folder)
     with tempfile.TemporaryFile(dir=folder) as file:
-        flat = np.memmap(file, dtype=dtype, mode="w+", shape=source.shape)
-    starts = tile_starts(source)
-    for start in starts:
-        flat[start : start + starts.step] = source[start : start + starts.step]
-    return flat
+        return np.memmap(file, dtype=dtype, mode="w+", shape=shape)

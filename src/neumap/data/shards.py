@@ -101,7 +101,19 @@ def open_rows(source: Any, column: str | Sequence[str] | None = None) -> RowFile
     layout = first.layout
     same = layout.columns[0] if layout.is_vector else layout.columns
     others = [ARROW[file.suffix.lower()](file, same) for file in files[1:]]
+    if column is None and not layout.is_vector:
+        for other in others:
+            _refuse_more_columns(first, other)
     return RowFiles([first, *others])
+
+
+def _refuse_more_columns(first: ArrowSource, other: ArrowSource) -> None:
+    more = [name for name in other.names if name not in first.names]
+    if more:
+        raise ValueError(
+            f"All files must have the same columns, got {more} in {other.name}, which {first.name} "
+            "lacks. Name those to read with column=[...]."
+        )
 
 
 class RowFiles:
@@ -131,9 +143,9 @@ class RowFiles:
                     f"All files must hold rows of one shape, got {row_shape} in {filled[0].name} "
                     f"and {source.row_shape} in {source.name}. Pass files of one width."
                 )
-        self.shape = (self._starts[-1], *row_shape)
+        self.shape: tuple[int, ...] = (self._starts[-1], *row_shape)
         dtypes = [source.dtype for source in filled]
-        self.dtype = np.result_type(*dtypes) if dtypes else np.dtype(np.float32)
+        self.dtype: np.dtype[Any] = np.result_type(*dtypes) if dtypes else np.dtype(np.float32)
         self._forget()
 
     def _forget(self) -> None:

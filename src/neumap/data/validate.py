@@ -202,15 +202,16 @@ def _check_finite(
     if found.n_nan and not allow_nan:
         raise ValueError(
             f"Input X contains NaN: {found.n_nan} missing value(s), the first "
-            f"{_where(found.first_nan, names, readable)}. {estimator_name} does not accept missing values. "
-            "Impute them (for example with sklearn.impute.SimpleImputer) or drop these rows."
+            f"{_where(found.first_nan, names, readable)}. {estimator_name} does not accept missing "
+            "values. Impute them (for example with sklearn.impute.SimpleImputer) or drop these "
+            "rows."
         )
     if found.n_inf:
         dtype = getattr(readable, "dtype", np.dtype(np.float32))
         raise ValueError(
             f"Input X contains infinity or a value too large for {dtype!r}: {found.n_inf} "
-            f"value(s), the first {_where(found.first_inf, names, readable)}. Clip or rescale X to values of "
-            f"at most {LARGEST:.0e}, or drop these rows."
+            f"value(s), the first {_where(found.first_inf, names, readable)}. Clip or rescale X to "
+            f"values of at most {LARGEST:.0e}, or drop these rows."
         )
 
 
