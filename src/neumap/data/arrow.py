@@ -31,6 +31,7 @@ from neumap.data.vectors import (
 __all__ = ["ArrowSource", "DatasetSource", "IpcSource", "ParquetSource"]
 
 BATCH_BYTES = 2**23
+READ_BYTES = 2**20
 FIRST_BATCH = 64  # rows, where the width is not known yet
 FILE_MAGIC = b"ARROW1"
 OPEN = ("_lock", "_stream", "_first", "_batch")  # what a copy of a source opens anew
@@ -201,7 +202,8 @@ class ParquetSource(ArrowSource):
     def _open(self) -> Any:
         parquet = require("pyarrow.parquet", extra="tables")
         with _named(self.name):
-            return parquet.ParquetFile(self.name, memory_map=True, pre_buffer=False)
+            # Buffered, a large group of rows is read in pieces; pyarrow reads it whole otherwise.
+            return parquet.ParquetFile(self.name, buffer_size=READ_BYTES, pre_buffer=False)
 
     def _batches(self, start: int) -> Iterator[tuple[int, Any]]:
         with self._open() as file:
@@ -209,13 +211,16 @@ class ParquetSource(ArrowSource):
             starts = np.cumsum([0, *sizes])
             group = int(np.searchsorted(starts, start, side="right")) - 1
             first = int(starts[group])
-            for batch in file.iter_batches(
-                batch_size=self._batch_rows(),
-                row_groups=list(range(group, len(sizes))),
-                columns=list(self.layout.columns),
-            ):
-                yield first, batch
-                first += batch.num_rows
+            for number in range(
+                group, len(sizes)
+            ):  # one iterator over all keeps each group's memory
+                for batch in file.iter_batches(
+                    batch_size=self._batch_rows(),
+                    row_groups=[number],
+                    columns=list(self.layout.columns),
+                ):
+                    yield first, batch
+                    first += batch.num_rows
 
 
 class IpcSource(ArrowSource):
