@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from neumap.data.arrow import ArrowSource, DatasetSource, IpcSource, ParquetSource
 from neumap.data.kinds import is_a
 
-__all__ = ["RowFiles", "open_rows"]
+__all__ = ["RowFiles", "open_rows", "row_files_in"]
 
 ARROW = {
     ".parquet": ParquetSource,
@@ -316,16 +316,7 @@ def _files(source: Any) -> list[Path]:
     """Return the files that are meant, in the order of the rows."""
     if isinstance(source, str | os.PathLike):
         place = Path(source)
-        if not place.is_dir():
-            return [_existing(place)]
-        files = [path for path in place.rglob("*") if _holds_rows(path.relative_to(place))]
-        found = sorted(path for path in files if path.is_file())
-        if not found:
-            raise ValueError(
-                f"source must be a folder with files that end in {', '.join(ENDINGS)}, got "
-                f"{place}, which holds none. Check the path."
-            )
-        return found
+        return row_files_in(place) if place.is_dir() else [_existing(place)]
     if not isinstance(source, list | tuple) or not source:
         raise TypeError(
             "source must be a folder, a file, a list of files or a Hugging Face Dataset, got "
@@ -333,6 +324,18 @@ def _files(source: Any) -> list[Path]:
             "arrays and tables to fit itself."
         )
     return [_existing(Path(path)) for path in source]
+
+
+def row_files_in(folder: Path) -> list[Path]:
+    """Return the files with rows in a folder and those inside, sorted by name."""
+    files = [path for path in folder.rglob("*") if _holds_rows(path.relative_to(folder))]
+    found = sorted(path for path in files if path.is_file())
+    if not found:
+        raise ValueError(
+            f"source must be a folder with files that end in {', '.join(ENDINGS)}, got "
+            f"{folder}, which holds none. Check the path."
+        )
+    return found
 
 
 def _holds_rows(path: Path) -> bool:
