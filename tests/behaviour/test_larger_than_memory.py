@@ -244,6 +244,22 @@ def test_a_failure_leaves_the_file_as_it_was(
 
 
 @BOTH
+def test_a_bar_is_shown_where_it_is_wanted(
+    kind: type[UMAP], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    model = quick(kind).fit(X)
+    capfd.readouterr()
+    model.transform(X, out=tmp_path / "z.npy")
+    assert capfd.readouterr() == ("", "")
+    model.set_params(verbose=True, tqdm_kwds={"desc": "placing"})
+    model.transform(X, out=tmp_path / "z.npy")
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "placing: 100%" in err
+    assert "400/400" in err
+
+
+@BOTH
 def test_what_excludes_a_file_raises(kind: type[UMAP], tmp_path: Path) -> None:
     model = quick(kind).fit(X)
     with pytest.raises(ValueError, match=r"out must be the name of a \.npy file, got 'z\.csv'"):

@@ -6,7 +6,7 @@ from collections.abc import Generator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,9 @@ from neumap.estimators.fitted import Fitted
 from neumap.estimators.new_rows.transform import are_training_rows, embed
 from neumap.estimators.recipe import Recipe
 from neumap.training.embedders import encoded_parts
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 __all__ = ["write_positions"]
 
@@ -41,14 +44,28 @@ def write_positions(
     """
     shape = (row_count(new.X), fitted.n_components)
     header = {"descr": "<f4", "fortran_order": False, "shape": shape}
-    with replacing(path) as draft, draft.open("wb") as file:
+    with (
+        replacing(path) as draft,
+        draft.open("wb") as file,
+        closing(_parts(new, fitted, recipe, batch_rows)) as parts,
+        _bar(shape[0], recipe) as bar,
+    ):
         np.lib.format.write_array_header_1_0(file, header)
-        # Not through a memory map: on a full disk that would end the process.
-        with closing(_parts(new, fitted, recipe, batch_rows)) as parts:
-            for part in parts:
-                file.write(np.ascontiguousarray(part, dtype="<f4").tobytes())
+        for part in parts:
+            # Not through a memory map: on a full disk that would end the process.
+            file.write(np.ascontiguousarray(part, dtype="<f4").tobytes())
+            bar.update(len(part))
     mapped: NDArray[np.float32] = np.load(path, mmap_mode="r")
     return mapped
+
+
+def _bar(n_rows: int, recipe: Recipe) -> tqdm[Any]:
+    """Return a progress bar of rows, which shows nothing unless it is wanted."""
+    from tqdm.auto import tqdm
+
+    shown: dict[str, Any] = {"total": n_rows, "unit": "row", "unit_scale": True}
+    observers = recipe.observers
+    return tqdm(**{**shown, **(observers.tqdm_kwds or {}), "disable": not observers.verbose})
 
 
 def _parts(
