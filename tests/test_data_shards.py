@@ -165,6 +165,19 @@ def test_a_single_npy_file_is_mapped_and_not_copied(tmp_path: Path) -> None:
     assert Path(str(flat.filename)).name == "rows.npy"
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts files as Linux does")
+@pytest.mark.parametrize("kind", ["npy", "parquet, lists", "Arrow file"])
+def test_files_are_open_only_while_they_are_read(kind: str, tmp_path: Path) -> None:
+    def n_open() -> int:
+        return sum(str(tmp_path) in str(file.resolve()) for file in Path("/proc/self/fd").iterdir())
+
+    rows = opened(kind, tmp_path)
+    _ = rows[:]
+    assert n_open() == 0
+    _ = rows[:102]
+    assert n_open() <= 1
+
+
 def test_names_of_wide_columns_are_those_of_the_features(tmp_path: Path) -> None:
     rows = opened("parquet, wide", tmp_path)
     names = check_input(rows).feature_names

@@ -118,6 +118,8 @@ class ArrowSource:
         Of all columns.
     layout : Layout
         The columns that are read.
+    dtype : numpy.dtype
+        Of the rows.
     row_shape : tuple of int or None
         Shape of one row; None for lists, until `first_shape` or the caller says it.
     """
@@ -126,6 +128,7 @@ class ArrowSource:
     n_rows: int
     names: list[str]
     layout: Layout
+    dtype: np.dtype[Any]
     row_shape: tuple[int, ...] | None
     _stream: Iterator[tuple[int, Any]]
     _first: int
@@ -134,14 +137,10 @@ class ArrowSource:
     def _begin(self, schema: Any, column: str | Sequence[str] | None) -> None:
         self.names = list(schema.names)
         self.layout = layout_of(schema, column, self.name)
+        self.dtype = self.layout.dtype
         self.row_shape = None if self.layout.is_vector else (len(self.layout.columns),)
         self._lock = threading.Lock()
         self._forget()
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Of the rows."""
-        return self.layout.dtype
 
     def first_shape(self) -> tuple[int, ...]:
         """Return the shape of one row, for lists that of the first row."""

@@ -209,7 +209,7 @@ class RowFiles:
         only = self._sources[0] if len(self._sources) == 1 else None
         with self._lock:
             if self._flat is None and isinstance(only, _NpySource):
-                self._flat = only.array
+                self._flat = only.mapped()
             elif self._flat is None:
                 self._flat = unpack(self, "rows of files")
             return self._flat
@@ -228,10 +228,12 @@ class RowFiles:
         if self._flat is not None:
             return self._flat[start:stop]
         parts = []
-        for first, source in zip(self._starts, self._sources, strict=False):
-            low, high = max(start - first, 0), min(stop - first, source.n_rows)
-            if low < high:
-                parts.append(source.read(low, high))
+        number = bisect.bisect_right(self._starts, start) - 1
+        while start < stop:
+            first, source = self._starts[number], self._sources[number]
+            end = min(stop, self._starts[number + 1])
+            parts.append(source.read(start - first, end - first))
+            start, number = end, number + 1
         if not parts:
             return np.empty((0, *self.shape[1:]), dtype=self.dtype)
         joined = parts[0] if len(parts) == 1 else np.concatenate(parts)
@@ -248,10 +250,8 @@ class RowFiles:
 class _Source(Protocol):
     name: str
     n_rows: int
+    dtype: np.dtype[Any]
     row_shape: tuple[int, ...] | None
-
-    @property
-    def dtype(self) -> np.dtype[Any]: ...
 
     def first_shape(self) -> tuple[int, ...]: ...
 
@@ -259,17 +259,15 @@ class _Source(Protocol):
 
 
 class _ArraySource:
-    """Rows of an array."""
+    """Rows of an array in memory."""
 
-    def __init__(self, array: NDArray[Any], name: str = "the array") -> None:
-        self.name = name
+    name = "the array"
+
+    def __init__(self, array: NDArray[Any]) -> None:
         self.array = array
         self.n_rows = len(array)
         self.row_shape: tuple[int, ...] | None = array.shape[1:]
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return self.array.dtype
+        self.dtype = array.dtype
 
     def first_shape(self) -> tuple[int, ...]:
         return self.array.shape[1:]
@@ -278,17 +276,24 @@ class _ArraySource:
         return self.array[start:stop]
 
 
-class _NpySource(_ArraySource):
-    """Rows of a mapped ``.npy`` file. Copies map it again."""
+class _NpySource:
+    """Rows of a ``.npy`` file, mapped while it is read: a system opens some thousand at a time."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(_mapped(path), str(path))
+        array = _mapped(path)
+        self.name = str(path)
+        self.n_rows = len(array)
+        self.row_shape: tuple[int, ...] | None = array.shape[1:]
+        self.dtype = array.dtype
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"name": self.name}
+    def first_shape(self) -> tuple[int, ...]:
+        return self.row_shape or ()
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__init__(_mapped(Path(state["name"])), state["name"])
+    def mapped(self) -> NDArray[Any]:
+        return _mapped(Path(self.name))
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        return np.array(self.mapped()[start:stop])
 
 
 def _mapped(path: Path) -> NDArray[Any]:
