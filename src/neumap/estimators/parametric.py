@@ -489,7 +489,8 @@ class ParametricUMAP(UMAP):
         Parameters
         ----------
         X : array-like, sparse matrix, table, Tensor, Dataset or AnnData, (n_samples, ...)
-            Training rows; flat rows may be reshaped for the network by `dims`.
+            Training rows; flat rows may be reshaped for the network by `dims`. Rows in files that
+            are larger than the memory come from :func:`neumap.open_rows`.
         y : array-like of shape (n_samples,) or (n_samples, n_targets), optional
             Labels (-1, None or any missing value for unlabelled rows) or values; see
             `target_metric`.

@@ -474,7 +474,8 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         Parameters
         ----------
         X : array-like, sparse matrix, table, Tensor, Dataset or AnnData, (n_samples, n_features)
-            Training rows; distances (n_samples, n_samples) if ``metric="precomputed"``.
+            Training rows; distances (n_samples, n_samples) if ``metric="precomputed"``. Rows in
+            files that are larger than the memory come from :func:`neumap.open_rows`.
         y : array-like of shape (n_samples,) or (n_samples, n_targets), optional
             Labels (-1, None or any missing value for unlabelled rows) or values; see
             `target_metric`.
