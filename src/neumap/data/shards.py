@@ -36,10 +36,10 @@ HIDDEN = (".", "_")  # how the names of files begin that hold no rows, such as _
 def open_rows(source: Any, column: str | Sequence[str] | None = None) -> RowFiles:
     """Open rows in files, or of a Hugging Face Dataset, without reading them into memory.
 
-    The result is never in memory as a whole. It is passed to ``fit``, ``transform`` and ``update`` like an array. Files of a folder
-    are read in the order of their names, compared as text (``part-10`` comes before ``part-2``),
-    with those in folders inside; ``files`` of the result has this order. Files in a list stay in
-    the order of the list.
+    The result is never in memory as a whole. It is passed to ``fit``, ``transform`` and ``update``
+    like an array. Files of a folder are read in the order of their names, compared as text
+    (``part-10`` comes before ``part-2``), with those in folders inside; ``files`` of the result has
+    this order. Files in a list stay in the order of the list.
 
     Parameters
     ----------
