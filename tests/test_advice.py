@@ -655,6 +655,11 @@ PICTURES = [
         lambda: plots.diagnostic(Z, X, kind="neighborhood", nhood_size=40),
     ),
     Case(
+        lambda: plots.diagnostic(Z, X, kind="pca", diagnostic_type="ica"),
+        "Leave all but diagnostic_type out",
+        lambda: plots.diagnostic(Z, X, diagnostic_type="ica"),
+    ),
+    Case(
         lambda: plots.diagnostic(Z, X, kind="x"),
         "Choose one of these",
         lambda: plots.diagnostic(Z, X, kind="pca"),
