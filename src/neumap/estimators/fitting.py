@@ -63,6 +63,7 @@ def fit_map(
     distances: Any = None,
     graph: FuzzyGraph | None = None,
     warm_start: WarmStart | None = None,
+    sample_weight: Any = None,
 ) -> Fitted:
     """Learn the embedding of checked data.
 
@@ -80,6 +81,8 @@ def fit_map(
         Used in place of a neighbour search.
     warm_start : WarmStart, optional
         What the fit takes over from an earlier one.
+    sample_weight : array-like of shape (n_samples,), optional
+        Weights of rows in the training.
 
     Raises
     ------
@@ -98,6 +101,7 @@ def fit_map(
         device=recipe.device,
         random_state=recipe.random_state,
         warm_start=warm_start,
+        sample_weight=sample_weight,
     )
     if task.targets is not None:
         check_supervision(task.targets, recipe.targets)
@@ -114,6 +118,8 @@ def fit_map(
     learned = _of_graph(task, recipe, found)
     if recipe.stops_at_graph:
         return learned
+    if task.row_weights is not None:
+        found = found.weighted(task.row_weights)
 
     embedder = recipe.positions.build(task, networks.encoder, found)
     trained = time.perf_counter()
