@@ -54,7 +54,7 @@ class Motion:
 
     def inverse(self) -> Motion:
         """Return the map back."""
-        back = np.linalg.inv(self.matrix)
+        back = np.asarray(np.linalg.inv(self.matrix), dtype=np.float64)
         return Motion(back, -self.shift @ back)
 
     def __call__(self, positions: NDArray[Any]) -> NDArray[np.float32]:

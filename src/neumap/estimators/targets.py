@@ -80,7 +80,7 @@ def check_sample_weight(sample_weight: Any, n_rows: int) -> NDArray[np.float64] 
     if (weights > 0.0).sum() < 2:
         raise ValueError(
             "sample_weight must be positive for at least two rows, got "
-            f"{int((weights > 0.0).sum())}. Raise some weights."
+            f"{int((weights > 0.0).sum())} and zero for the others. Raise some weights."
         )
     # The largest is 1 whatever the unit, so that products of two do not overflow.
     return np.asarray(weights / weights.max())

@@ -96,7 +96,7 @@ def prepare(
     if targets is not None and found is not None:
         targets = targets[found.first]
     if weights is not None and found is not None:
-        weights = np.bincount(found.inverse, weights)
+        weights = np.bincount(found.inverse, weights).astype(np.float64)
     return Task(
         data=data,
         X=X,

@@ -27,8 +27,6 @@ import importlib
 from dataclasses import replace
 from typing import Any
 
-import scipy.sparse
-
 from neumap.estimators import ParametricUMAP
 
 __all__ = ["without_rows"]  # and the two classes, which are made when they are asked for
@@ -75,7 +73,7 @@ def without_rows(model: ParametricUMAP) -> ParametricUMAP:
     slim.precomputed_knn = slim.reconstruction_validation = None
     slim._fitted = replace(
         fitted,
-        graph=scipy.sparse.csr_matrix((0, 0), dtype="float32"),
+        graph=fitted.graph[:0, :0],
         embedding=None if fitted.embedding is None else fitted.embedding[:0],
         distinct=None,
         rad_orig=None,

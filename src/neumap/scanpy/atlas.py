@@ -167,7 +167,7 @@ class Atlas:
         """
         target = Path(folder)
         with replacing(target / GENES_FILE) as draft, draft.open("wb") as file:
-            np.savez_compressed(file, **self._arrays())
+            np.savez_compressed(file, allow_pickle=False, **self._arrays())
         self.model.save(target / MODEL_FILE, keep_data=keep_data)
         return target
 
