@@ -7,8 +7,10 @@ with stand-ins for the parts of FiftyOne that it only mentions.
 from __future__ import annotations
 
 import base64
+import gzip
 import importlib
 import pickle
+import re
 import subprocess
 import sys
 import types
@@ -349,4 +351,19 @@ def test_datamapplot_draws_positions_as_they_are() -> None:
     model = make(n_epochs=20).fit(X[:300])
     names = np.array([f"digit {y}" for y in Y[:300]])
     page = datamapplot.create_interactive_plot(model.embedding_, names, inline_data=True)
-    assert "digit 7" in str(page)
+    packed = re.findall(r"H4sI[A-Za-z0-9+/=]{100,}", str(page))  # the data, gzip in base64
+    data = b"".join(gzip.decompress(base64.b64decode(part)) for part in packed)
+    assert all(f"digit {digit}".encode() in data for digit in range(10))
+
+
+# ------------------------------------------------------------------ the page
+
+
+def test_examples_of_the_page_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = Path(__file__).parents[1] / "docs" / "integrations.md"
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
+    assert blocks
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    for block in blocks:
+        exec(compile(block, str(page), "exec"), names)

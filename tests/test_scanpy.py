@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -282,3 +283,16 @@ def test_scanpys_own_components_are_understood(tmp_path: Path) -> None:
     np.testing.assert_allclose(atlas.projection(query, None, "error"), expected, atol=1e-4)
     atlas.place(query)
     assert query.obsm["X_umap"].shape == (40, 2)
+
+
+# ------------------------------------------------------------------ the page
+
+
+def test_examples_of_the_page_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = Path(__file__).parents[1] / "docs" / "single_cells.md"
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
+    assert blocks
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    for block in blocks:
+        exec(compile(block, str(page), "exec"), names)
