@@ -205,22 +205,34 @@ def load_atlas(folder: str | os.PathLike[str]) -> Atlas:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
+        basis, use_rep = str(arrays["basis"]), str(arrays["use_rep"])
         projection = _read_projection(arrays) if "genes" in arrays else None
-        return Atlas(model, str(arrays["basis"]), str(arrays["use_rep"]), projection)
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ArchiveError(
             f"{path} must be a file of a saved atlas, got one that cannot be read ({error}). Save "
             "the atlas again."
         ) from error
+    if projection is not None and not _is_whole(projection):
+        raise ArchiveError(
+            f"{path} must have a mean and a loading for each gene, got arrays of other lengths. "
+            "Save the atlas again."
+        )
+    return Atlas(model, basis, use_rep, projection)
 
 
 def _read_projection(arrays: Mapping[str, NDArray[Any]]) -> Projection:
-    genes, means, offset = arrays["genes"], arrays["means"], arrays["offset"]
-    loadings = arrays.get("loadings")
-    wide = len(genes) if loadings is None else loadings.shape[1]
-    if means.shape != genes.shape or offset.shape != (wide,):
-        raise ValueError("arrays of unequal length")
-    return Projection(genes, loadings, means, offset)
+    parts = (arrays["genes"], arrays.get("loadings"), arrays["means"], arrays["offset"])
+    return Projection(*parts)
+
+
+def _is_whole(projection: Projection) -> bool:
+    n_genes, loadings = len(projection.genes), projection.loadings
+    wide = n_genes if loadings is None else loadings.shape[-1]
+    has_loadings = loadings is None or loadings.shape == (n_genes, wide)
+    return has_loadings and (projection.means.shape, projection.offset.shape) == (
+        (n_genes,),
+        (wide,),
+    )
 
 
 def from_atlas(
