@@ -17,7 +17,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all check format bench bench-speed bench-peers-env docs clean
+.PHONY: help setup demo test test-all check format bench bench-speed bench-peers-env explorer docs clean
 
 help:
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -56,11 +56,14 @@ bench-peers-env: ## create .venv-peers with umap-learn and TensorFlow, for bench
 	$(PYTHON) -m venv .venv-peers
 	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/peers.txt
 
+explorer: ## check, test and bundle the explorer's page (needs Node.js 20 or newer)
+	cd web/explorer && npm ci --ignore-scripts --no-audit --no-fund && npm run check && npm test && npm run build
+
 docs: $(VENV)/.installed-dev ## run the code of the documentation
-	$(BIN)/python -m pytest -q $(PARALLEL) tests/behaviour/test_readme.py tests/behaviour/test_tour.py tests/behaviour/test_page_blocks.py
+	$(BIN)/python -m pytest -q $(PARALLEL) tests/behaviour/test_readme.py tests/behaviour/test_tour.py tests/behaviour/test_page_blocks.py tests/test_explorer.py
 
 clean: ## remove everything that these commands created
-	rm -rf .venv demo-output dist build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv web/explorer/node_modules demo-output dist build .pytest_cache .mypy_cache .ruff_cache
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:

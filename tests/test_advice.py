@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import functools
+import re
 import shlex
 import warnings
 from collections.abc import Callable, Iterator
@@ -13,15 +15,18 @@ from typing import Any
 import anndata
 import numpy as np
 import pandas as pd
+import pyarrow
 import pytest
 from click import ClickException
 from matplotlib import pyplot as plt
+from PIL import Image
+from pyarrow import parquet
 from scipy import sparse
 from sklearn.decomposition import PCA
 from sklearn.neighbors import kneighbors_graph
 
 import neumap
-from neumap import ParametricUMAP, plots
+from neumap import ParametricUMAP, explorer, plots
 from neumap.cli import main
 from neumap.cli.errors import CommandError
 from neumap.scanpy import Atlas, from_atlas, load_atlas
@@ -118,7 +123,145 @@ def in_folder() -> None:
 
 WIDE = "1,2\n3,4\n5,6\n7,9\n"
 
+
+def images(sizes: list[tuple[int, int]], line: str, *, damaged: bool = False) -> Callable[[], None]:
+    """Run a command on a folder ``pictures/u`` of images of these sizes."""
+
+    def run() -> None:
+        folder = Path("pictures", "u")
+        folder.mkdir(parents=True, exist_ok=True)
+        random = np.random.default_rng(0)
+        for number, (width, height) in enumerate(sizes):
+            pixels = random.integers(0, 255, (height, width), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / f"{number:02}.png")
+        broken = folder / "broken.png"
+        broken.unlink(missing_ok=True)
+        if damaged:
+            broken.write_bytes(b"no image")
+        command(line)()
+
+    return run
+
+
+def cells(line: str, *, names_differ: bool = True, without_x: bool = False) -> Callable[[], None]:
+    """Run a command on a file of 40 cells."""
+
+    def run() -> None:
+        adata = anndata.AnnData(None if without_x else X, obsm={"X_pca": X})
+        if not without_x:
+            adata.var_names = ["a", "b", "c", "d" if names_differ else "a"]
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Variable names are not unique", UserWarning)
+            adata.write_h5ad("cells.h5ad")
+            command(line)()
+
+    return run
+
+
+def vectors(line: str, n_rows: int = 40) -> Callable[[], None]:
+    """Run a command on a table with a column of vectors and one of numbers."""
+
+    def run() -> None:
+        part = X[:n_rows]
+        columns = {"vector": part.tolist(), "age": part[:, 0].tolist()}
+        schema = pyarrow.schema({"vector": pyarrow.list_(pyarrow.float32()), "age": "float32"})
+        parquet.write_table(pyarrow.table(columns, schema=schema), "vectors.parquet")
+        command(line)()
+
+    return run
+
+
+def of_vectors(line: str, n_rows: int = 40) -> Callable[[], None]:
+    """Fit a model to the vectors, and run a command with it."""
+
+    def run() -> None:
+        vectors(f"fit vectors.parquet -o v.neumap {QUICK} --vector-column vector")()
+        vectors(line, n_rows)()
+
+    return run
+
+
+SIXTEEN = [(4, 4)] * 16
+NAMED = f"fit vectors.parquet {OUT} --vector-column vector --names x y --coordinates"
+PLACE = "transform v.neumap vectors.parquet -o placed.parquet --quiet"
+
 COMMAND = [
+    Case(
+        images(SIXTEEN, f"fit pictures {OUT} {LABELLED}"),
+        "Write --label-column folder",
+        images(SIXTEEN, f"fit pictures {OUT} --label-column folder"),
+    ),
+    Case(
+        images(SIXTEEN, f"fit pictures {OUT}", damaged=True),
+        "Remove it, or write it again",
+        images(SIXTEEN, f"fit pictures {OUT}"),
+    ),
+    Case(
+        images([*SIXTEEN, (5, 3)], f"fit pictures {OUT}"),
+        "Resize all, for example with --image-size 4x4",
+        images([*SIXTEEN, (5, 3)], f"fit pictures {OUT} --image-size 4x4"),
+    ),
+    Case(
+        images(SIXTEEN, f"fit pictures {OUT} --image-size 4by4"),
+        "Write for example --image-size 32x32",
+        images(SIXTEEN, f"fit pictures {OUT} --image-size 32x32"),
+    ),
+    Case(
+        cells(f"fit cells.h5ad {OUT}", without_x=True),
+        "Choose one of 'X_pca' with --key",
+        cells(f"fit cells.h5ad {OUT} --key X_pca", without_x=True),
+    ),
+    Case(
+        cells(f"fit cells.h5ad {OUT}", names_differ=False),
+        "Call var_names_make_unique()",
+        cells(f"fit cells.h5ad {OUT}"),
+    ),
+    Case(
+        vectors(f"fit vectors.parquet {OUT} --keep-columns --vector-column vector"),
+        "Name it with --coordinates",
+        vectors(
+            f"fit vectors.parquet {OUT} --keep-columns --vector-column vector --coordinates c.csv"
+        ),
+    ),
+    *(
+        Case(
+            vectors(f"{NAMED} c.npy"),
+            "Write a .csv or a .parquet file",
+            vectors(f"{NAMED} {right}"),
+        )
+        for right in ("c.csv", "c.parquet")
+    ),
+    Case(
+        vectors(f"fit vectors.parquet {OUT}"),
+        "Name the vectors with --vector-column, or leave columns out with --ignore-column",
+        vectors(f"fit vectors.parquet {OUT} --vector-column vector"),
+    ),
+    Case(
+        vectors(f"fit vectors.parquet {OUT}"),
+        "Name the vectors with --vector-column, or leave columns out with --ignore-column",
+        vectors(f"fit vectors.parquet {OUT} --ignore-column vector"),
+    ),
+    Case(
+        vectors(f"fit vectors.parquet {OUT} --vector-column age"),
+        "Name another one",
+        vectors(f"fit vectors.parquet {OUT} --vector-column vector"),
+    ),
+    Case(
+        of_vectors(f"{PLACE} --names x"),
+        "Write them behind --names, before the next option",
+        of_vectors(f"{PLACE} --names x y"),
+    ),
+    Case(
+        of_vectors(f"{PLACE} --keep-columns --names age y"),
+        "Choose other names, such as --names x y",
+        of_vectors(f"{PLACE} --keep-columns --names x y"),
+    ),
+    Case(of_vectors(PLACE, n_rows=0), "Choose another one", of_vectors(PLACE)),
+    Case(
+        command("explore m.neumap rows.npy -o page.html --image-shape 2"),
+        "Write for example --image-shape 28x28",
+        command("explore m.neumap rows.npy -o page.html --image-shape 2x2"),
+    ),
     Case(
         archive_as_npy,
         "Rename it to .npz",
@@ -704,6 +847,84 @@ def test_an_index_that_does_not_exist_is_the_one_that_is_named() -> None:
         plots.points(Z, subset_points=[0, -41, 39])
 
 
+# ---------------------------------------------------------------------------------- explorer
+
+
+@functools.cache
+def mapped(n_components: int = 2) -> ParametricUMAP:
+    settings: dict[str, Any] = {"preset": "fast", "n_epochs": 1, "random_state": 0}
+    return ParametricUMAP(n_components=n_components, **settings).fit(X)
+
+
+def explored(model: Any = None, rows: Any = X, **known: Any) -> None:
+    explorer.show(mapped() if model is None else model, rows, **known)
+
+
+class Unplaced:
+    """A map that places no row that holds anything."""
+
+    n_features_in_ = 4
+
+    def transform(self, rows: np.ndarray) -> np.ndarray:
+        return np.where(rows[:, :2] != 0, np.nan, 0.0)
+
+
+SINGLE = np.arange(66_000).astype(str)
+EXPLORER = [
+    Case(
+        lambda: explored(images=np.zeros((40, 4))),
+        "Pass one grey or RGB image per row of X",
+        lambda: explored(images=np.zeros((40, 2, 2, 3))),
+    ),
+    Case(
+        lambda: explored(image_shape=(3, 3)),
+        "Pass the shape of one row",
+        lambda: explored(image_shape=(2, 2)),
+    ),
+    Case(lambda: explored(mapped(3)), "Fit one with n_components=2", lambda: explored(mapped(2))),
+    Case(
+        lambda: explored(Unplaced()),
+        "Check the rows",
+        lambda: explored(Unplaced(), np.zeros((40, 4))),
+    ),
+    Case(
+        lambda: explored(texts=["a"]),
+        "Pass one text per row of X",
+        lambda: explored(texts=["a"] * 40),
+    ),
+    Case(
+        lambda: explored(snapshots=[(1, Z[:9])]),
+        "Pass the rows that the model was fitted to",
+        lambda: explored(snapshots=[(1, Z)]),
+    ),
+    Case(
+        lambda: explored(Unplaced(), np.zeros((66_000, 4)), labels=SINGLE),
+        "Pass names of single rows as texts",
+        lambda: explored(Unplaced(), np.zeros((66_000, 4)), texts=SINGLE),
+    ),
+    Case(
+        lambda: explored(labels=KINDS, values=X[:, 0]),
+        "pass the classes as `labels` or the numbers as `values`, and the other in texts",
+        lambda: explored(values=X[:, 0], texts=KINDS),
+    ),
+    Case(
+        lambda: explored(path="page.png"),
+        "Change the ending",
+        lambda: explored(path="page.html"),
+    ),
+]
+
+
+@pytest.mark.parametrize("case", EXPLORER, ids=lambda case: case.advice)
+def test_advice_of_the_explorer(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=re.escape(case.advice)):
+        case.fails()
+    case.works()
+
+
 # ------------------------------------------------------------------------------------ scanpy
 
 
@@ -917,10 +1138,11 @@ def test_every_advice_is_tried() -> None:
     rooms = [
         *source.glob("cli/*.py"),
         *source.glob("plots/*.py"),
+        *source.glob("explorer/*.py"),
         *source.glob("scanpy/*.py"),
         source / "data" / "anndata.py",
     ]
-    tried = [case.advice for case in (*COMMAND, *PICTURES, *SCANPY)]
+    tried = [case.advice for case in (*COMMAND, *PICTURES, *EXPLORER, *SCANPY)]
     texts = [text for file in rooms for text in messages(file)]
     assert len(texts) > 90
 
@@ -941,7 +1163,6 @@ def last_sentence(text: str) -> str:
 
 def test_every_package_is_installed_by_the_extra_that_a_message_names() -> None:
     import importlib.metadata
-    import re
     import tomllib
 
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"][
@@ -955,10 +1176,13 @@ def test_every_package_is_installed_by_the_extra_that_a_message_names() -> None:
         )
     }
     assert len(calls) > 8
-    for package, extra in calls - {("json", "plot")}:
+    imported_as = {"PIL": "pillow"}
+    for name, extra in calls - {("json", "plot")}:
+        package = imported_as.get(name, name)
         installed = {re.match(r"[\w-]+", line)[0] for line in extras[extra]}  # type: ignore[index]
-        for name in list(installed):
-            required = importlib.metadata.requires(name) or []
+        # An extra that is not part of the test environment has no metadata to read.
+        for other in [] if package in installed else list(installed):
+            required = importlib.metadata.requires(other) or []
             installed |= {re.match(r"[\w-]+", line)[0] for line in required}  # type: ignore[index]
         assert package in installed, (package, extra)
     assert neumap.__version__

@@ -193,6 +193,17 @@ def test_cold_start_writes_seconds_of_fresh_processes(tmp_path):
     assert "neumap-fast: import" in printed
 
 
+@pytest.mark.slow
+def test_runtime_compares_fresh_processes_that_place_the_same_row(tmp_path):
+    toy = "--ways python runtime neumap --preset fast --repeats 1"
+    result, printed = result_of("runtime", tmp_path, *toy.split())
+    bare, light, whole = (entry["peak_mb"]["median"] for entry in result["summary"])
+    assert bare < light < whole / 2
+    assert light < 80
+    assert 0.0 <= result["largest_difference"] < 1e-4
+    assert "runtime: seconds" in printed
+
+
 def test_cold_start_needs_an_interpreter_that_is_there(script, capsys):
     with pytest.raises(SystemExit):
         script("cold_start").main(["--peers", "/nowhere/python"])

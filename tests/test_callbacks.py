@@ -68,6 +68,10 @@ class ScriptedRun:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.encoder.load_state_dict(state["encoder"])
 
+    def checkpoint(self) -> dict[str, Any]:
+        weights = self.state_dict()
+        return {"weights": weights, "epoch": self.epoch, "step": self.step, "logs": self.logs}
+
     def train(self, *callbacks: Callback) -> ScriptedRun:
         hooks = CallbackList(callbacks)
         hooks.on_fit_start(self)
@@ -333,7 +337,7 @@ def test_damaged_and_foreign_checkpoints_are_refused(tmp_path: Path):
     write_archive(tmp_path / "model.neumap", tensors={}, metadata={"estimator": {}})
     for name, reason in [
         ("cut", "damaged"),
-        ("flipped", "checksum of 'encoder.weight' differs"),
+        ("flipped", "checksum of 'weights.encoder.weight' differs"),
         ("foreign", "safetensors file of another program"),
         ("model.neumap", r"must be a checkpoint, got .* contains estimator"),
         ("missing", "got nothing there"),

@@ -440,3 +440,60 @@ def test_results_to_stdout_progress_to_stderr(
     capfd.readouterr()
     assert run(*words) == 0
     assert capfd.readouterr().err == ""
+
+
+# --- checkpoints ----------------------------------------------------------------------------
+
+
+def test_resume_ends_as_a_fit_that_was_not_interrupted(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from neumap.callbacks import Checkpoint
+
+    def interrupt(self: Checkpoint, run: neumap.callbacks.TrainingRun) -> None:
+        write(self, run)
+        if run.epoch == 3:
+            raise KeyboardInterrupt
+
+    write, model, kept = Checkpoint.on_epoch_end, tmp_path / "m.neumap", tmp_path / "{step}.c"
+    words = ["fit", folder / "train.csv", *LABELLED, "-o", model, "--checkpoint", kept, *SMALL]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Checkpoint, "on_epoch_end", interrupt)
+        assert run(*words, "--resume") == 130  # no checkpoint yet: it begins
+    assert kept.exists()
+    assert not model.exists()
+    assert run(*words, "--resume", "--verbose") == 0
+    assert "the training goes on from here" in capsys.readouterr().err
+    found, expected = neumap.load(model), neumap.load(folder / "map.neumap")
+    np.testing.assert_array_equal(found.embedding_, expected.embedding_)
+    assert found.callbacks is None
+
+
+def test_a_checkpoint_that_cannot_be_used_is_refused(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fit = ["fit", folder / "train.csv", *LABELLED, "-o", tmp_path / "m.neumap", *SMALL]
+    assert "--resume needs the file to go on from" in failure(capsys, *fit, "--resume")
+    assert "got a table" in failure(capsys, *fit, "--checkpoint", tmp_path / "c.csv")
+    (tmp_path / "c").write_bytes(b"0123456789 no checkpoint")
+    message = failure(capsys, *fit, "--checkpoint", tmp_path / "c", "--resume")
+    assert "must be a model saved by neumap" in message
+
+
+@pytest.mark.slow
+def test_processes_of_torchrun_fit_together(folder: Path, tmp_path: Path) -> None:
+    model = tmp_path / "m.neumap"
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    words = ["fit", folder / "train.csv", *LABELLED, "-o", model, *SMALL[:-1], "--verbose"]
+    words += ["--checkpoint", tmp_path / "c"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    command = [*launch, "-m", "neumap", *map(str, words)]
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("\n") == 1
+    assert done.stdout.startswith(f"{model}: 300 rows of 64 columns to 2")
+    assert done.stderr.count("300 rows of 64 columns") == 1  # one process says what it reads
+    assert np.isfinite(neumap.load(model).embedding_).all()
+    assert (tmp_path / "c").exists()

@@ -116,6 +116,7 @@ FORGED: list[tuple[str, Callable[[Tensors, Nodes], Any], str]] = [
     ("network", set_value("input_shape", (1, 4)), "input_shape must be a shape of 5 numbers"),
     ("network", set_value("row_shape", [5]), "row_shape must be a tuple of positive integers"),
     ("network", set_value("is_supervised", 1), "is_supervised must be True or False"),
+    ("network", set_value("n_anchors", 0), "n_anchors must be None, or a whole number of at lea"),
     ("network", set_value("graph", 3), "graph must be a CSR matrix of floats"),
     ("network", set_tensor("graph.data", lambda d: d * np.nan), "finite weights from 0"),
     ("network", set_tensor("graph.indices", lambda i: i + 100), "must form a CSR matrix"),

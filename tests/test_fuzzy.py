@@ -19,7 +19,7 @@ from neumap.fuzzy import (
     smooth_knn,
     union,
 )
-from neumap.neighbors import NeighborGraph, find_neighbors, query_neighbors
+from neumap.neighbors import NeighborGraph, NeighborSearch, find_neighbors, query_neighbors
 
 # umap-learn's own set-up of compiled code, not ours
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:numba")
@@ -278,3 +278,28 @@ def test_edge_distances_take_the_larger_direction():
         np.array([[0, 1.0], [0, 1.5], [0, 3.0], [0, np.inf]], dtype=np.float32), "hand", 1, 0,
     )  # fmt: skip
     assert edge_distances(triangle(), neighbors).tolist() == [1.5, 3.0, 0.0]
+
+
+def test_edges_of_anchors_have_the_strengths_of_their_own_lists():
+    rows = np.random.default_rng(0).normal(size=(300, 5)).astype(np.float32)
+    anchors = np.arange(0, 300, 3)
+    found = NeighborSearch().find(rows, 10, anchors=anchors)
+    graph = fuzzy_simplicial_set(found)
+    everything = find_neighbors(rows, 10)
+    sigmas, rhos = smooth_knn(everything.distances, 10)
+    excess = np.maximum(everything.distances - rhos[:, None], 0)
+    strengths = np.zeros((300, 300))
+    np.put_along_axis(strengths, everything.indices, np.exp(-excess / sigmas[:, None]), axis=1)
+    np.fill_diagonal(strengths, 0)
+    strengths[np.setdiff1d(np.arange(300), anchors)] = 0  # nothing is known of their view
+    union = strengths + strengths.T - strengths * strengths.T
+    np.testing.assert_allclose(graph.to_csr().toarray(), union, atol=1e-6)
+    assert graph.n_vertices == 300
+
+
+def test_lengths_of_the_edges_of_anchors():
+    rows = np.random.default_rng(1).normal(size=(200, 4)).astype(np.float32)
+    found = NeighborSearch().find(rows, 6, anchors=np.arange(1, 200, 2))
+    graph = fuzzy_simplicial_set(found)
+    expected = np.linalg.norm(rows[graph.heads] - rows[graph.tails], axis=1)
+    np.testing.assert_allclose(edge_distances(graph, found), expected, rtol=1e-5)

@@ -652,3 +652,40 @@ def test_threads_share_out_the_tiles_of_a_sparse_search(
     assert shared.backend == "exact-sparse"
     np.testing.assert_array_equal(shared.indices, whole.indices)
     np.testing.assert_array_equal(shared.distances, whole.distances)
+
+
+# Anchors
+
+
+@pytest.mark.parametrize(
+    ("metric", "backend", "is_sparse"),
+    [
+        ("euclidean", "exact", False),
+        ("euclidean", "exact", True),
+        ("cosine", "exact", False),
+        ("cosine", "exact", True),
+        ("manhattan", "auto", False),
+        ("manhattan", "auto", True),
+        ("euclidean", "hnsw", False),
+        ("precomputed", "auto", False),
+        ("precomputed", "auto", True),
+    ],
+)
+def test_anchors_have_the_lists_that_a_search_for_all_rows_gives_them(metric, backend, is_sparse):
+    rows = np.abs(np.random.default_rng(0).normal(size=(120, 6))).astype(np.float32)
+    if metric == "precomputed":
+        rows = cdist(rows, rows).astype(np.float32)
+    data = scipy.sparse.csr_matrix(rows) if is_sparse else rows
+    search = NeighborSearch(metric=metric, backend=backend)
+    anchors = np.arange(3, 120, 4)
+    some, everything = search.find(data, 7, anchors=anchors), search.find(data, 7)
+    np.testing.assert_array_equal(some.indices, everything.indices[anchors])
+    np.testing.assert_allclose(some.distances, everything.distances[anchors], rtol=1e-5)
+    np.testing.assert_array_equal(some.asking(), anchors)
+    assert some.n_vertices == everything.n_vertices == 120
+
+
+@pytest.mark.parametrize("anchors", [[], [3, 2], [1, 1], [-1, 4], [0, 50], [0.5], [[1]]])
+def test_anchors_that_are_no_rising_row_numbers(anchors):
+    with pytest.raises(ValueError, match=r"anchors must be rising row numbers from 0 to 49, got"):
+        NeighborSearch().find(np.eye(50), 3, anchors=anchors)

@@ -8,8 +8,12 @@ from scipy.spatial.distance import cdist
 from neumap._workers import workers
 from neumap.neighbors import CellBackend, NeighborSearch, find_neighbors, resolve_metric
 from neumap.neighbors import cells as cells_module
+from neumap.neighbors import exact as exact_module
+from neumap.neighbors import mapped as mapped_module
 from neumap.neighbors import partition as partition_module
+from neumap.neighbors import search as search_module
 from neumap.neighbors.hnsw import found_share
+from neumap.neighbors.mapped import MappedRows
 from neumap.neighbors.partition import (
     find_centres,
     left_factor,
@@ -139,6 +143,72 @@ def test_queries_of_new_rows():
     assert (np.diff(distances, axis=1) >= 0).all()
 
 
+# Anchors: some rows ask, among all
+
+
+@pytest.mark.usefixtures("precision")
+@pytest.mark.parametrize("make", DATA)
+def test_anchors_find_their_neighbours_among_all_rows(make):
+    rows = make()
+    anchors = np.sort(np.random.default_rng(2).choice(len(rows), 500, replace=False))
+    graph = NeighborSearch(backend=SMALL).find(rows, 10, anchors=anchors)
+    truth = np.sort(cdist(rows[anchors].astype(np.float64), rows.astype(np.float64)), axis=1)
+    assert found_share(graph.distances[:, 1:], truth[:, :10] * (1 + 1e-4)) >= 0.96
+    assert graph.recall >= 0.95
+    np.testing.assert_array_equal(graph.anchors, anchors)
+    np.testing.assert_array_equal(graph.indices[:, 0], anchors)
+    assert graph.n_vertices == len(rows)
+    differences = rows[anchors].astype(np.float64)[:, None] - rows.astype(np.float64)[graph.indices]
+    expected = np.sqrt(np.square(differences).sum(axis=2))
+    np.testing.assert_allclose(graph.distances, expected, rtol=1e-5)
+    assert (np.diff(graph.distances, axis=1) >= 0).all()
+    assert all(len(set(row)) == 10 for row in graph.indices)
+
+
+def test_anchors_ask_in_as_many_cells_as_the_recall_needs():
+    rows = normal(6000, 40)
+    anchors = np.arange(0, 6000, 5)
+    truth = np.sort(cdist(rows[anchors].astype(np.float64), rows.astype(np.float64)), axis=1)
+    for target in (0.8, 0.97):
+        backend = CellBackend(target_recall=target, rows_per_cell=200)
+        found = backend.search_of_anchors(rows, anchors, 10)[1].numpy()
+        assert target - 0.02 <= found_share(found[:, 1:], truth[:, :10]) <= target + 0.1
+
+
+def test_threads_and_the_code_for_cards_do_not_change_the_answer_for_anchors(monkeypatch):
+    rows, anchors = uneven(), np.arange(1, 3000, 3)
+    monkeypatch.setattr(cells_module, "fast_dtype", lambda device: torch.float32)
+
+    def ask(n_jobs):
+        return NeighborSearch(backend=CellBackend(rows_per_cell=200, n_jobs=n_jobs)).find(
+            rows, 10, anchors=anchors
+        )
+
+    one = ask(1)
+    for module in (cells_module, partition_module):
+        monkeypatch.setattr(module, "is_on_card", lambda tensor: True)
+    for other in (ask(1), ask(4)):
+        np.testing.assert_array_equal(one.indices, other.indices)
+        np.testing.assert_array_equal(one.distances, other.distances)
+
+
+def test_anchors_among_equal_rows_and_in_cells_of_too_few_rows(monkeypatch):
+    rows = normal(3000, 6)
+    rows[500:2500] = rows[0]
+    anchors = np.arange(0, 3000, 7)
+    graph = NeighborSearch(backend=SMALL).find(rows, 8, anchors=anchors)
+    np.testing.assert_array_equal(graph.indices[:, 0], anchors)
+    assert (graph.distances[(anchors >= 500) & (anchors < 2500)] == 0).all()
+    assert all(len(set(row)) == 8 for row in graph.indices)
+    monkeypatch.setattr(cells_module, "CELL_PER_NEIGHBOR", 0)
+    clusters = tight_clusters(12, 4)
+    backend = CellBackend(rows_per_cell=4, target_recall=0.1)
+    indices, distances = backend.search_of_anchors(clusters, np.arange(0, 48, 5), 9)
+    truth = np.sort(cdist(clusters[::5].astype(np.float64), clusters.astype(np.float64)), axis=1)
+    assert found_share(distances.numpy(), truth[:, :9]) >= 0.5
+    assert (indices >= 0).all()
+
+
 # The same answer
 
 
@@ -180,6 +250,39 @@ def test_rows_on_disk_give_the_same_without_a_copy(tmp_path):
         find_neighbors(on_disk, 6, backend=SMALL).indices,
         find_neighbors(normal(), 6, backend=SMALL).indices,
     )
+
+
+@pytest.mark.parametrize("anchors", [None, np.arange(0, 3000, 4)])
+@pytest.mark.parametrize(
+    ("dtype", "metric"),
+    [("f8", "euclidean"), ("u1", "euclidean"), ("f4", "cosine"), ("f8", "correlation")],
+)
+def test_rows_on_disk_are_mapped_a_block_at_a_time(dtype, metric, anchors, tmp_path, monkeypatch):
+    values = (np.abs(normal(3000, 3)) * 40).astype(dtype)  # held in few cells
+    np.save(tmp_path / "rows.npy", values)
+    on_disk = np.asarray(np.load(tmp_path / "rows.npy", mmap_mode="r"))  # as a store gives it
+    monkeypatch.setattr(cells_module, "N_SAMPLE", 64)
+    monkeypatch.setattr(search_module, "N_RECALL_ROWS", 64)
+    in_memory = NeighborSearch(metric=metric, backend=SMALL).find(values, 6, anchors=anchors)
+    blocks = []
+    read = MappedRows._read
+
+    def watched(self, rows):
+        block = read(self, rows)
+        blocks.append(len(block))
+        return block
+
+    monkeypatch.setattr(MappedRows, "_read", watched)
+    for module in (exact_module, mapped_module, cells_module):
+        for name in ("TILE_COLUMNS", "BLOCK_BYTES", "SAMPLE_BLOCK"):
+            if hasattr(module, name):
+                monkeypatch.setattr(module, name, 512)
+    found = NeighborSearch(metric=metric, backend=SMALL).find(on_disk, 6, anchors=anchors)
+    np.testing.assert_array_equal(found.indices, in_memory.indices)
+    np.testing.assert_array_equal(found.distances, in_memory.distances)
+    assert found.recall == in_memory.recall
+    # k-means takes 64 rows for each of 15 cells, the measured recall 64 rows with 14 candidates.
+    assert max(blocks) <= 64 * 15
 
 
 @pytest.mark.parametrize("make", [normal, uneven, tight_clusters])

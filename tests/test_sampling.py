@@ -141,3 +141,17 @@ def test_graph_without_edges() -> None:
     graph = FuzzyGraph(empty, empty, np.empty(0, dtype=np.float32), n_vertices=3)
     with pytest.raises(ValueError, match=r"at least one edge, got none.*Raise n_neighbors"):
         EdgeSampler(graph, seed=0)
+
+
+def test_a_state_gives_the_same_batches_again() -> None:
+    first = EdgeSampler(random_graph(), seed=0)
+    start = first.state()
+    drawn = [first.draw(30_000) for _ in range(2)]
+    middle = first.state()
+    assert middle["position"] == 60_000
+    later = [first.draw(30_000) for _ in range(4)]  # over the end of the block
+    other = EdgeSampler(random_graph(), seed=1)
+    other.set_state(middle)
+    assert all(torch.equal(other.draw(30_000), batch) for batch in later)
+    other.set_state(start)
+    assert all(torch.equal(other.draw(30_000), batch) for batch in drawn)

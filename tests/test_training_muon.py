@@ -201,12 +201,13 @@ def test_a_matrix_is_read_and_written(name: str) -> None:
     assert torch.equal(read[:, 0] if outputs_last else read[0], one_output)
 
 
-def test_matrices_of_any_shape_move_by_the_stated_length() -> None:
+@pytest.mark.parametrize("by_outputs", [False, True])
+def test_matrices_of_any_shape_move_by_the_stated_length(by_outputs: bool) -> None:
     torch.manual_seed(1)
     parts = nn.Linear(40, 20), nn.Linear(20, 40), nn.Linear(40, 20)
     module = nn.Sequential(nn.Conv2d(16, 32, 3), *parts)
     before = [p.detach().clone() for p in module.parameters()]
-    matrices = [Matrix(part.weight) for part in module]
+    matrices = [Matrix(part.weight, by_outputs=by_outputs) for part in module]
     optimizer = Muon(module.parameters(), lr=0.01, matrices=matrices)
     assert sorted(stack.momentum.shape[0] for stack in optimizer.stacks) == [1, 1, 2]  # by shape
     fill_gradients(module, seed=3)
@@ -214,8 +215,16 @@ def test_matrices_of_any_shape_move_by_the_stated_length() -> None:
     for p, b in zip(module.parameters(), before, strict=True):
         assert (p.grad * (p - b)).sum() < 0  # downhill
         if p.ndim > 1:
-            length = (p - b).square().mean().sqrt().item()
-            assert length == pytest.approx(0.01 * STEP_SIZE, rel=0.35)
+            values = torch.linalg.svdvals((p - b).detach().flatten(1))
+            longest = len(p) if by_outputs else max(p.flatten(1).shape)
+            assert values.mean() == pytest.approx(0.01 * STEP_SIZE * longest**0.5, rel=0.35)
+
+
+def test_a_parameter_of_two_networks_is_stepped_once_as_in_the_first() -> None:
+    shared = nn.Parameter(torch.zeros(40, 20))
+    first, second = Matrix(shared), Matrix(shared, by_outputs=True)
+    optimizer = Muon([shared], matrices=[first, second])
+    assert [stack.matrices for stack in optimizer.stacks] == [[first]]
 
 
 def test_small_matrices_and_those_of_another_dtype_are_left_to_adam() -> None:

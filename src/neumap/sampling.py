@@ -9,6 +9,8 @@ grow like the square root. A permutation makes the order random. No list of repe
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -16,11 +18,16 @@ from torch import Tensor
 from neumap._random import torch_generator
 from neumap.fuzzy import FuzzyGraph
 
-__all__ = ["EdgeSampler"]
+__all__ = ["EdgeSampler", "block_size"]
 
 # Edges drawn at once: enough to make the cost per batch of one sorted search and one permutation
 # small, and few enough (1 MB of indices) to stay in the cache.
 BLOCK_EDGES = 2**16
+
+
+def block_size(n_edges: int) -> int:
+    """Return the number of edges that are drawn at once for batches of this size."""
+    return max(BLOCK_EDGES, n_edges)
 
 
 class EdgeSampler:
@@ -58,11 +65,37 @@ class EdgeSampler:
         self._generator = torch_generator(seed, "edges", device)
         self._block = torch.empty(2, 0, dtype=torch.int64, device=device)
         self._position = 0
+        self._drawn_from = self._generator.get_state()
+
+    def state(self) -> dict[str, Any]:
+        """Return what the next batches depend on, for :meth:`set_state`.
+
+        Not the block of batches itself, which is drawn again.
+        """
+        return {
+            "generator": self._drawn_from,
+            "n_drawn": self._block.shape[1],
+            "position": self._position,
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Draw the same batches again as after :meth:`state`.
+
+        Raises
+        ------
+        RuntimeError, TypeError
+            If the state of the generator is not one.
+        """
+        self._generator.set_state(state["generator"])
+        self._drawn_from = self._generator.get_state()
+        n_drawn = state["n_drawn"]
+        self._block = self._draw_block(n_drawn) if n_drawn else self._block[:, :0]
+        self._position = state["position"]
 
     def draw(self, n_edges: int) -> Tensor:
         """Return the rows of the next batch, (2 n_edges,) int64: heads, then tails."""
         if self._position + n_edges > self._block.shape[1]:
-            self._block = self._draw_block(max(BLOCK_EDGES, n_edges))
+            self._block = self._draw_block(block_size(n_edges))
             self._position = 0
         batch = self._block[:, self._position : self._position + n_edges]
         self._position += n_edges
@@ -71,6 +104,7 @@ class EdgeSampler:
     def _draw_block(self, n_edges: int) -> Tensor:
         """Draw (2, n_edges) end points in random order, each edge in a random direction."""
         device, generator = self._cumulative.device, self._generator
+        self._drawn_from = generator.get_state()
         jitter = torch.rand(n_edges, dtype=torch.float64, generator=generator, device=device)
         slices = torch.arange(n_edges, dtype=torch.float64, device=device)
         uniform = (slices + jitter).div_(n_edges)  # sorted, one per slice

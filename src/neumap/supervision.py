@@ -51,6 +51,7 @@ def supervise(  # noqa: PLR0913 - the target parameters of UMAP
     target_weight: float = 0.5,
     target_n_neighbors: int = 15,
     seed: int | None = 0,
+    anchors: NDArray[np.int64] | None = None,
 ) -> FuzzyGraph:
     """Let targets reshape the graph of the data.
 
@@ -75,6 +76,9 @@ def supervise(  # noqa: PLR0913 - the target parameters of UMAP
         Neighbours in the target space, for continuous targets.
     seed : int, optional
         Of the neighbour search among the targets.
+    anchors : array of int, optional
+        Rows whose neighbours are known, by default all. Only labels and discrete values can
+        reshape the graph of some rows.
 
     Returns
     -------
@@ -98,10 +102,17 @@ def supervise(  # noqa: PLR0913 - the target parameters of UMAP
     if target_metric == "categorical":
         if kwds:
             raise _wrong_arguments("categorical", kwds)
-        return categorical_intersection(graph, targets, target_weight=target_weight)
+        return categorical_intersection(
+            graph, targets, target_weight=target_weight, anchors=anchors
+        )
     if isinstance(target_metric, str) and target_metric in DISCRETE_METRICS:
         return discrete_intersection(
-            graph, targets, target_metric, metric_kwds=kwds, target_weight=target_weight
+            graph,
+            targets,
+            target_metric,
+            metric_kwds=kwds,
+            target_weight=target_weight,
+            anchors=anchors,
         )
     if target_metric != "precomputed":
         with target_metric_named():
@@ -133,6 +144,7 @@ def categorical_intersection(
     *,
     target_weight: float = 0.5,
     unknown_distance: float = UNKNOWN_DISTANCE,
+    anchors: NDArray[np.int64] | None = None,
 ) -> FuzzyGraph:
     """Weaken edges between rows of different classes.
 
@@ -146,6 +158,8 @@ def categorical_intersection(
     labels : array of shape (n,) or (n, n_columns)
     target_weight : float in [0, 1], default=0.5
     unknown_distance : float, default=1.0
+    anchors : array of int, optional
+        As for ``supervise``.
 
     Returns
     -------
@@ -157,7 +171,7 @@ def categorical_intersection(
     distances = np.where(ours != theirs, _far_distance(target_weight), 0.0)
     is_unknown = (ours == UNLABELLED) | (theirs == UNLABELLED)
     distances = np.where(is_unknown, unknown_distance, distances)
-    return _weaken(graph, distances.mean(axis=1))
+    return _weaken(graph, distances.mean(axis=1), anchors)
 
 
 def discrete_intersection(
@@ -167,6 +181,7 @@ def discrete_intersection(
     *,
     metric_kwds: dict[str, Any] | None = None,
     target_weight: float = 0.5,
+    anchors: NDArray[np.int64] | None = None,
 ) -> FuzzyGraph:
     """Weaken edges by a distance between discrete values: grouped classes, ranks, counts, strings.
 
@@ -183,6 +198,8 @@ def discrete_intersection(
         levels on which two labels differ; -1 (unless it has a group) and every missing entry is
         an unknown label.
     target_weight : float in [0, 1], default=0.5
+    anchors : array of int, optional
+        As for ``supervise``.
 
     Returns
     -------
@@ -198,13 +215,13 @@ def discrete_intersection(
     unknown = _unknown(column, metric, kwds)
     known = check_values(column, metric)[~unknown]
     if len(known) == 0:
-        return _weaken(graph, np.full(len(graph.heads), UNKNOWN_DISTANCE))
+        return _weaken(graph, np.full(len(graph.heads), UNKNOWN_DISTANCE), anchors)
     distance = _bound(metric, known, kwds)
     filled = np.full(column.shape, known[0], dtype=known.dtype)
     filled[~unknown] = known
     scaled = _far_distance(target_weight) * distance(filled[graph.heads], filled[graph.tails])
     scaled[unknown[graph.heads] | unknown[graph.tails]] = np.nan
-    return _weaken(graph, np.nan_to_num(scaled, nan=UNKNOWN_DISTANCE))
+    return _weaken(graph, np.nan_to_num(scaled, nan=UNKNOWN_DISTANCE), anchors)
 
 
 def metric_intersection(
@@ -313,12 +330,14 @@ def _far_distance(target_weight: float) -> float:
     return FAR_DISTANCE / (1 - target_weight) if target_weight < 1 else INFINITE_DISTANCE
 
 
-def _weaken(graph: FuzzyGraph, distances: NDArray[Any]) -> FuzzyGraph:
+def _weaken(
+    graph: FuzzyGraph, distances: NDArray[Any], anchors: NDArray[np.int64] | None
+) -> FuzzyGraph:
     """Multiply each edge by ``exp(-distance)`` and restore local connectivity."""
     weights = (graph.weights * np.exp(-distances)).astype(np.float32)
     kept = weights > 0
     weakened = FuzzyGraph(graph.heads[kept], graph.tails[kept], weights[kept], graph.n_vertices)
-    return reset_local_connectivity(weakened)
+    return reset_local_connectivity(weakened, anchors)
 
 
 def _check(graph: FuzzyGraph, targets: Column, target_weight: float) -> None:

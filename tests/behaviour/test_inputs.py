@@ -132,6 +132,8 @@ TABLES: dict[str, Callable[[Any, list[str]], Any]] = {
     ),
     "polars": lambda X, names: pl.DataFrame(X, schema=names),
     "pyarrow": lambda X, names: pl.DataFrame(X, schema=names).to_arrow(),
+    "polars, lazy": lambda X, names: pl.DataFrame(X, schema=names).lazy(),
+    "a batch of pyarrow": lambda X, names: pl.DataFrame(X, schema=names).to_arrow().to_batches()[0],
 }
 
 
@@ -595,10 +597,10 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], type[Exception], str]] = {
     "complex numbers": (lambda X: X.astype(complex), ValueError, "Complex data not supported"),
     "a ragged list": (lambda X: [[1.0, 2.0], [3.0]], ValueError, "rows of one length"),
     "the name of a file": (lambda X: "rows.csv", TypeError, "Read the file first"),
-    "a lazy table": (
-        lambda X: pl.DataFrame(X).lazy(),
-        TypeError,
-        r"got a polars LazyFrame. Call X.collect\(\)",
+    "a lazy table that cannot be computed": (
+        lambda X: pl.DataFrame(X).lazy().select("absent"),
+        ValueError,
+        r"a lazy table that can be computed, got one that cannot \(.*absent.*X\.collect\(\)",
     ),
     "a sparse tensor with axes": (
         lambda X: torch.from_numpy(X).view(len(X), -1, 1).to_sparse(),
@@ -1002,6 +1004,7 @@ def test_files_of_before_the_row_forms_stay_readable() -> None:
 
 # The test of each line of the page. Keys are the first cells of table rows, or list items.
 NO_TABLE = "test_data_refused.py::test_what_is_no_table_of_numbers_is_named"
+COLUMN = "test_vectors.py::test_column_names_the_vectors_among_other_columns"
 SHOWN_ELSEWHERE = {
     "columns whose differences float32 loses, such as Unix times": (
         "test_numerics.py::test_differences_that_float32_loses_are_warned_of"
@@ -1025,7 +1028,29 @@ SHOWN_ELSEWHERE = {
     "a cell that is no number: dates of any kind, `pd.NA` among objects, lists, complex numbers": (
         NO_TABLE
     ),
-    "a column of arrays (embeddings)": NO_TABLE,
+    "DuckDB relations, lazy tables": "test_vectors.py::test_duckdb",
+    "a column of vectors (embeddings): see below": (
+        "test_vectors.py::test_vectors_give_the_map_of_their_array"
+    ),
+    "Hugging Face Datasets": "test_vectors.py::test_hugging_face_datasets_by_their_methods",
+    "arrays of CuPy, JAX and others with `__dlpack__`": (
+        "test_vectors.py::test_arrays_that_share_their_memory"
+    ),
+    "an array with `__dlpack__` that torch cannot read": (
+        "test_vectors.py::test_arrays_that_torch_cannot_read_are_named"
+    ),
+    "one column of vectors, nothing else": (
+        "test_vectors.py::test_vectors_give_the_map_of_their_array"
+    ),
+    "one column of vectors beside text, dates or other objects": (
+        "test_vectors.py::test_columns_without_numbers_are_left_out_with_a_warning"
+    ),
+    "vectors beside numbers; several columns of vectors": COLUMN,
+    "`column` that is absent or holds no vectors": COLUMN,
+    "a vector that is missing or of another length": (
+        "test_vectors.py::test_ragged_and_missing_vectors_are_named_by_row_and_column"
+    ),
+    "lists of lists, all of one shape": ("test_vectors.py::test_nested_lists_are_rows_with_axes"),
     "records: structured arrays, lists of dicts": NO_TABLE,
     "dicts, open `.npz` files, groups of HDF5 and zarr": (
         "test_data_refused.py::test_groups_of_arrays_on_disk_are_named"
@@ -1047,7 +1072,10 @@ SHOWN_ELSEWHERE = {
 SHOWN_BY = {
     "NumPy arrays of any real dtype": "test_numpy_of_every_dtype",
     "any memory layout; lists, tuples, objects that convert to numbers": "test_array_likes",
-    "pandas, polars and pyarrow tables": "test_tables_keep_their_names",
+    (
+        "tables of any library that narwhals knows: pandas, polars (lazy too), pyarrow, modin, "
+        "cuDF, DuckDB"
+    ): "test_tables_keep_their_names",
     '`set_output(transform="pandas")`, `"polars"`': "test_set_output",
     "scipy.sparse of any format": "test_sparse",
     "sparse entries in any order, duplicates included": (
@@ -1069,7 +1097,8 @@ SHOWN_BY = {
         "test_repeated_var_names_are_refused_and_the_advice_works"
     ),
     "missing and infinite values; numbers above 1e36 in size": "test_refused",
-    "text, dates and times, objects, complex numbers; a file name; a lazy table": "test_refused",
+    "text, dates and times, objects, complex numbers; a file name": "test_refused",
+    "a lazy table that cannot be computed": "test_refused",
     "ragged lists; one axis; no columns; no rows; a single row": "test_refused",
     "the same in `transform`": "test_new_rows_are_checked_too",
     "a different number of columns": "test_new_rows_of_another_width_are_refused",

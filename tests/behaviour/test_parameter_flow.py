@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -106,6 +107,7 @@ class Flow:
 GUIDE = ParametricUMAP(**QUICK[ParametricUMAP]).fit(X)
 KNN = find_neighbors(X, 5, metric="manhattan")
 DENSE = {"densmap": True}
+VECTORS = pd.DataFrame({"one": list(X), "other": list(X[:, ::-1] ** 2)})
 NUMBERS = {"target_metric": "euclidean"}
 
 SHARED: dict[str, Flow] = {
@@ -175,6 +177,7 @@ SHARED: dict[str, Flow] = {
     "optimizer": Flow("sgd", "another rule of descent"),
     "callbacks": Flow([Stop()], "may stop the training", history_length),
     "max_time": Flow(1e-9, "seconds of training", n_steps),
+    "column": Flow("other", "the vectors that are read", base={"column": "one"}, data=VECTORS),
     "device": Flow("cpu", "where arithmetic runs", lambda seen: seen.calls["device"]),
 }
 
@@ -213,6 +216,7 @@ FLOWS: dict[type, dict[str, Flow]] = {
             8, "rows decoded", lambda seen: seen.model.report_["reconstruction_rows"], DECODER
         ),
         "guide": Flow(GUIDE, "positions to learn from", lambda seen: list(seen.model.history_)),
+        "n_anchors": Flow(20, "rows whose edges there are", graph),
         "global_correlation_loss_weight": Flow(5.0, "a term for far distances"),
         "landmark_loss_fn": Flow(
             lambda target, placed: (target - placed).abs().mean(),

@@ -206,7 +206,7 @@ def test_training_rows_are_kept_only_where_asked_or_needed(tmp_path: Path) -> No
 def test_table_without_its_rows_says_what_to_do(tmp_path: Path) -> None:
     model = load(table_model().save(tmp_path, keep_data=False))
     assert same(model.embedding_, table_model().embedding_)
-    with pytest.raises(ValueError, match=r"needs the training rows.*keep_data=True"):
+    with pytest.raises(ValueError, match=r"needs the training rows.*keep='data'"):
         model.transform(rows())
 
 

@@ -11,7 +11,7 @@ import pytest
 EXTRA_PACKAGES = [
     *("matplotlib", "bokeh", "datashader", "pandas", "pyarrow", "polars", "anndata", "h5py"),
     *("zarr", "keras", "tensorflow", "onnx", "onnxscript", "onnxruntime"),
-    *("pynndescent", "numba", "umap"),
+    *("pynndescent", "numba", "umap", "huggingface_hub", "anywidget"),
 ]
 
 # A fresh process that does not find the packages of the extras, as if they were not installed.
@@ -57,11 +57,23 @@ def test_fit_and_transform() -> None:
     assert done.stdout == "(60, 2) (3, 2)\n", done.stderr
 
 
+def test_the_explorer() -> None:
+    done = run_without_extras(
+        """
+        from neumap import ParametricUMAP, explorer
+        model = ParametricUMAP(n_neighbors=5, n_epochs=2, random_state=0).fit(X)
+        print(explorer.show(model, X, labels=X[:, 0] > 0))
+        """
+    )
+    assert done.stdout.startswith("<Page of 60 points"), done.stderr
+
+
 @pytest.mark.parametrize(
     ("code", "extra"),
     [
         ("from neumap import plots; plots.points(X[:, :2])", "plot"),
         ("from neumap import plots; plots.interactive(X[:, :2])", "plot|interactive"),
+        ("from neumap import hub; hub.from_pretrained('user/map')", "hub"),
         (
             "from pathlib import Path; from neumap.cli.writing import check_output; "
             "check_output(Path('map.parquet'), ('.parquet',))",

@@ -77,6 +77,7 @@ VALUES: dict[str, Any] = {
 
 BOTH_TRUE = {"True", "numpy True"}
 MAYBE: dict[str, set[str]] = {
+    "column": {"text", "None"},
     "metric_kwds": {"dict", "None"},
     "output_metric_kwds": {"dict", "None"},
     "target_metric_kwds": {"dict", "None"},
@@ -455,6 +456,7 @@ RIGHT: dict[str, list[Any]] = {
     "metric_kwds": [{}],
     "tqdm_kwds": [{"ncols": 60}],
     "n_components": [1, 3, np.uint8(2)],
+    "column": ["vector", None],
 }
 
 

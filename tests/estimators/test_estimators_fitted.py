@@ -107,7 +107,7 @@ def test_a_pickle_drops_training_rows_only_with_an_encoder() -> None:
 
 
 def test_missing_training_rows_say_what_needs_them() -> None:
-    with pytest.raises(ValueError, match=r"^Dancing needs the training rows.*keep_data=True"):
+    with pytest.raises(ValueError, match=r"^Dancing needs the training rows.*keep='data'"):
         replace(MODEL, training=None).training_rows("Dancing")
 
 

@@ -23,6 +23,7 @@ from neumap.losses.terms import Softening
 from neumap.neighbors import find_neighbors
 from neumap.networks import MLP
 from neumap.training import Muon
+from neumap.training.muon import STEP_SIZE
 
 X = np.random.default_rng(0).normal(size=(40, 5)).astype(np.float32)
 GRAPH = Graph(None, fuzzy_simplicial_set(find_neighbors(X, 4)))
@@ -89,6 +90,15 @@ def test_the_optimizer_is_muon_for_networks_of_the_package_only() -> None:
     assert positions().optimizer_factory() is Muon
     assert positions(encoder=nn.Linear(5, 2)).optimizer_factory() is not Muon
     assert positions(optimizer="sgd").optimizer_factory() is torch.optim.SGD
+
+
+def test_steps_of_a_decoder_go_by_its_outputs_those_of_an_encoder_by_the_longer_side() -> None:
+    encoder, decoder = nn.Linear(80, 20), nn.Conv2d(16, 25, 3)
+    factory = positions(encoder=encoder).optimizer_factory(encoder, decoder)
+    made = factory([*encoder.parameters(), *decoder.parameters()])
+    assert isinstance(made, Muon)
+    lengths = [stack.matrices[0].length / STEP_SIZE for stack in made.stacks]
+    assert lengths == pytest.approx([80**0.5, 25**0.5])
 
 
 def test_an_optimizer_of_the_user_keeps_its_learning_rate() -> None:

@@ -86,7 +86,7 @@ def test_kernels_of_keras_have_their_outputs_last() -> None:
     network = copy_network(model, (8, 8, 1), "encoder")
     found = matrices_of(network)
     assert [tuple(matrix.parameter.shape) for matrix in found] == [(3, 3, 1, 16), (576, 2)]
-    assert [matrix.shape for matrix in found] == [(9, 16), (2, 576)]
+    assert [matrix.shape for matrix in found] == [(9, 16), (576, 2)]
     own = {id(parameter) for parameter in network.parameters()}
     assert all(id(matrix.parameter) in own for matrix in found)
 

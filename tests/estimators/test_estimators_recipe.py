@@ -79,6 +79,7 @@ FLOWS: list[tuple[str, Any, str, Any]] = [
     ("callbacks", [CALLBACK], "observers.callbacks", None),
     ("max_time", 1.5, "positions.budget.max_time", None),
     ("device", "cpu", "device", None),
+    ("column", "vector", "column", None),
 ]
 OF_NETWORKS: list[tuple[str, Any, str, Any]] = [
     ("dims", [2, 3], "dims", (2, 3)),

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from neumap import UMAP, ParametricUMAP
+from neumap._card import Card
 from neumap.archive import ArchiveError, read_archive, write_archive
 from neumap.estimators.fitted import FIELDS, Fitted
 from neumap.estimators.landmarks import Landmarks
@@ -76,6 +77,8 @@ def changed_file(path: Path, change: Callable[[dict[str, Any]], None]) -> Path:
 def test_every_field_comes_back(tmp_path: Path) -> None:
     fitted = replace(
         WITH_NETWORK,
+        n_anchors=3,
+        card=Card("2026", "0.1", 5, ((0.0, 1.0), (0.0, 1.0)), None, {"who": "a"}),
         is_supervised=True,
         feature_names=np.array(["a", "b", "c"], dtype=object),
         distinct=np.arange(5),
@@ -98,6 +101,8 @@ def test_every_field_comes_back(tmp_path: Path) -> None:
         np.testing.assert_array_equal(getattr(found, name), getattr(fitted, name))
     np.testing.assert_array_equal(found.graph.toarray(), GRAPH.toarray())
     assert (found.history, found.report) == (fitted.history, fitted.report)
+    assert found.n_anchors == 3
+    assert (found.card.n_rows, found.card.notes) == (5, {"who": "a"})
     for name in ("encoder", "decoder", "classifier"):
         for one, other in zip(
             getattr(found, name).parameters(), getattr(fitted, name).parameters(), strict=True
@@ -152,7 +157,9 @@ def test_training_rows_are_kept_where_asked_or_needed(
 def test_rows_that_a_model_does_not_have_cannot_be_kept(
     fitted: Fitted | None, tmp_path: Path
 ) -> None:
-    with pytest.raises(ValueError, match="keep_data=True, but this ParametricUMAP holds no rows"):
+    with pytest.raises(
+        ValueError, match=r"keep must be .* for this ParametricUMAP, which holds no rows"
+    ):
         save_model(saved(fitted), tmp_path / "model.neumap", keep_data=True)
     assert [*tmp_path.iterdir()] == []
 
@@ -295,7 +302,11 @@ CHANGES: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
         lambda nodes: nodes["settings"].update(unheard={"value": 1}),
         "Settings of scikit-learn must be known to this neumap, got unheard",
     ),
-    "missing": (lambda nodes: nodes["fitted"].pop("graph"), "got none of graph"),
+    "missing": (lambda nodes: nodes["fitted"].pop("n_features"), "got none of n_features"),
+    "without graph": (
+        lambda nodes: nodes["fitted"].pop("graph"),
+        "graph must be there for a model with embedding, got None",
+    ),
     "kind": (
         lambda nodes: nodes["parameters"].update(metric={"hologram": 1}),
         "parameters.dict.metric must be a dict that starts with value, array",

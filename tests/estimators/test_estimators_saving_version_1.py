@@ -54,7 +54,7 @@ def test_todays_files_name_the_fields_of_a_fitted_model(tmp_path: Path) -> None:
         *("classifier", "classes", "landmarks"),
     }
     assert nodes["fitted"].keys() == known
-    others = {"feature_names", "distinct", "rad_orig", "rad_emb", "training"}
+    others = {"card", "feature_names", "distinct", "rad_orig", "rad_emb", "training", "n_anchors"}
     assert known | others == set(FIELDS)
 
 
@@ -63,7 +63,7 @@ def test_todays_files_name_the_fields_of_a_fitted_model(tmp_path: Path) -> None:
     [
         (lambda e: e.update(format=3), "must have format 2 or lower, got 3"),
         (lambda e: e["fitted"].update(colour={"value": 1}), "got colour as well"),
-        (lambda e: e["fitted"].pop("graph"), "must have the fields"),
+        (lambda e: e["fitted"].pop("n_features"), "must have the fields"),
         (lambda e: e.update({"class": "Forest"}), "got the class 'Forest'"),
     ],
 )

@@ -26,6 +26,7 @@ from neumap._views import tensor_view
 from neumap.archive.document import (
     BLOB,
     FORMAT_NAME,
+    checksum,
     dump_document,
     load_document,
     verify,
@@ -33,12 +34,17 @@ from neumap.archive.document import (
 )
 from neumap.archive.encoding import decode
 from neumap.archive.errors import ArchiveError, damaged
-from neumap.archive.header import DTYPES, MOST_TENSORS, read_header, read_tensor
+from neumap.archive.header import DTYPES, MOST_TENSORS, Place, read_bytes, read_header
+from neumap.archive.paths import FILE_NAME, source_of
 
 __all__ = ["Archive", "read_archive", "write_archive"]
 
-FILE_NAME = "model.neumap"
-STORABLE = frozenset(DTYPES.values())
+# By the name of the format.
+TORCH_DTYPES: dict[str, torch.dtype] = {
+    name: getattr(torch, torch_name.removeprefix("torch."))
+    for name, (torch_name, _) in DTYPES.items()
+}
+NAME_OF = {dtype: name for name, dtype in TORCH_DTYPES.items()}
 
 
 @dataclass(frozen=True)
@@ -110,7 +116,8 @@ def write_archive(
     """
     target = _target(Path(path))
     stored, kinds = _collect(tensors, blobs or {})
-    document = dump_document(metadata, kinds, stored)
+    recorded = {name: [kind, _checksum(stored[name])] for name, kind in kinds.items()}
+    document = dump_document(metadata, recorded)
     with replacing(target) as draft:
         _save(stored, draft, document)
     return target
@@ -135,13 +142,16 @@ def read_archive(path: str | os.PathLike[str]) -> Archive:
     OSError
         If the file cannot be opened.
     """
-    source = _source(Path(path))
+    source = source_of(Path(path))
     with source.open("rb") as file:
         header = read_header(file, source)
         body = load_document(header.texts, source)
         verify_places(header.places, body["tensors"], source)
-        stored = {name: read_tensor(file, place, source) for name, place in header.places.items()}
-    verify(stored, body["tensors"], source)
+        content = {name: read_bytes(file, place, source) for name, place in header.places.items()}
+    places = header.places
+    checksums = {n: checksum(places[n].dtype, places[n].shape, content[n]) for n in places}
+    verify(checksums, body["tensors"], source)
+    stored = {name: _as_tensor(content[name], place) for name, place in places.items()}
     try:
         metadata = decode(body["metadata"])
     except ArchiveError as error:
@@ -177,29 +187,6 @@ def _target(path: Path) -> Path:
     return path.resolve()
 
 
-def _source(path: Path) -> Path:
-    if path.is_file():
-        return path
-    if not path.is_dir():
-        raise ArchiveError(
-            f"{str(path)!r} must be a saved model, got nothing there. Check the path, or save a "
-            "model there first."
-        )
-    if (path / FILE_NAME).is_file():
-        return path / FILE_NAME
-    found = sorted(entry.name for entry in path.iterdir())
-    if {"model.pkl", "encoder.keras", "parametric_model", "parametric_model.keras"} & set(found):
-        raise ArchiveError(
-            f"The folder {str(path)!r} must hold {FILE_NAME}, got files of umap-learn "
-            f"({', '.join(found[:5])}). They are pickles of its classes. Fit neumap on the "
-            "data, or pass the Keras model in encoder.keras as encoder=."
-        )
-    raise ArchiveError(
-        f"The folder {str(path)!r} must hold {FILE_NAME}, got "
-        f"{', '.join(found[:5]) or 'an empty folder'}. Give the folder or file that save() wrote."
-    )
-
-
 # ---- tensors ------------------------------------------------------------------------------------
 
 
@@ -230,11 +217,7 @@ def _collect(
 
 def _as_stored(value: object, name: str) -> Tensor:
     if isinstance(value, Tensor):
-        if (
-            value.layout == torch.strided
-            and value.device.type != "meta"
-            and value.dtype in STORABLE
-        ):
+        if value.layout == torch.strided and value.device.type != "meta" and value.dtype in NAME_OF:
             return value.detach().cpu().resolve_conj().resolve_neg().contiguous()
         got = f"a tensor of dtype {value.dtype}, layout {value.layout}, on {value.device}"
     elif isinstance(value, np.ndarray | np.number | np.bool_) and not np.ma.isMaskedArray(value):
@@ -244,7 +227,7 @@ def _as_stored(value: object, name: str) -> Tensor:
             tensor = tensor_view(array.astype(array.dtype.newbyteorder("="), copy=False))
         except TypeError:
             tensor = None
-        if tensor is not None and tensor.dtype in STORABLE:
+        if tensor is not None and tensor.dtype in NAME_OF:
             return tensor
         got = f"an array of dtype {array.dtype}"
     else:
@@ -264,6 +247,19 @@ def _with_own_memory(stored: dict[str, Tensor]) -> dict[str, Tensor]:
         separate[name] = tensor.clone() if address in seen else tensor
         seen.add(address)
     return separate
+
+
+def _as_tensor(content: NDArray[np.uint8], place: Place) -> Tensor:
+    """Return the tensor in these bytes, in the same memory."""
+    dtype = TORCH_DTYPES[place.dtype]
+    if not content.size:
+        return torch.empty(place.shape, dtype=dtype)
+    return torch.from_numpy(content).view(dtype).reshape(place.shape)
+
+
+def _checksum(tensor: Tensor) -> int:
+    content = tensor.reshape(-1).view(torch.uint8).numpy()
+    return checksum(NAME_OF[tensor.dtype], tuple(tensor.shape), content)
 
 
 # ---- writing ------------------------------------------------------------------------------------

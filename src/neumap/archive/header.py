@@ -2,7 +2,8 @@
 
 The layout is 8 bytes with the length of the header, the header as JSON, and the bytes of the
 tensors one after the other. The reader of the safetensors package opens the file by name, twice;
-between the two a save may replace it.
+between the two a save may replace it. Nothing here needs torch, so that
+:mod:`neumap.runtime` reads with it too.
 """
 
 from __future__ import annotations
@@ -14,31 +15,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from neumap.archive.errors import ArchiveError, damaged, not_written_by_neumap
 from neumap.archive.schema import MOST_CONTAINERS, check, mapping_of, parse_json, size
 
-__all__ = ["DTYPES", "Header", "Place", "read_header", "read_tensor"]
+__all__ = ["DTYPES", "Header", "Place", "read_bytes", "read_header"]
 
-DTYPES: dict[str, torch.dtype] = {
-    "BOOL": torch.bool,
-    "U8": torch.uint8,
-    "I8": torch.int8,
-    "U16": torch.uint16,
-    "I16": torch.int16,
-    "U32": torch.uint32,
-    "I32": torch.int32,
-    "U64": torch.uint64,
-    "I64": torch.int64,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "F32": torch.float32,
-    "F64": torch.float64,
-    "C64": torch.complex64,
-    "F8_E4M3": torch.float8_e4m3fn,
-    "F8_E5M2": torch.float8_e5m2,
+# Names of the format: the name in checksums, which is that of torch, and bytes per number.
+DTYPES: dict[str, tuple[str, int]] = {
+    "BOOL": ("torch.bool", 1),
+    "U8": ("torch.uint8", 1),
+    "I8": ("torch.int8", 1),
+    "U16": ("torch.uint16", 2),
+    "I16": ("torch.int16", 2),
+    "U32": ("torch.uint32", 4),
+    "I32": ("torch.int32", 4),
+    "U64": ("torch.uint64", 8),
+    "I64": ("torch.int64", 8),
+    "F16": ("torch.float16", 2),
+    "BF16": ("torch.bfloat16", 2),
+    "F32": ("torch.float32", 4),
+    "F64": ("torch.float64", 8),
+    "C64": ("torch.complex64", 8),
+    "F8_E4M3": ("torch.float8_e4m3fn", 1),
+    "F8_E5M2": ("torch.float8_e5m2", 1),
 }
 LARGEST_HEADER = 100_000_000  # bytes, the limit of the safetensors package
 MOST_DIMENSIONS = 32  # NumPy's limit before 2.0
@@ -53,14 +55,15 @@ class Place:
 
     Attributes
     ----------
-    dtype : torch.dtype
+    dtype : str
+        A key of :data:`DTYPES`.
     shape : tuple of int
     start : int
         Offset of the first byte in the file.
     n_bytes : int
     """
 
-    dtype: torch.dtype
+    dtype: str
     shape: tuple[int, ...]
     start: int
     n_bytes: int
@@ -130,13 +133,12 @@ def _places(header: Mapping[str, Any], start: int, n_file: int, source: Path) ->
     end = 0
     for name, facts in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
         shape, offsets = tuple(facts["shape"]), facts["data_offsets"]
-        dtype = DTYPES[facts["dtype"]]
-        n_bytes = math.prod(shape) * dtype.itemsize
+        n_bytes = math.prod(shape) * DTYPES[facts["dtype"]][1]
         # Strides multiply the extents even where one of them is zero.
         extent = math.prod(side for side in shape if side)
         if len(shape) > MOST_DIMENSIONS or extent >= 2**60 or offsets != [end, end + n_bytes]:
             raise damaged(source, f"shape and place of {name!r} do not fit its bytes")
-        places[name] = Place(dtype, shape, start + end, n_bytes)
+        places[name] = Place(facts["dtype"], shape, start + end, n_bytes)
         end += n_bytes
     if start + end > n_file:
         raise _too_short(source, n_file)
@@ -145,12 +147,11 @@ def _places(header: Mapping[str, Any], start: int, n_file: int, source: Path) ->
     return places
 
 
-def read_tensor(file: BinaryIO, place: Place, source: Path) -> Tensor:
-    """Read one tensor into memory of its own."""
-    tensor = torch.empty(place.shape, dtype=place.dtype)
-    content = tensor.reshape(-1).view(torch.uint8).numpy()  # the same memory
+def read_bytes(file: BinaryIO, place: Place, source: Path) -> NDArray[np.uint8]:
+    """Read the bytes of one tensor into memory of its own."""
+    content = np.empty(place.n_bytes, dtype=np.uint8)
     file.seek(place.start)
     # BufferedReader returns less only at the end of the file.
     if file.readinto(content.data) != place.n_bytes:  # type: ignore[attr-defined]
         raise _too_short(source, os.fstat(file.fileno()).st_size)
-    return tensor
+    return content

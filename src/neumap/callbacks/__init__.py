@@ -6,7 +6,7 @@ They do not depend on another framework's callbacks: the training loop calls the
 =========================  =======================================================
 :class:`EarlyStopping`     stop when a logged value no longer improves
 :class:`TimeBudget`        stop after a given time
-:class:`Checkpoint`        write the trained modules to a file every few epochs
+:class:`Checkpoint`        write the state to a file, from which a fit can go on
 :class:`Snapshots`         keep copies of the embedding during training
 :class:`ProgressBar`       show a progress bar on stderr
 :class:`ScalarLogger`      hand losses to TensorBoard, MLflow, W&B or any function

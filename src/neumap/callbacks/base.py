@@ -15,6 +15,9 @@ nor one of UMAP's epochs. The hooks are called in this order::
 
 ``stop_training`` is checked after each ``on_step_end`` and each ``on_epoch_end``. If it is set
 within an epoch, the epoch ends after the steps done so far and is reported as usual.
+
+A training that is continued from a checkpoint begins with ``on_fit_start`` as well; ``run.step`` is
+not 0 then. Checkpoints are called after all other callbacks.
 """
 
 from __future__ import annotations
@@ -87,6 +90,14 @@ class TrainingRun(Protocol):
         """Restore what ``state_dict`` returned."""
         ...
 
+    def checkpoint(self) -> dict[str, Any]:
+        """Return all that a resumed training needs: nested values with tensors in them.
+
+        Among them are ``"weights"`` (as ``state_dict`` returns), ``"epoch"``, ``"step"`` and
+        ``"logs"``.
+        """
+        ...
+
 
 class Callback:
     """Base class of callbacks; its hooks do nothing.
@@ -119,8 +130,29 @@ class Callback:
         """
         return self.wants_steps
 
+    @property
+    def on_first_process_only(self) -> bool:
+        """Whether only the first of several processes that train together calls it.
+
+        True for what writes files or shows something.
+        """
+        return False
+
+    def state(self) -> Any:
+        """Return what a checkpoint keeps of this callback; None for nothing.
+
+        Nested dicts, lists and tuples of numbers, strings and tensors. :meth:`resume` gets it.
+        """
+        return None
+
+    def resume(self, state: Any, run: TrainingRun) -> None:
+        """Take over the state of the same kind of callback in the training that is continued.
+
+        Called after ``on_fit_start``, with the weights of the checkpoint in the networks.
+        """
+
     def on_fit_start(self, run: TrainingRun) -> None:
-        """Run before the first epoch."""
+        """Run before the first epoch, or before the first one of a training that is continued."""
 
     def on_epoch_start(self, run: TrainingRun) -> None:
         """Run before the first step of an epoch (a report)."""

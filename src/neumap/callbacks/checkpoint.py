@@ -1,14 +1,13 @@
 """Write the state of a training to a file from time to time, and read it back.
 
-A checkpoint is a file in the format of :mod:`neumap.archive`: tensors under dotted names,
-everything else as JSON, checksums for both. Reading it runs no code, and a file is written
-completely or not at all.
+A checkpoint is a file in the format of :mod:`neumap.archive`: tensors, and everything else as JSON,
+with checksums for both. Reading it runs no code, and a file is written completely or not at all.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,11 +18,11 @@ from neumap.callbacks.base import Callback, TrainingRun
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Checkpoint", "SavedState", "load_checkpoint"]
+__all__ = ["Checkpoint", "SavedState", "load_checkpoint", "read_checkpoint"]
 
 
 class SavedState(NamedTuple):
-    """The content of a checkpoint: the state to load, and when in the training it was saved."""
+    """The weights in a checkpoint, and when in the training it was saved."""
 
     state: dict[str, Any]
     epoch: int
@@ -32,7 +31,12 @@ class SavedState(NamedTuple):
 
 
 class Checkpoint(Callback):
-    """Saves the trained modules every few epochs.
+    """Saves the state of the training every few epochs, so that a fit can go on from it.
+
+    ``fit(X, resume_from=path)`` continues to the same end as a fit that was not interrupted. The
+    file holds the weights of all networks (or the free positions), the state of the optimiser, the
+    random streams, the history and a fingerprint of data and parameters; not the data, and not the
+    neighbour graph, which is computed again.
 
     If a file cannot be written, for example because the disk is full, there is a warning and the
     training goes on.
@@ -41,10 +45,12 @@ class Checkpoint(Callback):
     ----------
     path : str or Path
         File to write. May contain ``{epoch}``, ``{step}`` and names of the logs, for example
-        ``"runs/epoch-{epoch:03d}-{loss:.3f}.safetensors"``; without them, each checkpoint replaces
+        ``"runs/epoch-{epoch:03d}-{loss:.3f}.neumap"``; without them, each checkpoint replaces
         the previous one. Missing folders are made.
     every : int, default=1
-        Epochs (reports) between checkpoints. The last epoch is always saved.
+        Epochs (reports) between checkpoints. The last epoch is always saved. There are
+        `loss_report_frequency` reports in a training, so a larger number of these loses less of an
+        interrupted one.
     save : callable or None, default=None
         ``save(run, path)`` writes a format of your own instead. It gets a temporary path with the
         same ending in the same folder, and the file is moved into place when it returns.
@@ -61,11 +67,11 @@ class Checkpoint(Callback):
 
     See Also
     --------
-    load_checkpoint : Reads the file.
+    load_checkpoint : Reads the weights in the file.
 
     Examples
     --------
-    >>> Checkpoint("run/epoch-{epoch}.safetensors", every=5).every
+    >>> Checkpoint("run/epoch-{epoch}.neumap", every=5).every
     5
     """
 
@@ -83,6 +89,10 @@ class Checkpoint(Callback):
         self.save = save
         self.saved_paths: list[Path] = []
         self._saved_epoch: int | None = None
+
+    @property
+    def on_first_process_only(self) -> bool:
+        return True
 
     def on_fit_start(self, run: TrainingRun) -> None:
         self.saved_paths = []
@@ -129,7 +139,9 @@ class Checkpoint(Callback):
 
 
 def load_checkpoint(path: str | os.PathLike[str]) -> SavedState:
-    """Read a file that :class:`Checkpoint` wrote.
+    """Read the weights in a file that :class:`Checkpoint` wrote.
+
+    To continue the training, pass the path to ``fit(X, resume_from=path)`` instead.
 
     Parameters
     ----------
@@ -146,61 +158,48 @@ def load_checkpoint(path: str | os.PathLike[str]) -> SavedState:
     ArchiveError
         If there is no such file, or it is damaged or not a checkpoint.
     """
-    from neumap.archive import ArchiveError, read_archive
+    found = read_checkpoint(path)
+    return SavedState(found["weights"], found["epoch"], found["step"], found["logs"])
+
+
+def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return all that a checkpoint holds: what ``run.checkpoint()`` returned.
+
+    ``"written_by"`` is the version of neumap that wrote it.
+
+    Raises
+    ------
+    ArchiveError
+        If there is no such file, or it is damaged or not a checkpoint.
+    """
+    from neumap.archive import ArchiveError, read_archive, unpack_tree
+    from neumap.archive.schema import check, mapping_of, size
 
     archive = read_archive(path)
-    found = archive.metadata.get("checkpoint")
-    if found is None:
+    node = archive.metadata.get("checkpoint")
+    if node is None:
         raise ArchiveError(
             f"The file must be a checkpoint, got {os.fspath(path)!r}, which contains "
             f"{', '.join(archive.metadata) or 'nothing'} instead. Load a saved model with load()."
         )
-    leaves = [(keys, archive.tensors[name]) for name, keys in found["tensors"].items()]
-    leaves += [(keys, value) for keys, value in found["values"]]
-    return SavedState(_unflatten(leaves), found["epoch"], found["step"], found["logs"])
+    found: dict[str, Any] = unpack_tree(node, archive.tensors, "checkpoint")
+    schema = {
+        "weights": mapping_of(lambda value, where: None),
+        "epoch": size,
+        "step": size,
+        "logs": mapping_of((int, float)),
+    }
+    check(found, schema, "checkpoint")
+    return {**found, "written_by": archive.created_with.get("neumap", "unknown")}
 
 
 def save_run_state(run: TrainingRun, path: Path) -> None:
-    """Write ``run.state_dict()``, and when in the training it was taken, to ``path``."""
-    from neumap.archive import write_archive
+    """Write ``run.checkpoint()`` to ``path``."""
+    from neumap.archive import pack_tree, write_archive
 
     tensors: dict[str, Tensor] = {}
-    keys_of: dict[str, list[str]] = {}
-    values: list[list[Any]] = []
-    for keys, value in _flatten(run.state_dict()):
-        if hasattr(value, "detach"):
-            name = ".".join(keys)
-            tensors[name] = value
-            keys_of[name] = keys
-        else:
-            values.append([keys, value])
-    found = {
-        "tensors": keys_of,
-        "values": values,
-        "epoch": run.epoch,
-        "step": run.step,
-        "logs": dict(run.logs),
-    }
+    parts = [[name, pack_tree(part, name, tensors)] for name, part in run.checkpoint().items()]
     # A name without a suffix would be a folder to write_archive.
     file = path.with_name(f"{path.name}.neumap")
-    write_archive(file, tensors=tensors, metadata={"checkpoint": found}).replace(path)
-
-
-def _flatten(
-    state: Mapping[str, Any], prefix: tuple[str, ...] = ()
-) -> Iterator[tuple[list[str], Any]]:
-    for name, value in state.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flatten(value, (*prefix, name))
-        else:
-            yield [*prefix, name], value
-
-
-def _unflatten(leaves: list[tuple[list[str], Any]]) -> dict[str, Any]:
-    state: dict[str, Any] = {}
-    for keys, value in leaves:
-        inner = state
-        for name in keys[:-1]:
-            inner = inner.setdefault(name, {})
-        inner[keys[-1]] = value
-    return state
+    metadata = {"checkpoint": {"dict": parts}}
+    write_archive(file, tensors=tensors, metadata=metadata).replace(path)

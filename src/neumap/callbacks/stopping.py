@@ -81,6 +81,36 @@ class EarlyStopping(Callback):
     def on_fit_start(self, run: TrainingRun) -> None:
         self._reset()
 
+    def state(self) -> dict[str, Any]:
+        return {
+            "best_score": self.best_score,
+            "best_epoch": self.best_epoch,
+            "stopped_epoch": self.stopped_epoch,
+            "n_without_progress": self._n_without_progress,
+            "best_state": self._best_state,
+        }
+
+    def resume(self, state: Any, run: TrainingRun) -> None:
+        from neumap.archive import check_like
+        from neumap.archive.schema import check, nullable, size
+
+        whole = nullable(size)
+        schema = {
+            "best_score": (int, float, type(None)),
+            "best_epoch": whole,
+            "stopped_epoch": whole,
+            "n_without_progress": size,
+            "best_state": (dict, type(None)),
+        }
+        check(state, schema, "callbacks.EarlyStopping")
+        if state["best_state"] is not None:
+            where = "callbacks.EarlyStopping.best_state"
+            check_like(state["best_state"], run.state_dict(), where)
+        self.best_score, self.best_epoch = state["best_score"], state["best_epoch"]
+        self.stopped_epoch = state["stopped_epoch"]
+        self._n_without_progress = state["n_without_progress"]
+        self._best_state = state["best_state"] if self.restore_best else None
+
     def on_epoch_end(self, run: TrainingRun) -> None:
         score = logged(run, self.monitor, asked_by=f"EarlyStopping(monitor={self.monitor!r})")
         if self._is_better(score):

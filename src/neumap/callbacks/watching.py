@@ -30,6 +30,8 @@ class Snapshots(Callback):
     """Keeps copies of the embedding during training, to plot or to animate.
 
     Each copy costs one pass of the encoder over all rows and n_samples * n_components floats.
+    Checkpoints do not hold them: after a training that was continued, the first is where it was
+    continued.
 
     Parameters
     ----------
@@ -248,6 +250,10 @@ class ProgressBar(Callback):
     def wants_steps(self) -> bool:
         return self.enabled
 
+    @property
+    def on_first_process_only(self) -> bool:
+        return True
+
     def on_fit_start(self, run: TrainingRun) -> None:
         begins, ends = _part(run)
         if begins == 0.0 or self._bar is None:
@@ -257,9 +263,16 @@ class ProgressBar(Callback):
         from tqdm.auto import tqdm
 
         shown: dict[str, Any] = {"total": run.n_steps, "desc": self.description, "unit": "step"}
+        shown["initial"] = run.step  # of a training that is continued
         if (begins, ends) != (0.0, 1.0):
             # The mean speed since the beginning: a step of one network is not one of another.
-            shown |= {"total": 100, "unit": "%", "bar_format": PARTS_FORMAT, "smoothing": 0.0}
+            shown |= {
+                "initial": 0,
+                "total": 100,
+                "unit": "%",
+                "bar_format": PARTS_FORMAT,
+                "smoothing": 0.0,
+            }
         self._bar = tqdm(**{**shown, **self.tqdm_kwds})
 
     @property

@@ -22,6 +22,7 @@ from neumap.cli.errors import (
     is_broken_pipe,
     message_of,
 )
+from neumap.cli.options import joined_names
 
 __all__ = ["app", "main"]
 
@@ -36,7 +37,8 @@ __all__ = ["app", "main"]
 def app(context: click.Context, version: bool, traceback: bool) -> None:
     """Parametric UMAP: learn a map of your data and embed new rows in it.
 
-    Tables are .npy, .npz (select an array with --key or file.npz:key), .csv and .parquet files.
+    Tables are .npy, .npz (select an array with --key or file.npz:key), .csv, .tsv, .jsonl (also
+    compressed), .parquet, .arrow, .feather and .h5ad files, and folders of images.
     """
     if version:
         import neumap
@@ -76,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _outcome(words: list[str]) -> tuple[int, str]:
     """Run the command; return its exit code and a message."""
     try:
-        app.main(words, prog_name="neumap", standalone_mode=False)
+        app.main(joined_names(words), prog_name="neumap", standalone_mode=False)
     except (click.Abort, KeyboardInterrupt):
         return EXIT_INTERRUPTED, "interrupted"
     except (click.ClickException, CommandError, *INPUT_FAULTS) as error:

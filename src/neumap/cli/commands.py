@@ -6,6 +6,7 @@ The library is imported inside the commands: ``neumap --help`` must not import t
 from __future__ import annotations
 
 import json
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from neumap.cli.options import FILE, input_options, progress_option, say
+from neumap.cli.errors import CommandError
+from neumap.cli.options import (
+    FILE,
+    image_shape,
+    input_options,
+    keep_option,
+    names_option,
+    progress_option,
+    say,
+)
 from neumap.cli.table import Selection
 
 if TYPE_CHECKING:
@@ -22,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["ALL"]
 
 PICTURES = (".png", ".pdf", ".svg", ".html")
+PAGES = (".html", ".htm")
 
 
 @click.command()
@@ -66,7 +77,19 @@ def demo(output: Path, seed: int, quick: bool, verbose: bool) -> None:
 @click.option(
     "--max-time", type=float, metavar="SECONDS", help="Stop training after this many seconds."
 )
+@click.option(
+    "--checkpoint", type=FILE, help="File to keep the state of the training in; see --resume."
+)
+@click.option(
+    "--resume", is_flag=True, help="Go on from the checkpoint if there is one, else begin anew."
+)
 @click.option("--supervised", is_flag=True, help="Use the labels as targets of a supervised fit.")
+@click.option(
+    "--keep",
+    type=click.Choice(["network", "map", "data"]),
+    default="map",
+    help="What the model file holds: the network, positions and graph as well, or all data.",
+)
 @click.option(
     "--set",
     "assignments",
@@ -74,6 +97,8 @@ def demo(output: Path, seed: int, quick: bool, verbose: bool) -> None:
     metavar="NAME=VALUE",
     help="Any other parameter of ParametricUMAP; can be repeated.",
 )
+@names_option
+@keep_option
 @input_options
 @progress_option
 def fit(
@@ -81,8 +106,13 @@ def fit(
     model_path: Path,
     coordinates: Path | None,
     seed: int | None,
+    checkpoint: Path | None,
+    resume: bool,
     supervised: bool,
+    keep: str,
     assignments: tuple[str, ...],
+    keep_columns: bool,
+    names: list[str] | None,
     selection: Selection,
     verbose: bool,
     **settings: Any,
@@ -93,20 +123,38 @@ def fit(
     models.check_model_output(model_path, input)
     if coordinates is not None:
         writing.check_output(coordinates, tuple(writing.TABLES), input, model_path)
-    model = models.make_model(settings | {"random_state": seed, "verbose": verbose}, assignments)
-    table = reading.read_table(input, selection)
-    targets = models.targets_of(table) if supervised else None
-    say(f"{input}: {_shape(table.rows)}", verbose)
-    started = time.perf_counter()
-    with models.values_at_fault(assignments):
-        positions = models.fit(model, table, targets)
-    seconds = time.perf_counter() - started
-    models.write_model(model, model_path)
+    if checkpoint is not None:
+        writing.check_output(checkpoint, (), input, model_path)
+    _check_kept(keep_columns, names, coordinates)
+    from neumap._ranks import launched_ranks
+
+    with launched_ranks(os.environ) as ranks:
+        verbose = verbose and ranks.is_first
+        own = {"random_state": seed, "verbose": verbose}
+        model = models.make_model(settings | own, assignments)
+        models.names_of(model, names)
+        resume_from = models.set_checkpoint(model, checkpoint, resume=resume)
+        table = reading.read_table(input, replace(selection, keeps=keep_columns))
+        if table.kept is not None:
+            models.check_names_differ(models.names_of(model, names), list(table.kept))
+        targets = models.targets_of(table) if supervised else None
+        say(f"{input}: {_shape(table.rows)}", verbose)
+        if resume_from is not None:
+            say(f"{resume_from}: the training goes on from here", verbose)
+        started = time.perf_counter()
+        with models.values_at_fault(assignments):
+            positions = models.fit(model, table, targets, resume_from)
+        seconds = time.perf_counter() - started
+    if not ranks.is_first:
+        return
+    models.write_model(model, model_path, keep)
     click.echo(
         f"{model_path}: {_shape(table.rows)} to {positions.shape[1]} in {seconds:.1f} seconds"
     )
     if coordinates is not None:
-        writing.write_coordinates(coordinates, models.coordinates_of(model, positions, table))
+        writing.write_coordinates(
+            coordinates, models.coordinates_of(model, positions, table, names)
+        )
         click.echo(f"{coordinates}: {_shape(positions)}")
 
 
@@ -114,20 +162,56 @@ def fit(
 @click.argument("model", type=FILE)
 @click.argument("input", type=FILE)
 @click.option("-o", "--output", type=FILE, required=True, help="Table to write.")
+@names_option
+@keep_option
 @input_options
 @progress_option
-def transform(model: Path, input: Path, output: Path, selection: Selection, verbose: bool) -> None:
-    """Embed the rows of INPUT with a model."""
-    from neumap.cli import models, writing
+def transform(
+    model: Path,
+    input: Path,
+    output: Path,
+    keep_columns: bool,
+    names: list[str] | None,
+    selection: Selection,
+    verbose: bool,
+) -> None:
+    """Embed the rows of INPUT with a model.
+
+    From .parquet to .parquet the rows are read, placed and written in batches.
+    """
+    from neumap.cli import batches, models, writing
 
     writing.check_output(output, tuple(writing.TABLES), input, model)
+    _check_kept(keep_columns, names, output)
     fitted = models.load_model(model)
+    models.names_of(fitted, names)
+    selection = replace(selection, keeps=keep_columns)
+    if batches.can_be_batched(fitted, input, output):
+        n_rows, n_components = batches.transform_file(
+            fitted, input, output, selection, names=names, verbose=verbose
+        )
+        click.echo(f"{output}: {n_rows:,} rows of {n_components:,} columns")
+        return
     table = models.read_rows_for(fitted, input, selection)
     started = time.perf_counter()
     positions = models.place(fitted, table)
     say(f"{_shape(table.rows)} in {time.perf_counter() - started:.2f} seconds", verbose)
-    writing.write_coordinates(output, models.coordinates_of(fitted, positions, table))
+    writing.write_coordinates(output, models.coordinates_of(fitted, positions, table, names))
     click.echo(f"{output}: {_shape(positions)}")
+
+
+def _check_kept(keep_columns: bool, names: list[str] | None, output: Path | None) -> None:
+    """Raise for options about columns where no table with columns is written."""
+    asked = "--keep-columns" if keep_columns else "--names"
+    if not keep_columns and names is None:
+        return
+    if output is None:
+        raise CommandError(f"{asked} needs a table to write, got none. Name it with --coordinates.")
+    if output.suffix.lower() == ".npy" or (output.suffix.lower() == ".npz" and names is not None):
+        raise CommandError(
+            f"{asked} needs an output with named columns, got {output.suffix}. Write a .csv or a "
+            ".parquet file."
+        )
 
 
 @click.command()
@@ -179,9 +263,15 @@ def evaluate(
     "-o", "--output", type=FILE, required=True, help=f"Picture to write: {', '.join(PICTURES)}."
 )
 @click.option("--theme", help="Theme of the picture, such as light, dark or fire.")
+@names_option
 @input_options
 def plot(
-    source: Path, input: Path | None, output: Path, theme: str | None, selection: Selection
+    source: Path,
+    input: Path | None,
+    output: Path,
+    theme: str | None,
+    names: list[str] | None,
+    selection: Selection,
 ) -> None:
     """Draw a map as a picture or a web page.
 
@@ -191,11 +281,60 @@ def plot(
 
     writing.check_output(output, PICTURES, source, *([input] if input else []))
     if models.is_table(source):
-        drawn = pictures.from_coordinates(source, input, selection)
+        drawn = pictures.from_coordinates(source, input, selection, names)
+    elif names is not None:
+        raise CommandError("--names needs a table of coordinates, got a model. Leave it out.")
     else:
         drawn = pictures.from_model(source, input, selection)
     pictures.draw(output, drawn, theme)
     click.echo(f"{output}: {len(drawn.positions):,} points")
+
+
+@click.command()
+@click.argument("model", type=FILE)
+@click.argument("input", type=FILE)
+@click.option(
+    "-o", "--output", type=FILE, help="Page to write; without it a page opens in the browser."
+)
+@click.option("--text-column", metavar="NAME", help="Column (or array) with the text of each row.")
+@click.option(
+    "--image-shape",
+    metavar="HEIGHTxWIDTH",
+    callback=image_shape,
+    help="Shape of rows that are images, such as 28x28 or 32x32x3.",
+)
+@click.option("--title", help="Heading of the page; the name of INPUT by default.")
+@input_options
+def explore(
+    model: Path,
+    input: Path,
+    output: Path | None,
+    text_column: str | None,
+    image_shape: tuple[int, ...] | None,
+    title: str | None,
+    selection: Selection,
+) -> None:
+    """Make a page on which new rows land and any point decodes.
+
+    Shows the rows of INPUT on the map of a model. The page works offline.
+    """
+    from neumap import explorer
+    from neumap.cli import models, pictures, writing
+
+    if output is not None:
+        writing.check_output(output, PAGES, model, input)
+    fitted = models.load_model(model)
+    table, texts = pictures.rows_and_texts(fitted, input, selection, text_column)
+    page = explorer.show(
+        fitted,
+        models.rows_like(fitted, table),
+        labels=table.labels,
+        texts=None if texts is None else texts.tolist(),
+        image_shape=image_shape,
+        title=title or input.stem,
+    )
+    written = page.open() if output is None else page.save(output)
+    click.echo(f"{written}: {len(table.rows):,} rows")
 
 
 @click.command()
@@ -220,4 +359,4 @@ def _shape(rows: NDArray[Any]) -> str:
     return f"{rows.shape[0]:,} rows of {rows.shape[1]:,} columns"
 
 
-ALL = (demo, fit, transform, evaluate, plot, info)
+ALL = (demo, fit, transform, evaluate, plot, explore, info)

@@ -1,4 +1,4 @@
-"""Read tables from ``.csv`` files in one pass, with every line checked.
+"""Read tables from ``.csv`` and ``.tsv`` files in one pass, with every line checked.
 
 The layout (delimiter, decimal mark, names) comes from the first lines; every further line must
 follow it. A cell that does not is named by its line and column.
@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neumap.cli.columns import check_numeric
+from neumap.cli.compressed import ending_of, opened_text
 from neumap.cli.errors import CommandError
 from neumap.cli.layout import Layout, is_blank, is_number, layout_of
 from neumap.cli.table import Selection, Table, listed
@@ -39,8 +40,10 @@ def read_csv(file: Path, selection: Selection) -> Table:
     their position, ``"0"``, ``"1"`` and so on. Where each further line has one cell more than the
     header, it begins with a row name, as R writes it, which becomes the id.
     """
-    with _opened(file) as stream:
-        layout = layout_of(_first_lines(stream), selection, file)
+    if selection.delimiter is None and ending_of(file) == ".tsv":
+        selection = replace(selection, delimiter="\t")
+    with opened_text(file) as stream:
+        layout = _layout(_first_lines(stream, selection.comment), selection, file)
     columns, decimal = layout.columns, layout.decimal
     text = {
         name: cell
@@ -51,8 +54,8 @@ def read_csv(file: Path, selection: Selection) -> Table:
     wrong = [cell for name, cell in text.items() if name in numbers]
     example = f" (the first row has {listed(wrong, 3)}; the decimal mark is {decimal!r})"
     check_numeric(list(text), columns, file, example)
-    with _opened(file) as stream:
-        lines = _Lines(stream, layout, file)
+    with opened_text(file) as stream:
+        lines = _Lines(stream, layout, file, selection)
         rows = _numbers(lines, layout)
     ids, labels = lines.text_of(columns.id), lines.text_of(columns.label)
     if layout.has_row_names and ids is not None:
@@ -65,25 +68,28 @@ def read_csv(file: Path, selection: Selection) -> Table:
         label_name=columns.label or "label",
         id_name=columns.id or "id",
         stored_index=columns.stored_index,
+        kept={name: _as_kept(lines.text_of(name) or []) for name in layout.names}
+        if selection.keeps
+        else None,
     )
 
 
-@contextmanager
-def _opened(file: Path) -> Iterator[Any]:
+def _layout(lines: list[str], selection: Selection, file: Path) -> Layout:
     try:
-        # newline="": line ends within quotes are part of the cell.
-        with file.open(encoding="utf-8-sig", newline="") as stream:
-            yield stream
-    except UnicodeDecodeError as error:
-        raise CommandError(
-            f"{file}: not a readable .csv, the text must be UTF-8 ({error}). Save it as UTF-8."
-        ) from error
+        return layout_of(lines, selection, file)
+    except CommandError as error:
+        if selection.comment is None and any(line.startswith("#") for line in lines):
+            hint = "If lines that begin with '#' are comments, write --comment '#'."
+            raise CommandError(f"{error} {hint}") from error
+        raise
 
 
-def _first_lines(stream: Iterator[str]) -> list[str]:
+def _first_lines(stream: Iterable[str], comment: str | None) -> list[str]:
     lines: list[str] = []
     n_characters, n_filled = 0, 0
     for line in stream:
+        if comment is not None and line.startswith(comment):
+            continue
         lines.append(line)
         n_characters += len(line)
         n_filled += not is_blank(line)
@@ -111,7 +117,9 @@ def _numbers(lines: _Lines, layout: Layout) -> NDArray[np.float64]:
 class _Lines:
     """Lines for ``numpy.loadtxt``: each checked for its cells, with the text columns taken out."""
 
-    def __init__(self, stream: Iterator[str], layout: Layout, file: Path) -> None:
+    def __init__(
+        self, stream: Iterable[str], layout: Layout, file: Path, selection: Selection
+    ) -> None:
         self._stream = stream
         self._layout = layout
         self._file = file
@@ -121,7 +129,12 @@ class _Lines:
         self._began = 0  # line with the first cell of this row
         self._cells: list[str] = []
         self._numbers = frozenset(layout.positions(layout.columns.numbers))
-        named = {layout.columns.label, layout.columns.id}
+        self._comment = selection.comment
+        named = {
+            layout.columns.label,
+            layout.columns.id,
+            *(layout.names if selection.keeps else ()),
+        }
         self._text: dict[str, list[str]] = {name: [] for name in named if name is not None}
         self._text_at = layout.positions(self._text)
 
@@ -129,7 +142,7 @@ class _Lines:
         numbered = self._numbered()
         to_skip = self._layout.n_header_lines
         for line in numbered:
-            if is_blank(line):
+            if is_blank(line) or (self._comment is not None and line.startswith(self._comment)):
                 continue
             self._began = self._number
             if to_skip:
@@ -242,6 +255,15 @@ def _as_ids(text: list[str]) -> NDArray[Any]:
     """Return integers where they are written as such: 007 and 1.10 are names."""
     whole = _whole_numbers(text, PLAIN)
     return np.array(text) if whole is None else whole
+
+
+def _as_kept(text: list[str]) -> NDArray[Any]:
+    """Return numbers where their text is the one that Python writes, so that none changes."""
+    whole = _whole_numbers(text, PLAIN)
+    if whole is not None:
+        return whole
+    is_same = all(is_number(cell, ".") and repr(float(cell)) == cell for cell in text)
+    return np.array(text, dtype=np.float64 if is_same else str)
 
 
 def _whole_numbers(text: list[str], form: re.Pattern[str]) -> NDArray[np.int64] | None:

@@ -15,11 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from neumap._labels import UNLABELLED
+from neumap._optional import require
+from neumap.cli.arrays import split_key
+from neumap.cli.compressed import ending_of
 from neumap.cli.errors import CommandError, message_of
-from neumap.cli.reading import READABLE, read_table
-from neumap.cli.table import Selection, Table
+from neumap.cli.reading import READABLE, VECTORS, read_table
+from neumap.cli.table import Selection, Table, listed
 from neumap.cli.writing import Coordinates, check_output
 
 if TYPE_CHECKING:
@@ -27,13 +31,19 @@ if TYPE_CHECKING:
 
 __all__ = [
     "check_model_output",
+    "check_names_differ",
+    "check_width",
     "coordinates_of",
     "fit",
     "is_table",
     "load_model",
     "make_model",
+    "names_of",
     "place",
     "read_rows_for",
+    "rows_like",
+    "selection_for",
+    "set_checkpoint",
     "targets_of",
     "values_at_fault",
     "write_model",
@@ -144,7 +154,7 @@ def load_model(path: Path) -> ParametricUMAP:
     return model
 
 
-def write_model(model: ParametricUMAP, path: Path) -> None:
+def write_model(model: ParametricUMAP, path: Path, keep: Any = None) -> None:
     """Save a fitted model; where that fails, save it to the temporary folder and say so.
 
     Raises
@@ -152,18 +162,19 @@ def write_model(model: ParametricUMAP, path: Path) -> None:
     CommandError
         If the model is not at `path`, with the reason and where it is instead.
     """
+    model.set_params(callbacks=None)  # of this process, and no part of a model
     try:
-        model.save(path)
+        model.save(path, keep=keep)
     except OSError as error:
-        raise CommandError(f"{message_of(error)}. {_rescued(model, path)}") from error
+        raise CommandError(f"{message_of(error)}. {_rescued(model, path, keep)}") from error
 
 
-def _rescued(model: ParametricUMAP, path: Path) -> str:
+def _rescued(model: ParametricUMAP, path: Path, keep: Any) -> str:
     """Save the model elsewhere and return where, so that the fit is not lost."""
     import tempfile
 
     try:
-        other = model.save(Path(tempfile.mkdtemp(prefix="neumap-")) / path.name)
+        other = model.save(Path(tempfile.mkdtemp(prefix="neumap-")) / path.name, keep=keep)
     except OSError as error:
         return f"The fitted model is lost ({message_of(error)}). Free space and fit again."
     return f"The fitted model is at {other} instead: move it from there."
@@ -171,7 +182,7 @@ def _rescued(model: ParametricUMAP, path: Path) -> str:
 
 def is_table(path: Path) -> bool:
     """Return whether the name is that of a table, not of a model."""
-    return path.suffix.lower() in READABLE or ".npz:" in path.name
+    return ending_of(path) in READABLE or ".npz:" in path.name
 
 
 def check_model_output(path: Path, *inputs: Path) -> None:
@@ -186,9 +197,24 @@ def check_model_output(path: Path, *inputs: Path) -> None:
 
 def read_rows_for(model: ParametricUMAP, path: Path, selection: Selection) -> Table:
     """Read the columns a model was fitted on; raise if the file lacks one."""
+    table = read_table(path, selection_for(model, path, selection))
+    check_width(model, table, path)
+    return table
+
+
+def selection_for(model: ParametricUMAP, path: Path, selection: Selection) -> Selection:
+    """Return a selection of the columns, or the column of vectors, that a model was fitted on."""
+    if selection.vectors is not None:
+        return selection
     names = getattr(model, "feature_names_in_", None)
-    wanted = None if names is None else tuple(map(str, names))
-    table = read_table(path, replace(selection, wanted=wanted))
+    if names is not None:
+        return replace(selection, wanted=tuple(map(str, names)))
+    has_vectors = ending_of(split_key(path)[0]) in VECTORS
+    return replace(selection, vectors=model.column if has_vectors else None)
+
+
+def check_width(model: ParametricUMAP, table: Table, path: Path) -> None:
+    """Raise if rows have another width than those that a model was fitted on."""
     n_fitted = int(model.n_features_in_)
     if table.rows.shape[1] != n_fitted:
         hint = (
@@ -200,7 +226,6 @@ def read_rows_for(model: ParametricUMAP, path: Path, selection: Selection) -> Ta
             f"{path}: the table must have the {n_fitted} columns the model was fitted on, "
             f"got {table.rows.shape[1]}.{hint}"
         )
-    return table
 
 
 def place(model: ParametricUMAP, table: Table) -> NDArray[Any]:
@@ -211,13 +236,54 @@ def place(model: ParametricUMAP, table: Table) -> NDArray[Any]:
         return np.asarray(model.transform(table.rows))
 
 
-def fit(model: ParametricUMAP, table: Table, targets: NDArray[Any] | None) -> NDArray[Any]:
+def rows_like(model: ParametricUMAP, table: Table) -> Any:
+    """Return the rows of a matched table with the column names of the model, if it has names."""
+    names = getattr(model, "feature_names_in_", None)
+    return table.rows if names is None else _fit_input(replace(table, columns=list(names)))
+
+
+def set_checkpoint(model: ParametricUMAP, path: Path | None, *, resume: bool) -> Path | None:
+    """Let the fit write checkpoints to a file; return it if there is one to go on from.
+
+    Raises
+    ------
+    CommandError
+        If there is no file to resume from, or it is a table.
+    """
+    if path is None:
+        if resume:
+            raise CommandError(
+                "--resume needs the file to go on from, got none. Name it with --checkpoint."
+            )
+        return None
+    if is_table(path):
+        raise CommandError(
+            f"{path}: the checkpoint must be a file such as training.neumap, got a table. "
+            "Choose another name."
+        )
+    from neumap.callbacks import Checkpoint
+
+    # Braces in the name of a file are no fields of the training.
+    model.set_params(callbacks=[Checkpoint(str(path).replace("{", "{{").replace("}", "}}"))])
+    return path if resume and path.exists() else None
+
+
+def fit(
+    model: ParametricUMAP,
+    table: Table,
+    targets: NDArray[Any] | None,
+    resume_from: Path | None = None,
+) -> NDArray[Any]:
     """Fit the model to a table and return the positions of its rows."""
+    from neumap._ranks import LostProcessError
     from neumap.training import TrainingDivergedError
 
+    if table.vectors is not None:
+        model.column = table.vectors  # where new tables have their vectors
     try:
-        return np.asarray(model.fit(_fit_input(table), targets).embedding_)
-    except TrainingDivergedError as error:
+        fitted = model.fit(_fit_input(table), targets, resume_from=resume_from)
+        return np.asarray(fitted.embedding_)
+    except (LostProcessError, TrainingDivergedError) as error:
         raise CommandError(str(error)) from error
 
 
@@ -242,6 +308,12 @@ def _fit_input(table: Table) -> Any:
     """Return the rows for ``fit``, with column names if there are names and pandas."""
     if table.columns is None:
         return table.rows
+    if sparse.issparse(table.rows):
+        # Of the containers that fit reads, the one that has names for the columns of a matrix.
+        anndata = require("anndata", extra="cells")
+        adata = anndata.AnnData(table.rows)
+        adata.var_names = table.columns
+        return adata
     try:
         import pandas as pd
     except ImportError:
@@ -274,11 +346,46 @@ def targets_of(table: Table) -> NDArray[Any]:
     return targets
 
 
-def coordinates_of(model: ParametricUMAP, positions: NDArray[Any], table: Table) -> Coordinates:
-    """Join positions with the ids and labels of their rows."""
+def coordinates_of(
+    model: ParametricUMAP,
+    positions: NDArray[Any],
+    table: Table,
+    names: Sequence[str] | None = None,
+) -> Coordinates:
+    """Join positions with the ids and labels of their rows, or with all columns that are kept."""
     columns = {table.id_name: table.ids, table.label_name: table.labels}
-    return Coordinates(
-        positions,
-        names=[str(name) for name in model.get_feature_names_out()],
-        columns={name: values for name, values in columns.items() if values is not None},
-    )
+    columns = {name: values for name, values in columns.items() if values is not None}
+    chosen = names_of(model, names)
+    kept = columns if table.kept is None else {**columns, **table.kept}
+    check_names_differ(chosen, list(kept))
+    return Coordinates(positions, names=chosen, columns=kept)
+
+
+def names_of(model: ParametricUMAP, names: Sequence[str] | None) -> list[str]:
+    """Return the names of the coordinates: those that are asked for, or the model's own.
+
+    Raises
+    ------
+    CommandError
+        If their number is not that of the components, or one is repeated.
+    """
+    n_components = int(model.n_components)
+    if names is None:
+        prefix = type(model).__name__.lower()  # as get_feature_names_out
+        return [f"{prefix}{at}" for at in range(n_components)]
+    if len(names) != n_components or len(set(names)) < len(names):
+        raise CommandError(
+            f"--names must give {n_components} different names, one per component, got "
+            f"{' '.join(names)!r}. Write them behind --names, before the next option."
+        )
+    return list(names)
+
+
+def check_names_differ(names: Sequence[str], columns: Sequence[str]) -> None:
+    """Raise if a coordinate would have the name of a column that is written beside it."""
+    both = [name for name in names if name in columns]
+    if both:
+        raise CommandError(
+            f"--names must differ from the columns that are written, got {listed(both)} for both. "
+            "Choose other names, such as --names x y."
+        )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
@@ -12,9 +13,12 @@ from neumap._optional import require
 from neumap.cli import models
 from neumap.cli.errors import CommandError
 from neumap.cli.reading import read_table
-from neumap.cli.table import Selection
+from neumap.cli.table import Selection, Table
 
-__all__ = ["Map", "draw", "from_coordinates", "from_model"]
+if TYPE_CHECKING:
+    from neumap.estimators import ParametricUMAP
+
+__all__ = ["Map", "draw", "from_coordinates", "from_model", "rows_and_texts"]
 
 # Names that neumap and umap-learn give to coordinates.
 COORDINATE = r"(?i)(parametric)?umap[ _-]?\d+"
@@ -29,13 +33,20 @@ class Map:
     ids: NDArray[Any] | None = None
 
 
-def from_coordinates(source: Path, input: Path | None, selection: Selection) -> Map:
-    """Take positions, labels and ids from a table of coordinates."""
+def from_coordinates(
+    source: Path, input: Path | None, selection: Selection, names: Sequence[str] | None = None
+) -> Map:
+    """Take positions, labels and ids from a table of coordinates.
+
+    The coordinates are the columns of these names; by default those with neumap's own names, or all
+    columns.
+    """
     if input is not None:
         raise CommandError(
             f"INPUT must be empty for a table of coordinates, got {input}. Leave it out."
         )
-    table = read_table(source, replace(selection, preferred=COORDINATE))
+    wanted = None if names is None else tuple(names)
+    table = read_table(source, replace(selection, preferred=COORDINATE, wanted=wanted))
     return Map(_drawable(table.rows, source), table.labels, table.ids)
 
 
@@ -53,6 +64,19 @@ def from_model(source: Path, input: Path | None, selection: Selection) -> Map:
     if selection.label is not None:
         raise CommandError("--label-column needs INPUT, got none. Give the table with this column.")
     return Map(_drawable(positions, source))
+
+
+def rows_and_texts(
+    model: ParametricUMAP, input: Path, selection: Selection, text_column: str | None
+) -> tuple[Table, NDArray[Any] | None]:
+    """Return the rows of ``input`` for a model, and their texts: a column, or else the ids."""
+    if text_column is None:
+        table = models.read_rows_for(model, input, selection)
+        return table, table.ids
+    # A table is read with one column of names; that of the ids is no feature either.
+    others = selection.ignored + (() if selection.id is None else (selection.id,))
+    table = models.read_rows_for(model, input, replace(selection, id=text_column, ignored=others))
+    return table, table.ids
 
 
 def draw(output: Path, drawn: Map, theme: str | None = None) -> None:

@@ -1,7 +1,7 @@
 """Read a table from a file: rows of numbers with labels and ids.
 
-``.npy`` and ``.npz`` hold arrays, ``.csv`` and ``.parquet`` hold named columns. An error in the
-file raises a :class:`CommandError` that names the file and the position in it.
+The ending of the file tells the format, and each format has a reader. An error in the file raises a
+:class:`CommandError` that names the file and the position in it.
 """
 
 from __future__ import annotations
@@ -9,17 +9,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from neumap.cli.annotated import read_h5ad
 from neumap.cli.arrays import read_npy, read_npz, split_key
-from neumap.cli.columns import read_parquet
+from neumap.cli.columns import read_arrow, read_json_lines, read_parquet
+from neumap.cli.compressed import ending_of
 from neumap.cli.delimited import read_csv
 from neumap.cli.errors import CommandError
+from neumap.cli.folders import read_images
 from neumap.cli.options import say
 from neumap.cli.table import Selection, Table, is_of_pandas, listed
 
-__all__ = ["READABLE", "read_table"]
+__all__ = ["READABLE", "VECTORS", "check_finite", "read_table", "say_what_was_left_out"]
 
 ROWS_PER_CHECK = 65_536  # bounds the memory of the finiteness check
 LARGEST = 1e36  # what neumap.data accepts, without importing torch
@@ -28,8 +32,18 @@ READABLE: dict[str, Callable[[Path, Selection], Table]] = {
     ".npy": read_npy,
     ".npz": read_npz,
     ".csv": read_csv,
+    ".tsv": read_csv,
     ".parquet": read_parquet,
+    ".arrow": read_arrow,
+    ".feather": read_arrow,
+    ".ipc": read_arrow,
+    ".jsonl": read_json_lines,
+    ".ndjson": read_json_lines,
+    ".h5ad": read_h5ad,
 }
+# Formats whose cells may be lists.
+VECTORS = (".parquet", ".arrow", ".feather", ".ipc", ".jsonl", ".ndjson")
+WITHOUT_COLUMNS = (".npy", ".npz", "")
 
 
 def read_table(path: Path, selection: Selection) -> Table:
@@ -38,9 +52,10 @@ def read_table(path: Path, selection: Selection) -> Table:
     Parameters
     ----------
     path : Path
-        ``.npy``, ``.npz`` (also written ``file.npz:key``), ``.csv`` or ``.parquet``.
+        A file with an ending of ``READABLE`` (``.npz`` also as ``file.npz:key``, text also
+        compressed), or a folder of images.
     selection : Selection
-        Key, label column, id column and columns to ignore.
+        Key, label column, id column, vectors and columns to ignore or keep.
 
     Returns
     -------
@@ -53,20 +68,52 @@ def read_table(path: Path, selection: Selection) -> Table:
         If the file is missing, of another kind, damaged, or holds anything but finite numbers.
     """
     file, key = split_key(path)
-    reader = READABLE.get(file.suffix.lower())
+    ending = ending_of(file)
+    reader = READABLE.get(ending)
+    if reader is None and file.is_dir():
+        reader, ending = read_images, ""
     if reader is None:
         raise CommandError(
             f"{file}: the file name must end in {', '.join(READABLE)}, "
             f"got {file.suffix or 'no ending'!r}. Convert the file to one of these."
         )
-    if not file.is_file():
+    if ending and not file.is_file():
         found = "a folder" if file.is_dir() else "no such file"
         raise CommandError(f"{file}: the table must be a file, got {found}. Check the path.")
+    _check_fits(selection, ending, file)
     table = reader(file, selection if key is None else replace(selection, key=key))
-    _check_finite(table, file)
+    check_finite(table, file)
+    say_what_was_left_out(table, file)
+    return table
+
+
+def _check_fits(selection: Selection, ending: str, file: Path) -> None:
+    """Raise for options that a file of this format has no use for."""
+    if selection.vectors is not None and ending not in VECTORS:
+        raise CommandError(
+            f"{file}: --vector-column needs a file with one of the endings {', '.join(VECTORS)}, "
+            f"got {file.suffix or 'a folder'!r}. Leave it out."
+        )
+    if selection.keeps and ending in WITHOUT_COLUMNS:
+        raise CommandError(
+            f"{file}: --keep-columns needs a file with named columns, got "
+            f"{file.suffix or 'a folder'!r}. Leave it out."
+        )
+    if selection.image_size is not None and ending:
+        raise CommandError(
+            f"{file}: --image-size needs a folder of images, got {file.suffix!r}. Leave it out."
+        )
+
+
+def say_what_was_left_out(table: Table, file: Path) -> None:
+    """Print which columns were not read as features, where nobody asked for that."""
     if table.stored_index:
         _say_what_numbers_the_rows(table, file)
-    return table
+    if table.left_out:
+        say(
+            f"neumap: {file}: the vectors in {table.vectors!r} were read, and not "
+            f"{listed(table.left_out)}. Write --vector-column {table.vectors} to say so."
+        )
 
 
 def _say_what_numbers_the_rows(table: Table, file: Path) -> None:
@@ -76,15 +123,21 @@ def _say_what_numbers_the_rows(table: Table, file: Path) -> None:
     say(f"neumap: {file}: {names} was read as row names, not as a feature. {remedy} if it is one.")
 
 
-def _check_finite(table: Table, file: Path) -> None:
-    """Raise if a number is missing or infinite, and name its row and column."""
-    rows = table.rows
+def check_finite(table: Table, file: Path, first_row: int = 0) -> None:
+    """Raise if a number is missing or infinite, and name its row and column.
+
+    `first_row` is the number that the first row of the table has in the file.
+    """
+    rows: Any = table.rows
     if rows.shape[0] == 0 or rows.shape[1] == 0:
         raise CommandError(
             f"{file}: the table must have at least one row and one column, got shape {rows.shape}. "
             "Choose another table."
         )
     if rows.dtype.kind != "f":
+        return
+    if not isinstance(rows, np.ndarray):
+        _check_finite_entries(rows, file)
         return
     for start in range(0, rows.shape[0], ROWS_PER_CHECK):
         finite = np.abs(rows[start : start + ROWS_PER_CHECK]) <= LARGEST  # false for NaN
@@ -94,6 +147,19 @@ def _check_finite(table: Table, file: Path) -> None:
             number = rows[start + row, column]
             raise CommandError(
                 f"{file}: the numbers must be finite and at most {LARGEST:.0e}, got {number} in "
-                f"row {start + row}, column {name} (the first row is 0). Rescale, fill or drop "
-                "such rows first."
+                f"row {first_row + start + row}, column {name} (the first row is 0). Rescale, fill "
+                "or drop such rows first."
             )
+
+
+def _check_finite_entries(matrix: Any, file: Path) -> None:
+    """Raise if an entry of a sparse matrix is missing or infinite."""
+    finite = np.abs(matrix.data) <= LARGEST
+    if not finite.all():
+        at = int(np.argmin(finite))
+        row = int(np.searchsorted(matrix.indptr, at, side="right")) - 1
+        raise CommandError(
+            f"{file}: the numbers must be finite and at most {LARGEST:.0e}, got {matrix.data[at]} "
+            f"in row {row}, column {matrix.indices[at]} (the first is 0). Rescale, fill or drop "
+            "such rows first."
+        )

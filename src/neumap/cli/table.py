@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,6 +40,14 @@ class Selection:
         Regular expression; if column names match, only those columns are read.
     delimiter, decimal : str or None
         Of a ``.csv``; None finds them.
+    comment : str or None
+        Character that begins the lines of a ``.csv`` to leave out.
+    vectors : str or None
+        Column with one vector per row; None finds it, where it is the only one.
+    image_size : (int, int) or None
+        Width and height to which images are resized.
+    keeps : bool
+        Whether all columns are kept for the output.
     """
 
     key: str | None = None
@@ -50,6 +58,10 @@ class Selection:
     preferred: str | None = None
     delimiter: str | None = None
     decimal: str | None = None
+    comment: str | None = None
+    vectors: str | None = None
+    image_size: tuple[int, int] | None = None
+    keeps: bool = False
 
     def by_position(self) -> Selection:
         """Return the same selection for a file without column names."""
@@ -82,6 +94,12 @@ class Table:
         Their names in an output file.
     stored_index : tuple of str
         Columns left out because they number the rows.
+    kept : mapping of str to array or None
+        All columns as they are in the file, where the selection keeps them.
+    vectors : str or None
+        The column that holds the rows, where it holds vectors.
+    left_out : tuple of str
+        Columns beside it that nobody asked to leave out.
     """
 
     rows: NDArray[Any]
@@ -91,16 +109,28 @@ class Table:
     label_name: str = "label"
     id_name: str = "id"
     stored_index: tuple[str, ...] = ()
+    kept: Mapping[str, Any] | None = None
+    vectors: str | None = None
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Columns:
-    """The names of the columns with numbers, labels and ids, and those of a stored index."""
+    """The names of the columns with numbers, labels and ids, and those of a stored index.
+
+    Where the rows are vectors, their column is `vectors`; `left_out` are columns beside it.
+    """
 
     numbers: list[str]
     label: str | None
     id: str | None
     stored_index: tuple[str, ...] = ()
+    vectors: str | None = None
+    left_out: tuple[str, ...] = ()
+
+    def with_vectors(self, name: str, left_out: tuple[str, ...] = ()) -> Columns:
+        """Return the same choice with the vectors of a column as the rows."""
+        return replace(self, numbers=[], vectors=name, left_out=left_out)
 
     @classmethod
     def chosen(
@@ -128,7 +158,8 @@ class Columns:
         CommandError
             If a named column is missing, or no column holds numbers.
         """
-        asked = [selection.label, selection.id, *selection.ignored, *(selection.wanted or ())]
+        asked = [selection.label, selection.id, selection.vectors]
+        asked += [*selection.ignored, *(selection.wanted or ())]
         named, known = set(asked), set(names)
         missing = [name for name in asked if name is not None and name not in known]
         if missing:

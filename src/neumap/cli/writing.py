@@ -8,6 +8,7 @@ fit is lost because of it.
 from __future__ import annotations
 
 import csv
+import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -36,14 +37,14 @@ class Coordinates:
     names : sequence of str
         Names of the components.
     columns : mapping of str to array of shape (n_rows,)
-        Further columns, such as ids and labels.
+        Further columns, such as ids and labels; arrays of pyarrow where they were read as such.
     """
 
     positions: NDArray[Any]
     names: Sequence[str]
-    columns: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    columns: Mapping[str, Any] = field(default_factory=dict)
 
-    def by_name(self) -> dict[str, NDArray[Any]]:
+    def by_name(self) -> dict[str, Any]:
         """Return all columns in the order in which they are written."""
         axes = {name: self.positions[:, at] for at, name in enumerate(self.names)}
         return {**self.columns, **axes}
@@ -114,9 +115,9 @@ def _write_npz(file: Path, coordinates: Coordinates) -> None:
 
 
 def _write_csv(file: Path, coordinates: Coordinates) -> None:
-    columns = coordinates.by_name()
+    columns = {name: _cells(values) for name, values in coordinates.by_name().items()}
     # csv leaves a lone carriage return without quotes, which readers take for the end of a line.
-    has_return = any("\r" in text for text in [*columns, *_texts(coordinates.columns.values())])
+    has_return = any("\r" in text for text in [*columns, *_texts(columns.values())])
     quoting: Literal[0, 1] = csv.QUOTE_ALL if has_return else csv.QUOTE_MINIMAL
     with file.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n", quoting=quoting)
@@ -125,21 +126,33 @@ def _write_csv(file: Path, coordinates: Coordinates) -> None:
         writer.writerows(zip(*columns.values(), strict=True))
 
 
-def _texts(columns: Iterable[NDArray[Any]]) -> Iterator[str]:
+def _cells(values: Any) -> Any:
+    """Return what csv writes: arrays as they are, Arrow's columns with lists as JSON."""
+    if isinstance(values, np.ndarray):
+        return values
+    return [
+        json.dumps(cell, default=str) if isinstance(cell, list | dict) else cell
+        for cell in values.to_pylist()
+    ]
+
+
+def _texts(columns: Iterable[Any]) -> Iterator[str]:
     for values in columns:
-        if values.dtype.kind in "UO":
-            yield from (value for value in values.tolist() if isinstance(value, str))
+        if not isinstance(values, np.ndarray) or values.dtype.kind in "UO":
+            yield from (value for value in values if isinstance(value, str))
 
 
 def _write_parquet(file: Path, coordinates: Coordinates) -> None:
     arrow = require("pyarrow", extra="tables")
     parquet = require("pyarrow.parquet", extra="tables")
-    columns = {name: np.asarray(values) for name, values in coordinates.by_name().items()}
-    parquet.write_table(arrow.table(columns), file)
+    parquet.write_table(arrow.table(coordinates.by_name()), file)
 
 
-def _storable(values: NDArray[Any]) -> NDArray[Any]:
+def _storable(values: Any) -> Any:
     """Return text instead of Python objects, which need pickle in an array file."""
+    if not isinstance(values, np.ndarray):
+        numbers = np.asarray(values.to_numpy())
+        return numbers if numbers.dtype.kind != "O" else np.array(_cells(values), dtype=str)
     return values.astype(str) if values.dtype.kind == "O" else values
 
 

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from neumap._optional import require
-from neumap.data.kinds import is_a
+from neumap.data.tables import frame_of, series_of
 
 __all__ = ["columns_of", "refuse_cells"]
 
@@ -53,14 +52,10 @@ def refuse_cells(values: Any) -> None:
 
 def columns_of(values: Any) -> Iterator[tuple[Any, Any]]:
     """Columns that may hold something else than numbers, with their names or positions."""
-    if is_a(values, "pandas", "DataFrame"):
-        for position, name in enumerate(values.columns):
-            yield name, values.iloc[:, position]
-    elif is_a(values, "polars", "DataFrame"):
-        for series in values.get_columns():
-            yield series.name, series
-    elif is_a(values, "pyarrow", "Table"):
-        yield from zip(values.column_names, values.columns, strict=True)
+    frame = frame_of(values)
+    if frame is not None:
+        for series in frame.iter_columns():
+            yield series.name, series.to_native()
     elif values.dtype.kind not in "fiubc" and values.ndim == 2:
         for position in range(values.shape[1]):
             yield position, values[:, position]
@@ -111,11 +106,10 @@ def _is_temporal(column: Any) -> bool:
 
     Asked before the values are read: polars gives a Time column to numpy as nanoseconds.
     """
-    if is_a(column, "polars", "Series"):
-        return bool(column.dtype.is_temporal())
-    if is_a(column, "pyarrow", "ChunkedArray"):
-        return bool(require("pyarrow.types", extra="tables").is_temporal(column.type))
-    return getattr(column.dtype, "kind", "O") in "mM"
+    series = series_of(column)
+    if series is not None and series.dtype.is_temporal():
+        return True
+    return getattr(getattr(column, "dtype", None), "kind", "O") in "mM"
 
 
 def _advice_on(kind: type) -> tuple[str, str] | None:

@@ -20,15 +20,19 @@ from scipy import sparse
 from sklearn.utils.validation import check_array
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.dlpack import from_dlpack
 
 from neumap._optional import require
 from neumap._structure import check_structure
 from neumap.data.cells import refuse_cells
-from neumap.data.kinds import is_a, is_dataset, is_on_disk, is_table
+from neumap.data.kinds import is_a, is_dataset, is_on_disk
+from neumap.data.tables import is_table, table_of
+from neumap.data.vectors import stacked_column, stacked_rows
 
 __all__ = ["Contents", "narrowed", "numeric", "open_container", "plain_values"]
 
 NESTED = "Pad them with torch.nested.to_padded_tensor(X, 0.0)."
+ON_THE_HOST = "Copy it to an array or a tensor first, for example with X.get()"
 READ_FIRST = "Pass an array, a table, a tensor or a Dataset with one row per sample"
 KEPT_DTYPES = [np.float32, np.uint8, np.bool_]  # the first is what others are converted to
 
@@ -49,8 +53,8 @@ class Contents:
     named: Any
 
 
-def open_container(X: Any, use_rep: str | None = None) -> Contents:
-    """Open an AnnData, a TensorDataset or a table; leave everything else as it is.
+def open_container(X: Any, use_rep: str | None = None, column: str | None = None) -> Contents:
+    """Open an AnnData, a TensorDataset, a table or a column; leave everything else as it is.
 
     Parameters
     ----------
@@ -58,31 +62,51 @@ def open_container(X: Any, use_rep: str | None = None) -> Contents:
         What the user passed.
     use_rep : str, optional
         For an AnnData: a key of ``obsm``, or ``"X"``, the default. Other containers ignore it.
+    column : str, optional
+        For a table: the column with one vector per row. None finds it, where it is the only one.
+        Arrays and single columns hold the rows themselves.
 
     Raises
     ------
     TypeError
-        If `X` is the name of a file, a lazy table, a mapping, a DataLoader or a generator.
+        If `X` is the name of a file, a mapping, a DataLoader or a generator.
     KeyError
         If the AnnData has no such representation.
     ValueError
-        If names of its variables are repeated.
+        If names of its variables are repeated, or a column of vectors cannot be read.
     """
     if is_a(X, "anndata", "AnnData"):
+        if column is not None:
+            raise ValueError(
+                f"column must be None for an AnnData, got {column!r}. Pass adata.obsm[key]."
+            )
         return _open_anndata(X, use_rep)
     if isinstance(X, str | Path):
         raise TypeError(
             f"X must hold data, got the name {str(X)!r}. Read the file first, for example with "
             "numpy.load or pandas.read_csv."
         )
-    if is_a(X, "polars", "LazyFrame"):
-        raise TypeError("X must hold data, got a polars LazyFrame. Call X.collect() first.")
     _refuse_collections(X)
     if isinstance(X, TensorDataset):
         return Contents(values=_plain_tensor(X.tensors[0]), named=None)
     if isinstance(X, Tensor):
         return Contents(values=_plain_tensor(X), named=None)
-    return Contents(values=X, named=X if is_table(X) else None)
+    if (
+        hasattr(X, "__dlpack__")
+        and not isinstance(X, np.ndarray)
+        and not is_a(X, "pyarrow", "Array")
+    ):
+        return Contents(values=_exchanged(X), named=None)
+    table = table_of(X, column)
+    if table is not None:
+        return _open_table(table, column)
+    vectors = stacked_rows(X, getattr(X, "name", None))
+    return Contents(values=X if vectors is None else vectors, named=None)
+
+
+def _open_table(table: Any, column: str | None) -> Contents:
+    vectors = stacked_column(table, column)
+    return Contents(table, table) if vectors is None else Contents(vectors, None)
 
 
 def _refuse_collections(X: Any) -> None:
@@ -94,7 +118,7 @@ def _refuse_collections(X: Any) -> None:
     if is_group and not is_a(X, "xarray", "Dataset"):  # an open .npz or HDF5 file, loadmat's dict
         names = ", ".join(repr(name) for name in itertools.islice(X.keys(), 8))
         advice = f"Pass one of its entries ({names})" if names else READ_FIRST
-        if names and isinstance(X, dict):
+        if names and type(X) is dict:
             advice += ", or pandas.DataFrame(X) for one column each"
     elif isinstance(X, DataLoader):
         advice = "Pass its dataset, X.dataset: batches are sampled from the graph"
@@ -225,6 +249,19 @@ def _plain_tensor(X: Tensor) -> Any:
     return sparse.csr_matrix((numbers, (rows, columns)), shape=shape)
 
 
+def _exchanged(X: Any) -> Any:
+    """Return an array of another library (CuPy, JAX) as a tensor where it lies, without a copy."""
+    try:
+        return from_dlpack(X)
+    except Exception as error:  # libraries raise what they like for a device or dtype of their own
+        if hasattr(X, "__array__"):
+            return _as_array(X)
+        raise TypeError(
+            f"X must lie where torch can read it, got a {type(X).__name__} that it cannot "
+            f"({error}). {ON_THE_HOST}."
+        ) from error
+
+
 def _sparse_part(tensor: Tensor) -> Tensor:
     """Return a sparse tensor with one number per entry; others are made dense."""
     if tensor.layout == torch.sparse_coo and tensor.dense_dim() > 0:
@@ -246,6 +283,11 @@ def _as_array(values: Any) -> NDArray[Any]:
         raise ValueError(
             "X must be a rectangular array with rows of one length, got a "
             f"{type(values).__name__} with {_unequal(values)} ({error}). Pad or cut the rows."
+        ) from error
+    except TypeError as error:  # CuPy, or tensors in a list, which are not copied unasked
+        raise TypeError(
+            f"X must lie in the host's memory, got a {type(values).__name__} that numpy cannot "
+            f"read ({error}). {ON_THE_HOST}."
         ) from error
     except RuntimeError as error:  # of tensors that require gradients
         raise TypeError(

@@ -17,7 +17,8 @@ from torch import Tensor
 from neumap._warnings import warn_user
 from neumap.data.cells import columns_of
 from neumap.data.finite import row_tiles
-from neumap.data.kinds import is_dataset, is_table
+from neumap.data.kinds import is_dataset
+from neumap.data.tables import is_table
 
 __all__ = ["warn_of_lost_digits"]
 

@@ -8,20 +8,13 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset
 
-__all__ = ["is_a", "is_dataset", "is_on_disk", "is_table"]
-
-TABLES = (("pandas", "DataFrame"), ("polars", "DataFrame"), ("pyarrow", "Table"))
+__all__ = ["is_a", "is_dataset", "is_on_disk"]
 
 
 def is_a(X: Any, module: str, name: str) -> bool:
     """Whether `X` is of a class of an optional package, without importing that package."""
     loaded = sys.modules.get(module)  # an instance exists only if its module was imported
     return loaded is not None and isinstance(X, getattr(loaded, name, ()))
-
-
-def is_table(X: Any) -> bool:
-    """Whether `X` is a table with named columns: pandas, polars or pyarrow."""
-    return any(is_a(X, module, name) for module, name in TABLES)
 
 
 def is_dataset(X: Any) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import math
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -23,6 +22,7 @@ from neumap.data.dataset import DatasetRows
 from neumap.data.digits import warn_of_lost_digits
 from neumap.data.finite import LARGEST, find_non_finite
 from neumap.data.kinds import is_dataset
+from neumap.data.tables import refuse_repeated_names
 
 __all__ = ["Validated", "check_input"]
 
@@ -56,7 +56,7 @@ class Validated:
     is_finite: bool
 
 
-def check_input(
+def check_input(  # noqa: PLR0913 - what is expected of X, and how to name it
     X: Any,
     *,
     ensure_all_finite: bool | Literal["allow-nan"] = True,
@@ -64,6 +64,7 @@ def check_input(
     feature_names: NDArray[Any] | None = None,
     min_rows: int = 1,
     estimator_name: str = "ParametricUMAP",
+    column: str | None = None,
 ) -> Validated:
     """Check input data and bring them to a form that a row store wraps.
 
@@ -82,6 +83,8 @@ def check_input(
         Smallest number of rows that the estimator can use.
     estimator_name : str, default="ParametricUMAP"
         Name for the messages.
+    column : str, optional
+        Column of a table with one vector per row; None finds it, where it is the only one.
 
     Returns
     -------
@@ -91,7 +94,8 @@ def check_input(
     Warns
     -----
     UserWarning
-        While fitting, if columns differ by less than float32 holds.
+        While fitting, if columns differ by less than float32 holds. If columns beside the vectors
+        of a table are left out and `column` does not name the vectors.
 
     Raises
     ------
@@ -112,7 +116,7 @@ def check_input(
             f"ensure_all_finite must be a bool or 'allow-nan', got {ensure_all_finite!r}. Leave it "
             "at True if unsure."
         )
-    contents = open_container(X)
+    contents = open_container(X, column=column)
     names = _checked_names(contents, n_features, feature_names, estimator_name)
     plain = plain_values(contents)
     values = narrowed(plain, estimator_name)
@@ -153,7 +157,7 @@ def _checked_names(
     # messages, the name of the class.
     fitted = type(estimator_name, (), {})()
     named = np.empty((0, 0)) if contents.named is None else contents.named
-    _refuse_repeated_names(contents.named)
+    refuse_repeated_names(contents.named)
     if n_features is None:
         _check_feature_names(fitted, named, reset=True)
         return getattr(fitted, "feature_names_in_", None)
@@ -161,18 +165,6 @@ def _checked_names(
         fitted.feature_names_in_ = np.asarray(feature_names, dtype=object)
     _check_feature_names(fitted, named, reset=False)
     return feature_names
-
-
-def _refuse_repeated_names(named: Any) -> None:
-    names = getattr(named, "column_names", getattr(named, "columns", ()))
-    names = names if all(isinstance(name, str) for name in names) else ()
-    name, n_columns = next(iter(Counter(names).most_common(1)), ("", 0))
-    if n_columns > 1:
-        raise ValueError(
-            f"X must have a different name for each column, got {name!r} for {n_columns} columns. "
-            "Rename them, or leave out those that you do not need; for an AnnData call "
-            "var_names_make_unique()."
-        )
 
 
 def _check_shape(shape: tuple[int, ...], min_rows: int, estimator_name: str) -> None:

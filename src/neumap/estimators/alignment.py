@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from neumap._random import layers_seeded
+from neumap.estimators.describing import extent_of
 from neumap.estimators.fitted import Fitted, device_of
 from neumap.estimators.landmarks import drift
 from neumap.networks import MLP, ConvDecoder, ConvEncoder
@@ -132,9 +133,10 @@ def aligned(fitted: Fitted, frame: NDArray[np.float32]) -> Fitted:
         "scale": motion.scale,
         "is_mirrored": motion.is_mirrored,
     }
-    radii = fitted.rad_emb
+    radii, card = fitted.rad_emb, fitted.card
     return replace(
         fitted,
+        card=None if card is None else replace(card, extent=extent_of(positions)),
         embedding=positions,
         # Local radii are logarithms of squared distances.
         rad_emb=None if radii is None else radii + np.float32(2 * np.log(motion.scale)),

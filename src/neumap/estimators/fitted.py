@@ -13,17 +13,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.exceptions import NotFittedError
-from torch import nn
+from torch import Tensor, nn
 
+from neumap._card import Card
 from neumap._modes import own_torch_state
 from neumap.data import RowStore, Validated, as_rows, check_input
 from neumap.estimators.landmarks import Landmarks
 from neumap.estimators.new_rows.training_rows import TrainingRows
 from neumap.losses.reconstruction import ReconstructionLoss
-from neumap.training.embedders import encode_rows
+from neumap.training.embedders import encode_rows, encode_to
 from neumap.training.loop import History
 
-__all__ = ["EnsureFinite", "Fitted", "Learned", "check_rows", "device_of"]
+__all__ = ["EnsureFinite", "Fitted", "Learned", "check_rows", "device_of", "left_out"]
 
 T = TypeVar("T")
 
@@ -44,14 +45,17 @@ class Fitted:
         Shape of one row as passed to ``fit``.
     row_shape : tuple of int
         Shape of one row for the network.
-    graph : scipy CSR matrix of shape (n_rows, n_rows)
-        Membership strengths, symmetric. Of distinct rows only where ``unique=True``.
+    graph : scipy CSR matrix of shape (n_rows, n_rows), or None
+        Membership strengths, symmetric. Of distinct rows only where ``unique=True``. None in a
+        model that was saved with ``keep="network"``.
+    n_anchors : int or None
+        Number of rows whose neighbours the graph holds; None where it holds those of all rows.
     is_supervised : bool
         Whether targets were part of the fit.
     feature_names : ndarray of str or None
         Column names, if all of them are strings.
     embedding : ndarray of shape (n_samples, n_components), float32, or None
-        Positions of all rows; None after ``transform_mode="graph"``.
+        Positions of all rows; None after ``transform_mode="graph"``, and without a graph.
     distinct : ndarray of shape (n_rows,), int64, or None
         Numbers of the distinct rows among all rows, where ``unique=True``.
     history, report : dict or None
@@ -69,13 +73,16 @@ class Fitted:
     training : TrainingRows or None
         The training rows (distinct ones where ``unique=True``); None in a model that was saved
         without them.
+    card : Card or None
+        What the map says about itself; None in files of neumap 0.1.
     """
 
     n_features: int
     n_components: int
     input_shape: tuple[int, ...]
     row_shape: tuple[int, ...]
-    graph: Any
+    graph: Any = None
+    n_anchors: int | None = None
     is_supervised: bool = False
     feature_names: NDArray[Any] | None = None
     embedding: NDArray[np.float32] | None = None
@@ -91,10 +98,13 @@ class Fitted:
     classes: NDArray[Any] | None = None
     landmarks: Landmarks | None = None
     training: TrainingRows | None = None
+    card: Card | None = None
 
     @property
     def positions(self) -> NDArray[np.float32]:
         """Positions of the rows of the graph, (n_rows, n_components)."""
+        if self.embedding is None and self.graph is None:
+            raise NotFittedError(left_out("Positions of training rows"))
         if self.embedding is None:
             raise NotFittedError(
                 "transform_mode must be 'embedding' during fit for a model with positions, got "
@@ -102,7 +112,13 @@ class Fitted:
             )
         return self.embedding if self.distinct is None else self.embedding[self.distinct]
 
-    def check_new(self, X: Any, ensure_all_finite: EnsureFinite, estimator_name: str) -> Validated:
+    def check_new(
+        self,
+        X: Any,
+        ensure_all_finite: EnsureFinite,
+        estimator_name: str,
+        column: str | None = None,
+    ) -> Validated:
         """Check rows that come after the fit; their width and names must be those of the fit."""
         return check_input(
             X,
@@ -111,6 +127,7 @@ class Fitted:
             feature_names=self.feature_names,
             min_rows=1,
             estimator_name=estimator_name,
+            column=column,
         )
 
     def network_rows(self, new: Validated) -> RowStore:
@@ -124,6 +141,13 @@ class Fitted:
         assert self.encoder is not None
         return encode_rows(self.encoder, self.network_rows(new), batch_rows)
 
+    @own_torch_state()
+    def embed_as_tensor(self, new: Validated, batch_rows: int | None = None) -> Tensor:
+        """Return the same positions as a tensor on the device of the encoder."""
+        assert self.encoder is not None
+        rows = self.network_rows(new)
+        return encode_to(self.encoder, rows, device_of(self.encoder), batch_rows)
+
     def training_rows(self, purpose: str) -> TrainingRows:
         """Return the training rows.
 
@@ -135,7 +159,7 @@ class Fitted:
         if self.training is None:
             raise ValueError(
                 f"{purpose} needs the training rows, which were not saved with this model. Save "
-                "it with keep_data=True."
+                "it with keep='data'."
             )
         return self.training
 
@@ -159,6 +183,18 @@ class Fitted:
             rad_emb=_first(self.rad_emb, n_rows),
         )
 
+    @property
+    def holds(self) -> Literal["network", "map", "data"]:
+        """How much of a model this is, in the words of ``save``."""
+        if self.graph is None:
+            return "network"
+        return "map" if self.training is None else "data"
+
+    def without_rows(self) -> Fitted:
+        """Return what new rows need and nothing that grows with the number of training rows."""
+        nothing: dict[str, Any] = dict.fromkeys(PER_ROW)
+        return replace(self, **nothing)
+
     def for_pickle(self) -> Fitted:
         """Return what a pickle keeps: with an encoder no training rows, as in a saved file."""
         return self if self.encoder is None else replace(self, training=None)
@@ -169,12 +205,29 @@ def _first(values: NDArray[np.float32] | None, n_rows: int) -> NDArray[np.float3
 
 
 FIELDS = tuple(field.name for field in fields(Fitted))
+# What grows with the number of training rows.
+PER_ROW = ("graph", "embedding", "distinct", "rad_orig", "rad_emb", "landmarks", "training")
 
 
-def check_rows(X: Any, ensure_all_finite: EnsureFinite, estimator_name: str) -> Validated:
+def left_out(what: str) -> str:
+    """Return the message for something that a model was saved without."""
+    return (
+        f"{what} must be of a model that was saved with positions and graph, got one that was "
+        "saved with keep='network'. Save it with keep='map', or with keep='data' for update and "
+        "confidence as well."
+    )
+
+
+def check_rows(
+    X: Any, ensure_all_finite: EnsureFinite, estimator_name: str, column: str | None = None
+) -> Validated:
     """Check rows to fit."""
     return check_input(
-        X, ensure_all_finite=ensure_all_finite, min_rows=2, estimator_name=estimator_name
+        X,
+        ensure_all_finite=ensure_all_finite,
+        min_rows=2,
+        estimator_name=estimator_name,
+        column=column,
     )
 
 
@@ -207,6 +260,10 @@ class Learned(Generic[T]):
             return self
         fitted = vars(model).get("_fitted")
         value: T | None = None if fitted is None else getattr(fitted, self.field)
+        if value is None and fitted is not None and fitted.graph is None and self.field in PER_ROW:
+            raise AttributeError(
+                f"{owner.__name__!r} object has no attribute {self.name!r}. {left_out(self.name)}"
+            )
         if value is None:
             why = "is not fitted" if fitted is None else "did not learn it with these parameters"
             raise AttributeError(

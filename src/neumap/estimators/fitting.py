@@ -9,8 +9,10 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version as package_version
 from typing import Any
 
 import numpy as np
@@ -20,9 +22,14 @@ from numpy.typing import NDArray
 from torch import nn
 
 from neumap._modes import evaluating, own_torch_state
-from neumap._random import numpy_generator
+from neumap._random import RandomState, numpy_generator
+from neumap._ranks import Ranks, current_ranks, telling
 from neumap.callbacks import Callback, TrainingRun
 from neumap.data import RowStore, Validated, as_rows, check_input, find_non_finite
+from neumap.estimators.anchors import choose_anchors
+from neumap.estimators.constraints import short_text
+from neumap.estimators.describing import card_of_a_fit, extent_of
+from neumap.estimators.fingerprint import differences, fingerprint, resumable
 from neumap.estimators.fitted import Fitted
 from neumap.estimators.graph import (
     TRIAL_ROWS,
@@ -37,6 +44,7 @@ from neumap.estimators.new_rows.training_rows import TrainingRows
 from neumap.estimators.objective import Networks
 from neumap.estimators.positions import NetworkPositions
 from neumap.estimators.positions.networks import tie_parameters
+from neumap.estimators.positions.own import normalises_batches
 from neumap.estimators.radii import embedded_radii
 from neumap.estimators.recipe import Recipe
 from neumap.estimators.task import Task, prepare
@@ -53,6 +61,8 @@ __all__ = ["fit_map"]
 
 logger = logging.getLogger(__name__)
 
+STATE_METHODS = ("state_dict", "load_state_dict")
+
 
 @own_torch_state()
 def fit_map(
@@ -64,6 +74,7 @@ def fit_map(
     graph: FuzzyGraph | None = None,
     warm_start: WarmStart | None = None,
     sample_weight: Any = None,
+    resume: Mapping[str, Any] | None = None,
 ) -> Fitted:
     """Learn the embedding of checked data.
 
@@ -83,63 +94,68 @@ def fit_map(
         What the fit takes over from an earlier one.
     sample_weight : array-like of shape (n_samples,), optional
         Weights of rows in the training.
+    resume : mapping, optional
+        The checkpoint that the training goes on from.
 
     Raises
     ------
     ValueError, TypeError
-        If a parameter, the data or a network cannot be used.
+        If a parameter, the data or a network cannot be used, or the checkpoint is that of another
+        fit.
     TrainingDivergedError
         If the loss is no longer finite.
     """
-    began = time.perf_counter()
-    recipe.check()
-    task = prepare(
-        data,
-        y,
-        dims=recipe.dims,
-        unique=recipe.unique,
-        device=recipe.device,
-        random_state=recipe.random_state,
-        warm_start=warm_start,
-        sample_weight=sample_weight,
-    )
-    if task.targets is not None:
-        check_supervision(task.targets, recipe.targets)
-    if graph is None:
-        _try_metric(task, recipe)
+    began, ranks = time.perf_counter(), current_ranks()
+    task, origin = _task(data, y, recipe, distances, warm_start, resume, sample_weight)
+    anchors = None
     networks, validate, guidance = Networks(), None, Guidance("none")
-    if not recipe.stops_at_graph:
-        networks = _networks(task, recipe)
-        _try_optimizer(task, recipe, networks)
-        guidance = choose_guidance(task, recipe, networks.encoder)
-        validate = _validation(task, recipe, networks)
-
-    found = _graph(task, recipe, distances) if graph is None else Graph(None, graph)
-    learned = _of_graph(task, recipe, found)
+    with telling(ranks) as known:
+        if task.targets is not None:
+            check_supervision(task.targets, recipe.targets)
+        if graph is None:
+            anchors = choose_anchors(task, recipe, has_distances=distances is not None)
+            _try_metric(task, recipe)
+        if not recipe.stops_at_graph:
+            networks = _networks(task, recipe)
+            _check_sharable(networks, ranks)
+            _try_optimizer(task, recipe, networks)
+            guidance = choose_guidance(task, recipe, networks.encoder)
+            validate = _validation(task, recipe, networks)
+        given = None if graph is None else Graph(None, graph)
+        found = given or _graph(task, recipe, distances, anchors)
+        known["graph"] = None if ranks.is_alone else _checksum(found.fuzzy)
+    _check_graphs(known["notes"])
+    card = card_of_a_fit(task, recipe, networks.encoder)
+    learned = replace(_of_graph(task, recipe, found), card=card)
     if recipe.stops_at_graph:
         return learned
     if task.row_weights is not None:
         found = found.weighted(task.row_weights)
 
+    # Networks of the user may begin with other weights in each process.
+    ranks.take_first_([tensor for module in networks.modules for tensor in _state(module)])
     embedder = recipe.positions.build(task, networks.encoder, found)
     trained = time.perf_counter()
     terms = recipe.objective.terms(task, networks, found, embedder, recipe.positions.forces)
-    course = _course(task, recipe, found, guidance, embedder, terms)
+    course = _course(task, recipe, found, guidance, embedder, terms, resumes=resume is not None)
+    course = replace(course, origin=origin, resume=resume)
     history, counter = _train(task, recipe, found, course, validate)
     positions = _positions(embedder, found)
+    now = time.perf_counter()
     report = {
         **_report(task, recipe, found, positions, counter.n_steps),
         **_of_networks(course, counter),
         "guide": guidance.text,
+        "training_seconds": now - trained,
+        "total_seconds": now - began,
     }
-    now = time.perf_counter()
-    seconds = {"training_seconds": now - trained, "total_seconds": now - began}
-    logger.info("fitted %d rows in %.1f s", task.rows.n_rows, seconds["total_seconds"])
+    logger.info("fitted %d rows in %.1f s", task.rows.n_rows, now - began)
     return replace(
         learned,
         embedding=task.expand(positions),
+        card=replace(card, extent=extent_of(positions)),
         history=_continued(warm_start, history),
-        report={**report, **seconds},
+        report=report,
         encoder=networks.encoder,
         decoder=networks.decoder,
         reconstruction_loss=networks.reconstruction_loss,
@@ -148,6 +164,127 @@ def fit_map(
         rad_orig=task.expand(found.radii()) if recipe.keeps_radii else None,
         rad_emb=_embedded_radii(task, recipe, positions),
     )
+
+
+def _task(
+    data: Validated,
+    y: Any,
+    recipe: Recipe,
+    distances: Any,
+    warm_start: WarmStart | None,
+    resume: Mapping[str, Any] | None,
+    sample_weight: Any,
+) -> tuple[Task, dict[str, Any]]:
+    """Return what all processes work on, and what a checkpoint says about its fit."""
+    ranks = current_ranks()
+    with telling(ranks) as known:
+        recipe.check()
+        task = prepare(
+            data,
+            y,
+            dims=recipe.dims,
+            unique=recipe.unique,
+            device=recipe.device,
+            random_state=_seed_source(recipe, resume),
+            warm_start=warm_start,
+            sample_weight=sample_weight,
+            is_repeated=resume is not None or recipe.keeps_checkpoints or not ranks.is_alone,
+        )
+        origin = _origin(task, recipe, distances, resume, ranks)
+        known.update(origin, version=package_version("neumap"))
+    task = _of_all(task, ranks, known["notes"])
+    return task, {**origin, "seed": task.seed} if origin else {}
+
+
+def _seed_source(recipe: Recipe, resume: Mapping[str, Any] | None) -> RandomState:
+    """Return what gives the seed: that of the checkpoint where the parameter is no number."""
+    if resume is None or isinstance(recipe.random_state, int | np.integer):
+        return recipe.random_state
+    origin = resume.get("origin")
+    seed = origin.get("seed") if isinstance(origin, Mapping) else None
+    return seed if isinstance(seed, int) and seed >= 0 else 0  # a wrong one is refused below
+
+
+def _origin(
+    task: Task,
+    recipe: Recipe,
+    distances: Any,
+    resume: Mapping[str, Any] | None,
+    ranks: Ranks,
+) -> dict[str, Any]:
+    """Return what checkpoints say about this fit; raise if one to go on from is of another.
+
+    Without checkpoints and other processes there is nothing to say, and the data are not read.
+    """
+    if resume is None and not recipe.keeps_checkpoints and ranks.is_alone:
+        return {}
+    found = fingerprint(task, recipe, distances)
+    if resume is not None:
+        resumable(resume, found, package_version("neumap"))
+        if recipe.n_epochs == 0 or recipe.stops_at_graph:
+            raise ValueError(
+                "resume_from must be left out of a fit that trains nothing, got n_epochs=0 or "
+                "transform_mode='graph'. Leave out resume_from."
+            )
+    return {"fit": found, "seed": task.seed}
+
+
+def _of_all(task: Task, ranks: Ranks, notes: Sequence[Mapping[str, Any]]) -> Task:
+    """Return the task with the seed of the first process.
+
+    Raises
+    ------
+    ValueError
+        If the processes have other data, parameters or versions; the same error in all of them.
+    """
+    if ranks.is_alone:
+        return task
+    first = notes[0]
+    for rank, note in enumerate(notes):
+        found = differences(note["fit"], first["fit"])
+        if note["version"] != first["version"]:
+            found.append(f"neumap ({note['version']} there, {first['version']} here)")
+        if found:
+            words = ", ".join(found).replace("there", f"in process {rank}")
+            raise ValueError(
+                "All processes of a fit must get the same data and parameters, got other "
+                f"{words.replace('here', 'in process 0')}. Pass the same to fit in all of them."
+            )
+    seed = int(first["seed"])
+    return replace(task, seed=seed, search_seed=seed, ranks=ranks)
+
+
+def _checksum(graph: FuzzyGraph) -> int:
+    parts = (graph.heads, graph.tails, graph.weights)
+    checksum = 0
+    for part in parts:
+        checksum = zlib.crc32(np.ascontiguousarray(part).tobytes(), checksum)
+    return checksum
+
+
+def _check_sharable(networks: Networks, ranks: Ranks) -> None:
+    """Raise ValueError for an encoder that cannot be trained on shares of a batch."""
+    encoder = networks.encoder
+    if ranks.is_alone or encoder is None or not normalises_batches(encoder):
+        return
+    raise ValueError(
+        f"encoder must place each row by itself to be trained by {ranks.size} processes, got one "
+        "with batch normalisation. Use layer or group normalisation, or one process."
+    )
+
+
+def _state(module: nn.Module) -> list[torch.Tensor]:
+    return [tensor.detach() for tensor in (*module.parameters(), *module.buffers())]
+
+
+def _check_graphs(notes: Sequence[Mapping[str, Any]]) -> None:
+    """Raise, in all processes, if these found other neighbours."""
+    if len({note["graph"] for note in notes}) > 1:
+        raise ValueError(
+            "All processes of a fit must find the same neighbours, got other graphs: their "
+            "machines compute differently. Launch them on machines of one kind, or pass the "
+            "neighbours as precomputed_knn."
+        )
 
 
 def _try_metric(task: Task, recipe: Recipe) -> None:
@@ -202,8 +339,7 @@ def _check_missing(task: Task, encoder: nn.Module | None) -> None:
 
 def _check_trainable(networks: Networks, n_epochs: int | None) -> None:
     """Raise ValueError if networks should be trained, but hold no parameters to train."""
-    modules = (networks.encoder, networks.decoder, networks.classifier)
-    parameters = [p for m in modules if m is not None for p in m.parameters()]
+    parameters = [p for module in networks.modules for p in module.parameters()]
     if n_epochs == 0 or any(p.requires_grad for p in parameters):
         return
     raise ValueError(
@@ -216,12 +352,17 @@ def _try_optimizer(task: Task, recipe: Recipe, networks: Networks) -> None:
     """Make the user's optimiser for copies of the parameters, on which it may set hooks."""
     if recipe.positions.optimizer is None or recipe.n_epochs == 0:
         return
-    modules = (networks.encoder, networks.decoder, networks.classifier)
-    parameters = [p for m in modules if m is not None for p in m.parameters() if p.requires_grad]
+    parameters = [p for m in networks.modules for p in m.parameters() if p.requires_grad]
     if networks.encoder is None:
         positions = torch.zeros(task.rows.n_rows, recipe.n_components, device=task.device)
         parameters.append(nn.Parameter(positions))
-    recipe.positions.optimizer_factory()([nn.Parameter(torch.zeros_like(p)) for p in parameters])
+    make = recipe.positions.optimizer_factory()
+    made = make([nn.Parameter(torch.zeros_like(p)) for p in parameters])
+    if recipe.keeps_checkpoints and not all(hasattr(made, name) for name in STATE_METHODS):
+        raise TypeError(
+            "optimizer must have the methods state_dict and load_state_dict for checkpoints, got "
+            f"{short_text(made)}. Add them, or leave out Checkpoint."
+        )
 
 
 def _validation(task: Task, recipe: Recipe, networks: Networks) -> Validation | None:
@@ -231,7 +372,11 @@ def _validation(task: Task, recipe: Recipe, networks: Networks) -> Validation | 
     data = task.data
     try:
         checked = check_input(
-            held_out, n_features=data.n_features, feature_names=data.feature_names, min_rows=1
+            held_out,
+            n_features=data.n_features,
+            feature_names=data.feature_names,
+            min_rows=1,
+            column=recipe.column,
         )
     except (ValueError, TypeError) as error:
         raise type(error)(f"reconstruction_validation must hold rows like X: {error}") from error
@@ -239,10 +384,16 @@ def _validation(task: Task, recipe: Recipe, networks: Networks) -> Validation | 
     return recipe.objective.validation(networks, rows)
 
 
-def _graph(task: Task, recipe: Recipe, distances: Any) -> Graph:
-    matrix = task.rows.to_matrix() if distances is None else distances
-    settings = replace(recipe.graph, seed=task.search_seed)
-    return build_graph(matrix, settings, task.targets, recipe.targets, device=task.device)
+def _graph(task: Task, recipe: Recipe, distances: Any, anchors: NDArray[np.int64] | None) -> Graph:
+    shows = recipe.graph.verbose and task.ranks.is_first
+    return build_graph(
+        task.rows.to_matrix() if distances is None else distances,
+        replace(recipe.graph, seed=task.search_seed, verbose=shows),
+        task.targets,
+        recipe.targets,
+        device=task.device,
+        anchors=anchors,
+    )
 
 
 def _of_graph(task: Task, recipe: Recipe, graph: Graph) -> Fitted:
@@ -254,6 +405,7 @@ def _of_graph(task: Task, recipe: Recipe, graph: Graph) -> Fitted:
         row_shape=task.rows.row_shape,
         feature_names=task.data.feature_names,
         graph=graph.fuzzy.to_csr(),
+        n_anchors=None if graph.anchors is None else len(graph.anchors),
         is_supervised=task.targets is not None,
         distinct=None if task.distinct is None else task.distinct.first,
         training=TrainingRows(task.X),
@@ -269,6 +421,8 @@ class _Course:
     plan: Plan
     callbacks: Sequence[Callback]
     part: tuple[float, float] = (0.0, 1.0)
+    origin: Mapping[str, Any] = field(default_factory=dict)
+    resume: Mapping[str, Any] | None = None
 
     @property
     def decoders(self) -> list[nn.Module]:
@@ -283,12 +437,15 @@ def _course(
     guidance: Guidance,
     embedder: Embedder,
     terms: Sequence[Term],
+    *,
+    resumes: bool,
 ) -> _Course:
     """Return the training of the embedder, under a guide where there is one."""
     callbacks = recipe.observers.all_callbacks
     if guidance.applies:
         assert isinstance(embedder, EncoderEmbedder)
-        under = guided(task, recipe, graph, guidance, embedder, terms, callbacks)
+        known = replace(guidance, is_restored=resumes)
+        under = guided(task, recipe, graph, known, embedder, terms, callbacks)
         return _Course(under.embedder, under.terms, under.plan, callbacks, under.part)
     plan = recipe.positions.plan(task.rows.n_rows, graph.total_weight, embedder)
     return _Course(embedder, terms, plan, callbacks)
@@ -311,6 +468,8 @@ def _train(
         callbacks=[*course.callbacks, counter],
         validate=validate,
         part=course.part,
+        origin=course.origin,
+        resume=course.resume,
     )
     return history, counter
 
@@ -351,6 +510,7 @@ def _report(
     report: dict[str, Any] = {
         "neighbors": None if neighbors is None else neighbors.backend,
         "neighbor_recall": None if neighbors is None else neighbors.recall,
+        "n_anchors": None if graph.anchors is None else len(graph.anchors),
         "neighbor_seconds": graph.neighbor_seconds,
         "graph_seconds": graph.fuzzy_seconds,
         "n_steps": n_steps,

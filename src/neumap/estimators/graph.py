@@ -69,6 +69,14 @@ class GraphSettings:
     verbose: bool
 
     @property
+    def searches(self) -> bool:
+        """Whether neighbours have to be searched for, since none were passed."""
+        given = self.precomputed_knn
+        # umap-learn's default is (None, None, None).
+        is_sequence = isinstance(given, tuple | list) and len(given) > 0
+        return given is None or (is_sequence and all(part is None for part in given))
+
+    @property
     def farthest(self) -> float | None:
         """Distance from which two rows are not neighbours."""
         if self.disconnection_distance is not None:
@@ -169,6 +177,10 @@ class Graph:
         ------
         ValueError
             If the graph was given without distances.
+
+        Notes
+        -----
+        NaN for rows that are no anchors, where there are some.
         """
         if self.neighbors is None:
             raise ValueError(
@@ -177,7 +189,18 @@ class Graph:
             )
         lengths = edge_distances(self.fuzzy, self.neighbors)
         is_large = lengths.max(initial=0.0) > LARGEST_ROOT
-        return local_radii(self.fuzzy, np.square(lengths, dtype=np.float64 if is_large else None))
+        squared = np.square(lengths, dtype=np.float64 if is_large else None)
+        radii = local_radii(self.fuzzy, squared)
+        if self.anchors is None:
+            return radii
+        known = np.full_like(radii, np.nan)  # of others, edges are known by chance
+        known[self.anchors] = radii[self.anchors]
+        return known
+
+    @property
+    def anchors(self) -> NDArray[np.int64] | None:
+        """Numbers of the rows whose neighbours were searched for; None for all rows."""
+        return None if self.neighbors is None else self.neighbors.anchors
 
 
 def build_graph(
@@ -187,6 +210,7 @@ def build_graph(
     target_settings: TargetSettings,
     *,
     device: torch.device,
+    anchors: NDArray[np.int64] | None = None,
 ) -> Graph:
     """Find neighbours, turn them into membership strengths, and let targets reshape those.
 
@@ -202,9 +226,11 @@ def build_graph(
         How they act.
     device : torch.device
         Where neighbours are searched for and, on a CUDA card, memberships computed.
+    anchors : array of shape (n_anchors,), int64, optional
+        Numbers of the rows whose neighbours are searched for; by default all rows.
     """
     began = time.perf_counter()
-    neighbors = training_neighbors(matrix, settings, device)
+    neighbors = training_neighbors(matrix, settings, device, anchors)
     found = time.perf_counter()
     fuzzy = fuzzy_simplicial_set(
         neighbors,
@@ -222,6 +248,7 @@ def build_graph(
             target_weight=target_settings.weight,
             target_n_neighbors=target_settings.n_neighbors,
             seed=0 if settings.seed is None else settings.seed % 2**31,
+            anchors=anchors,
         )
     return Graph(neighbors, fuzzy, found - began, time.perf_counter() - found)
 
@@ -299,15 +326,17 @@ def _try(metric: Metric, rows: NDArray[np.float32], kwds: dict[str, Any] | None)
         ) from error
 
 
-def training_neighbors(matrix: Any, settings: GraphSettings, device: torch.device) -> NeighborGraph:
-    """Take the user's neighbours where they fit, search otherwise."""
-    given = settings.precomputed_knn
-    # umap-learn's default is (None, None, None).
-    is_sequence = isinstance(given, tuple | list) and len(given) > 0
-    nothing = given is None or (is_sequence and all(part is None for part in given))
-    if not nothing:
+def training_neighbors(
+    matrix: Any,
+    settings: GraphSettings,
+    device: torch.device,
+    anchors: NDArray[np.int64] | None = None,
+) -> NeighborGraph:
+    """Take the user's neighbours where they fit, search otherwise, for all rows or the anchors."""
+    if not settings.searches:
+        given = settings.precomputed_knn
         checked = neighbors_from_knn(given, matrix.shape[0], settings.n_neighbors)
         if checked is not None:
             return checked
     search = settings.search(matrix, device)
-    return search.find(matrix, settings.n_neighbors, verbose=settings.verbose)
+    return search.find(matrix, settings.n_neighbors, anchors=anchors, verbose=settings.verbose)

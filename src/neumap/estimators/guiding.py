@@ -86,12 +86,15 @@ class Guidance:
         Whether a guide is trained first.
     cost : float
         Operations of the network per row, relative to those of the preset's MLP.
+    is_restored : bool
+        Whether a checkpoint brings the weights of the guide, which is then not trained again.
     """
 
     text: str
     module: nn.Module | None = None
     is_trained: bool = False
     cost: float = 1.0
+    is_restored: bool = False
 
     @property
     def applies(self) -> bool:
@@ -260,7 +263,10 @@ def guided(
         of_guide = own.plan(n_rows, graph.total_weight)
         begins = _share_of_guide(of_guide, plan, guidance.cost)
         began = time.perf_counter()
-        guide = _train_guide(task, recipe, graph, own, begins, callbacks)
+        if guidance.is_restored:
+            guide = own.network(task).eval()
+        else:
+            guide = _train_guide(task, recipe, graph, own, begins, callbacks)
         if plan.max_time is not None:
             left = plan.max_time - (time.perf_counter() - began)
             plan = replace(plan, max_time=max(left, SHORTEST_TIME * plan.max_time))

@@ -124,6 +124,12 @@ class Networks:
     classes: Classes | None = None
     n_components: int = 2
 
+    @property
+    def modules(self) -> list[nn.Module]:
+        """Those that there are."""
+        each = (self.encoder, self.decoder, self.classifier)
+        return [module for module in each if module is not None]
+
 
 @dataclass(frozen=True)
 class Objective:

@@ -17,7 +17,9 @@ from sklearn.utils.metaestimators import available_if
 from torch import nn
 
 from neumap._random import RandomState, resolve_seed
+from neumap._ranks import telling_errors
 from neumap.callbacks import Callback
+from neumap.callbacks.checkpoint import read_checkpoint
 from neumap.data import Validated, as_rows, row_count, take
 from neumap.estimators.alignment import aligned
 from neumap.estimators.constraints import (
@@ -34,7 +36,7 @@ from neumap.estimators.constraints import (
     Word,
     check_parameter,
 )
-from neumap.estimators.fitted import Learned, check_rows, device_of
+from neumap.estimators.fitted import Learned, device_of
 from neumap.estimators.fitting import fit_map
 from neumap.estimators.landmarks import (
     Landmarks,
@@ -46,6 +48,7 @@ from neumap.estimators.landmarks import (
 from neumap.estimators.new_rows.confidence import Confidence, confidence_of
 from neumap.estimators.new_rows.jacobian import explain_rows
 from neumap.estimators.new_rows.transform import embed
+from neumap.estimators.new_rows.unusual import warn_of_unusual_rows
 from neumap.estimators.positions.presets import PRESETS, Preset
 from neumap.estimators.recipe import parametric_recipe
 from neumap.estimators.saving.onnx import export_part
@@ -76,6 +79,15 @@ def _has_classifier(model: ParametricUMAP) -> bool:
     )
 
 
+def _check_one_frame(align_to: Any, start: WarmStart | None) -> None:
+    """Raise ValueError for a fit that should keep positions and be moved onto others."""
+    if align_to is not None and start is not None:
+        raise ValueError(
+            "align_to must be None for a fit with landmarks, which are in a frame already, got "
+            f"{type(align_to).__name__}. Leave it out, or call remove_landmarks()."
+        )
+
+
 PRESET = Kind("a neumap.estimators.Preset", lambda value: isinstance(value, Preset))
 MODEL = Kind("a fitted ParametricUMAP", lambda value: isinstance(value, ParametricUMAP))
 LOSS_NAME = Kind(
@@ -102,7 +114,7 @@ class ParametricUMAP(UMAP):
         if their features differ; see `classifier_loss_weight`.
     densmap, dens_lambda, dens_frac, dens_var_shift, output_dens
         As in :class:`UMAP`.
-    repulsion_strength, negative_sample_rate, transform_mode, random_state, device, max_time
+    repulsion_strength, negative_sample_rate, transform_mode, random_state, device, max_time, column
         As in :class:`UMAP`.
     verbose, tqdm_kwds, callbacks, loss_report_frequency, n_training_epochs
         As in :class:`UMAP`.
@@ -189,6 +201,18 @@ class ParametricUMAP(UMAP):
         costs many times more per row (counted operations, such as those of convolutions); that is
         quicker and less accurate than training `encoder` alone, which None does.
         ``report_["guide"]`` says what was done, and why.
+    n_anchors : int, "auto" or None, default="auto"
+        Rows whose neighbours, among all rows, are searched for; their edges train the network.
+        The training of a large data set draws only few of all edges, so that a sample of rows is
+        enough: it takes less time and memory, and `graph_` is small. ``"auto"`` takes every row up
+        to 300,000, and then as many as let each edge be drawn one and a half times (146,000 with
+        the default preset). None takes every row, as does a number of at least `n_samples`. With
+        fewer anchors, whose edges are drawn more often, maps are less accurate, and a group of few
+        rows may have none; see ``docs/scale.md``. A number raises with what needs every
+        row:
+        ``parametric_embedding=False``, ``metric="precomputed"``, `precomputed_knn`,
+        `set_op_mix_ratio` below 1, numbers as targets. ``"auto"`` takes every row there, and with
+        `n_epochs`, ``transform_mode="graph"`` and a classifier of few labels.
 
     Attributes
     ----------
@@ -196,7 +220,10 @@ class ParametricUMAP(UMAP):
         As in :class:`UMAP`. Rows without any neighbour get the encoder's position. ``report_`` also
         has ``precision`` of the training ("bfloat16" or "float32"), ``guide`` (see `guide`),
         ``reconstruction_rows`` with a decoder, ``replayed`` where steps were replayed from CUDA
-        graphs, and ``landmark_drift`` after a fit with landmarks.
+        graphs, ``landmark_drift`` after a fit with landmarks, and ``n_anchors`` (see `n_anchors`;
+        None for every row). With anchors, `graph_` holds their edges only, the shape being the same
+        and rows without an edge empty, and `rad_orig_` is NaN for other rows; `embedding_` has all
+        rows.
     n_features_in_, feature_names_in_, input_shape_
         As in :class:`UMAP`.
     encoder_ : torch.nn.Module
@@ -252,7 +279,7 @@ class ParametricUMAP(UMAP):
 
     A fit replaces the whole model at its end. If it fails or is interrupted (Ctrl-C), the model
     stays what it was: the earlier fit, or unfitted. :class:`~neumap.callbacks.Checkpoint` keeps the
-    weights of a long training on disk.
+    state of a long training on disk, from which ``fit(X, resume_from=path)`` goes on.
 
     References
     ----------
@@ -302,6 +329,7 @@ class ParametricUMAP(UMAP):
         "keras_fit_kwargs": (ARGUMENTS, NONE),
         "preset": (Word(tuple(PRESETS)), PRESET),
         "guide": (Word(("auto",)), MODEL, NONE),
+        "n_anchors": (Whole(1), Word(("auto",)), NONE),
     }
 
     _recipe_of = staticmethod(parametric_recipe)
@@ -362,6 +390,7 @@ class ParametricUMAP(UMAP):
         callbacks: Sequence[Callback] | Callback | None = None,
         max_time: float | None = None,
         device: str | torch.device = "auto",
+        column: str | None = None,
         dims: Sequence[int] | None = None,
         encoder: Any = None,
         decoder: Any = None,
@@ -379,6 +408,7 @@ class ParametricUMAP(UMAP):
         keras_fit_kwargs: dict[str, Any] | None = None,
         preset: str | Preset = "default",
         guide: ParametricUMAP | Literal["auto"] | None = None,
+        n_anchors: int | Literal["auto"] | None = "auto",
     ) -> None:
         super().__init__(
             n_neighbors=n_neighbors,
@@ -427,6 +457,7 @@ class ParametricUMAP(UMAP):
             callbacks=callbacks,
             max_time=max_time,
             device=device,
+            column=column,
         )
         self.dims = dims
         self.encoder = encoder
@@ -445,6 +476,7 @@ class ParametricUMAP(UMAP):
         self.keras_fit_kwargs = keras_fit_kwargs
         self.preset = preset
         self.guide = guide
+        self.n_anchors = n_anchors
 
     def fit(
         self,
@@ -455,6 +487,7 @@ class ParametricUMAP(UMAP):
         landmark_positions: Any = None,
         sample_weight: Any = None,
         align_to: Any = None,
+        resume_from: str | os.PathLike[str] | None = None,
         ensure_all_finite: bool | Literal["allow-nan"] = True,
     ) -> Self:
         """Learn a network that maps X.
@@ -488,6 +521,10 @@ class ParametricUMAP(UMAP):
             scaled onto them with the least squared distances; it is not trained towards them.
             Decoder and classifier follow. ``report_["alignment"]`` says how far the rows are from
             them then.
+        resume_from : path-like, optional
+            File of a :class:`~neumap.callbacks.Checkpoint` of an interrupted fit of the same data
+            with the same parameters. The training goes on from there to the same end. The neighbour
+            search is done again.
         ensure_all_finite : bool or "allow-nan", default=True
             Whether missing and infinite values raise an error.
 
@@ -498,37 +535,39 @@ class ParametricUMAP(UMAP):
         Raises
         ------
         ValueError
-            If a parameter or the data are not as they should be.
+            If a parameter or the data are not as they should be, or the checkpoint is that of
+            another fit; the message names what differs.
+        ArchiveError
+            If the checkpoint is damaged or missing. It is a ``ValueError``.
         TrainingDivergedError
             If the loss is no longer finite.
         """
-        recipe = self._checked_recipe()
-        self._check_places(sample_weight=sample_weight, align_to=align_to)
-        # A network reads every row of distances; free positions leave them to the search.
-        are_only_searched = precomputed_distances is None and not self.parametric_embedding
-        wanted = self._may_hold(ensure_all_finite) if are_only_searched else ensure_all_finite
-        data = check_rows(X, wanted, type(self).__name__)
-        n_rows = row_count(data.X)
-        frame = self._frame(align_to, X, n_rows)
-        data, y, start = self._with_landmarks(data, y, landmark_positions)
-        if frame is not None and start is not None:
-            raise ValueError(
-                "align_to must be None for a fit with landmarks, which are in a frame already, got "
-                f"{type(align_to).__name__}. Leave it out, or call remove_landmarks()."
-            )
-        n_landmarks = row_count(data.X) - n_rows
-        if precomputed_distances is not None:
-            self._check_distances(n_landmarks)
+        with telling_errors():
+            recipe = self._checked_recipe()
+            self._check_places(sample_weight=sample_weight, align_to=align_to)
+            resume = None if resume_from is None else read_checkpoint(resume_from)
+            # A network reads every row of distances; free positions leave them to the search.
+            are_only_searched = precomputed_distances is None and not self.parametric_embedding
+            wanted = self._may_hold(ensure_all_finite) if are_only_searched else ensure_all_finite
+            data = self._checked_rows(X, wanted)
+            n_rows = row_count(data.X)
+            frame = self._frame(align_to, X, n_rows)
+            data, y, start = self._with_landmarks(data, y, landmark_positions)
+            _check_one_frame(align_to, start)
+            n_landmarks = row_count(data.X) - n_rows
+            if precomputed_distances is not None:
+                self._check_distances(n_landmarks)
+            weights = weights_before_landmarks(sample_weight, n_rows, n_landmarks)
         learned = fit_map(
             data,
             recipe,
             y=y,
             distances=precomputed_distances,
             warm_start=start,
-            sample_weight=weights_before_landmarks(sample_weight, n_rows, n_landmarks),
+            resume=resume,
+            sample_weight=weights,
         ).first_rows(n_rows)
-        if frame is not None:
-            learned = aligned(learned, frame)
+        learned = learned if frame is None else aligned(learned, frame)
         self._fitted = replace(learned, landmarks=self._landmarks)
         return self
 
@@ -579,6 +618,7 @@ class ParametricUMAP(UMAP):
         batch_size: int | None = None,
         *,
         ensure_all_finite: bool | Literal["allow-nan"] = True,
+        output: Literal["numpy", "torch"] = "numpy",
     ) -> Any:
         """Place rows in the learned embedding, by the encoder alone.
 
@@ -592,10 +632,13 @@ class ParametricUMAP(UMAP):
             (``parametric_embedding=False``).
         ensure_all_finite : bool or "allow-nan", default=True
             Whether missing and infinite values raise an error.
+        output : {"numpy", "torch"}, default="numpy"
+            ``"torch"`` returns the positions as a tensor on the device of the model, so that they
+            stay on a graphics card. ``set_output`` names a kind of table instead.
 
         Returns
         -------
-        ndarray of shape (n_samples, n_components), float32
+        ndarray or Tensor of shape (n_samples, n_components), float32
             Positions; the same for a row whatever rows come with it. With
             ``transform_mode="graph"`` the sparse memberships (n_samples, n_training) instead.
 
@@ -605,15 +648,23 @@ class ParametricUMAP(UMAP):
             Before :meth:`fit`.
         ValueError
             If X has another width than the training rows.
+
+        Warns
+        -----
+        UnusualRowsWarning
+            Once for a fitted model, if most rows lie clearly outside of the training rows.
         """
         fitted = self._model()
         check_parameter("batch_size", batch_size, Whole(1), NONE)
+        self._check_output(output)
         has_encoder = fitted.encoder is not None
         wanted = ensure_all_finite if has_encoder else self._may_hold(ensure_all_finite)
-        new = fitted.check_new(X, wanted, type(self).__name__)
+        new = self._checked_new(fitted, X, wanted)
+        warn_of_unusual_rows(new, fitted)
         if fitted.encoder is not None and self.transform_mode == "embedding":
-            return fitted.embed(new, batch_size)
-        return embed(new, fitted, self._recipe())
+            place = fitted.embed if output == "numpy" else fitted.embed_as_tensor
+            return place(new, batch_size)
+        return self._as_output(embed(new, fitted, self._recipe()), output)
 
     @available_if(_has_classifier)  # type: ignore[untyped-decorator]
     def predict_proba(self, X: Any) -> NDArray[np.float32]:
@@ -642,7 +693,8 @@ class ParametricUMAP(UMAP):
                 "classifier_loss_weight must be positive during fit for a classifier, got 0. Fit "
                 "again with labels y."
             )
-        new = fitted.check_new(X, True, type(self).__name__)
+        new = self._checked_new(fitted, X)
+        warn_of_unusual_rows(new, fitted)
         positions = embed(new, fitted, replace(self._recipe(), stops_at_graph=False))
         points = as_rows(positions, device=device_of(fitted.classifier))
         logits = torch.from_numpy(encode_rows(fitted.classifier, points))
@@ -724,7 +776,7 @@ class ParametricUMAP(UMAP):
                 "parametric_embedding=True and fit again."
             )
         check_parameter("n_calibration", n_calibration, Whole(1))
-        new = fitted.check_new(X, True, type(self).__name__)
+        new = self._checked_new(fitted, X)
         return confidence_of(new, fitted, self._recipe(), n_calibration=n_calibration)
 
     def explain(
@@ -782,8 +834,7 @@ class ParametricUMAP(UMAP):
                 "explain needs an encoder, which this model does not have. Set "
                 "parametric_embedding=True and fit again."
             )
-        new = fitted.check_new(X, True, type(self).__name__)
-        rows = fitted.network_rows(new)
+        rows = fitted.network_rows(self._checked_new(fitted, X))
         return explain_rows(fitted.encoder, rows, fitted.n_components, summary)
 
     @classmethod
@@ -827,7 +878,7 @@ class ParametricUMAP(UMAP):
             )
         model = cls(**{**parameters, "n_components": targets.shape[1]})
         recipe = model._checked_recipe().for_regression()
-        data = check_rows(X, True, cls.__name__)
+        data = model._checked_rows(X)
         positions = check_landmark_positions(targets, row_count(data.X), targets.shape[1])
         start = WarmStart(positions, loss_weight=1.0, only_landmarks=True)
         known = None if graph is None else FuzzyGraph.from_matrix(graph)
@@ -888,7 +939,7 @@ class ParametricUMAP(UMAP):
                 "reset_optimizer must be True, got False: the state of an optimiser belongs to the "
                 "graph it was trained on and is not kept. Leave the argument out."
             )
-        data = fitted.check_new(X, True, type(self).__name__)
+        data = self._checked_new(fitted, X)
         seed = resolve_seed(self.random_state)
         rows = choose_landmarks(row_count(data.X), sample_pct, sample_mode, idx, seed)
         chosen = replace(data, X=take(data.X, rows))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 
 from neumap._random import RandomState
 from neumap._warnings import warn_user
-from neumap.callbacks import Callback, ProgressBar
+from neumap.callbacks import Callback, Checkpoint, ProgressBar
 from neumap.estimators.constraints import short_text
 from neumap.estimators.graph import GraphSettings, TargetSettings, check_target_metric
 from neumap.estimators.objective import (
@@ -128,8 +128,14 @@ class Recipe:
         As given.
     transform_seed : int
         For the negatives of new rows.
+    n_anchors : int, "auto" or None
+        Rows whose neighbours are searched for.
+    column : str or None
+        Column of a table with one vector per row.
     idle : tuple of str
         Parameters that have no effect, each with the switch that is off.
+    settings : mapping
+        The parameters themselves, by name.
     """
 
     graph: GraphSettings
@@ -146,7 +152,15 @@ class Recipe:
     device: str | torch.device
     random_state: RandomState
     transform_seed: int
+    n_anchors: int | str | None = None
+    column: str | None = None
     idle: tuple[tuple[str, str], ...] = ()
+    settings: Parameters = field(default_factory=dict)
+
+    @property
+    def keeps_checkpoints(self) -> bool:
+        """Whether a callback writes checkpoints."""
+        return any(isinstance(called, Checkpoint) for called in self.observers.all_callbacks)
 
     @property
     def kernel(self) -> Kernel:
@@ -235,6 +249,8 @@ def free_recipe(p: Parameters) -> Recipe:
         device=p["device"],
         random_state=p["random_state"],
         transform_seed=p["transform_seed"],
+        column=p["column"],
+        settings=dict(p),
     )
 
 
@@ -269,6 +285,7 @@ def parametric_recipe(p: Parameters) -> Recipe:
             reconstruction_validation=p["reconstruction_validation"],
         ),
         dims=None if p["dims"] is None else tuple(p["dims"]),
+        n_anchors=p["n_anchors"],
         idle=tuple(
             (name, switch)
             for switch, names in BEHIND_A_SWITCH.items()

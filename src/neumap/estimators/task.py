@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from neumap._device import resolve_device
 from neumap._labels import Column
 from neumap._random import RandomState, resolve_seed
+from neumap._ranks import ALONE, Ranks
 from neumap.data import DistinctRows, RowStore, Validated, as_rows, distinct, row_count, take
 from neumap.estimators.landmarks import WarmStart
 from neumap.estimators.targets import check_sample_weight, check_targets
@@ -45,6 +46,8 @@ class Task:
         Where training runs.
     row_weights : array of shape (n_rows,), float64, or None
         Weights of these rows; of a distinct row, the sum of those of its copies.
+    ranks : Ranks
+        The processes that fit together.
     """
 
     data: Validated
@@ -57,6 +60,7 @@ class Task:
     search_seed: int | None
     device: torch.device
     row_weights: NDArray[np.float64] | None = None
+    ranks: Ranks = ALONE
 
     def expand(self, values: NDArray[Any]) -> NDArray[Any]:
         """Return one value per row passed to ``fit`` from one per distinct row."""
@@ -80,8 +84,11 @@ def prepare(
     random_state: RandomState,
     warm_start: WarmStart | None = None,
     sample_weight: Any = None,
+    is_repeated: bool = False,
 ) -> Task:
     """Return the task of a fit on checked data.
+
+    With `is_repeated`, the neighbour search has a seed whatever `random_state` is.
 
     Raises
     ------
@@ -105,7 +112,7 @@ def prepare(
         distinct=found,
         warm_start=warm_start,
         seed=seed,
-        search_seed=None if random_state is None else seed,
+        search_seed=None if random_state is None and not is_repeated else seed,
         device=resolved,
         row_weights=weights,
     )

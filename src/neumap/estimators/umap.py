@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copyreg
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from sklearn import get_config
 from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
@@ -22,8 +23,12 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
+from neumap._card import Card
+from neumap._device import resolve_device
 from neumap._random import RandomState, resolve_seed
+from neumap._ranks import telling_errors
 from neumap.callbacks import Callback
+from neumap.callbacks.checkpoint import read_checkpoint
 from neumap.data import Validated, row_count, stack
 from neumap.estimators.alignment import aligned, check_frame
 from neumap.estimators.constraints import (
@@ -45,11 +50,12 @@ from neumap.estimators.constraints import (
     check_parameter,
     check_parameters,
 )
-from neumap.estimators.fitted import EnsureFinite, Fitted, Learned, check_rows
+from neumap.estimators.fitted import EnsureFinite, Fitted, Learned, check_rows, left_out
 from neumap.estimators.fitting import fit_map
 from neumap.estimators.growing import Stream, keep_rows, labels_after
 from neumap.estimators.landmarks import WarmStart
 from neumap.estimators.new_rows.transform import embed, invert
+from neumap.estimators.new_rows.unusual import warn_of_unusual_rows
 from neumap.estimators.recipe import Recipe, free_recipe
 from neumap.estimators.saving.copies import SETTINGS, cloned, deeply_copied
 from neumap.estimators.saving.files import SavedModel, save_model
@@ -185,6 +191,10 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         Seconds of training; the schedule is adapted to end in time.
     device : str or torch.device, default="auto"
         ``"cpu"``, ``"cuda"``, ``"mps"``; ``"auto"`` uses CUDA if there is a GPU.
+    column : str, optional
+        Column of a table that holds one vector per row, such as ``"embedding"``; the other columns
+        are left out. By default a single column of vectors is found. Rows that are no table, such
+        as an array of new vectors, are taken as they are.
 
     Attributes
     ----------
@@ -198,7 +208,8 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         ``neighbors`` (which search), ``neighbor_recall`` (measured on a sample),
         ``neighbor_seconds``, ``graph_seconds``, ``training_seconds``, ``total_seconds``,
         ``n_steps`` (taken), ``n_edges``, ``device``; ``landmark_drift`` after an update,
-        ``partial_fit`` after :meth:`partial_fit` and ``alignment`` after a fit with `align_to`.
+        ``partial_fit`` after :meth:`partial_fit` and ``alignment`` after a fit with `align_to`;
+        ``n_anchors``, None where the neighbours of every row were searched for.
     rad_orig_, rad_emb_ : ndarray of shape (n_samples,), float32
         Log local radii in the data and in the embedding, with ``output_dens=True``.
     n_features_in_ : int
@@ -305,6 +316,7 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         "callbacks": (ANYTHING,),
         "max_time": (Number(above=True), NONE),
         "device": (ANYTHING,),
+        "column": (NAME, NONE),
     }
 
     # From parameters to the settings of a fit, which include what gives positions.
@@ -372,6 +384,7 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         callbacks: Sequence[Callback] | Callback | None = None,
         max_time: float | None = None,
         device: str | torch.device = "auto",
+        column: str | None = None,
     ) -> None:
         self.n_neighbors = n_neighbors
         self.n_components = n_components
@@ -419,6 +432,19 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         self.callbacks = callbacks
         self.max_time = max_time
         self.device = device
+        self.column = column
+
+    @property
+    def card_(self) -> dict[str, Any]:
+        """What the map says about itself: its rows, its making, and the notes of ``save``."""
+        fitted = vars(self).get("_fitted")
+        if fitted is None or fitted.card is None:
+            why = "is not fitted" if fitted is None else "was fitted by neumap 0.1"
+            raise AttributeError(
+                f"{type(self).__name__!r} object has no attribute 'card_': this model {why}."
+            )
+        card: Card = fitted.card
+        return card.described(fitted.feature_names, fitted.input_shape)
 
     def _recipe(self) -> Recipe:
         """Return all settings of a fit as values."""
@@ -447,6 +473,7 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         *,
         sample_weight: Any = None,
         align_to: Any = None,
+        resume_from: str | os.PathLike[str] | None = None,
         ensure_all_finite: bool | Literal["allow-nan"] = True,
     ) -> Self:
         """Learn the embedding of X.
@@ -471,6 +498,10 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
             or a model whose :meth:`transform` gives them. The map is turned, mirrored and shifted
             onto them with the least squared distances; it is not trained towards them. Decoder and
             classifier follow. ``report_["alignment"]`` says how far the rows are from them then.
+        resume_from : path-like, optional
+            File of a :class:`~neumap.callbacks.Checkpoint` of an interrupted fit of the same data
+            with the same parameters. The training goes on from there to the same end. The neighbour
+            search is done again.
         ensure_all_finite : bool or "allow-nan", default=True
             Whether missing and infinite values raise an error.
 
@@ -481,15 +512,20 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         Raises
         ------
         ValueError
-            If a parameter or the data are not as they should be.
+            If a parameter or the data are not as they should be, or the checkpoint is that of
+            another fit; the message names what differs.
+        ArchiveError
+            If the checkpoint is damaged or missing. It is a ``ValueError``.
         TrainingDivergedError
             If the loss is no longer finite.
         """
-        recipe = self._checked_recipe()
-        self._check_places(sample_weight=sample_weight, align_to=align_to)
-        data = check_rows(X, self._may_hold(ensure_all_finite), type(self).__name__)
-        frame = self._frame(align_to, X, row_count(data.X))
-        learned = fit_map(data, recipe, y=y, sample_weight=sample_weight)
+        with telling_errors():
+            recipe = self._checked_recipe()
+            self._check_places(sample_weight=sample_weight, align_to=align_to)
+            resume = None if resume_from is None else read_checkpoint(resume_from)
+            data = self._checked_rows(X, self._may_hold(ensure_all_finite))
+            frame = self._frame(align_to, X, row_count(data.X))
+        learned = fit_map(data, recipe, y=y, resume=resume, sample_weight=sample_weight)
         self._fitted = learned if frame is None else aligned(learned, frame)
         return self
 
@@ -530,7 +566,13 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
             return self.embedding_, self.rad_orig_, self.rad_emb_
         return self.embedding_
 
-    def transform(self, X: Any, *, ensure_all_finite: bool | Literal["allow-nan"] = True) -> Any:
+    def transform(
+        self,
+        X: Any,
+        *,
+        ensure_all_finite: bool | Literal["allow-nan"] = True,
+        output: Literal["numpy", "torch"] = "numpy",
+    ) -> Any:
         """Place rows in the learned embedding.
 
         Each row is placed on its own: near its neighbours among the training rows, then moved by
@@ -542,10 +584,13 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
             Rows to place; distances (n_samples, n_training) if ``metric="precomputed"``.
         ensure_all_finite : bool or "allow-nan", default=True
             Whether missing and infinite values raise an error.
+        output : {"numpy", "torch"}, default="numpy"
+            ``"torch"`` returns the positions as a tensor on the device of the model, so that they
+            stay on a graphics card. ``set_output`` names a kind of table instead.
 
         Returns
         -------
-        ndarray of shape (n_samples, n_components), float32
+        ndarray or Tensor of shape (n_samples, n_components), float32
             Positions; the same for a row whatever rows come with it. With
             ``transform_mode="graph"`` the sparse memberships (n_samples, n_training) instead.
 
@@ -555,10 +600,48 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
             Before :meth:`fit`.
         ValueError
             If X has another width than the training rows.
+
+        Warns
+        -----
+        UnusualRowsWarning
+            Once for a fitted model, if most rows lie clearly outside of the training rows.
         """
         fitted = self._model()
-        new = fitted.check_new(X, self._may_hold(ensure_all_finite), type(self).__name__)
-        return embed(new, fitted, self._recipe())
+        self._check_output(output)
+        new = self._checked_new(fitted, X, self._may_hold(ensure_all_finite))
+        warn_of_unusual_rows(new, fitted)
+        return self._as_output(embed(new, fitted, self._recipe()), output)
+
+    def _check_output(self, output: str) -> None:
+        """Raise ValueError for an `output` that the other settings exclude."""
+        check_parameter("output", output, Word(("numpy", "torch")))
+        if output == "numpy":
+            return
+        if self.transform_mode == "graph":
+            raise ValueError(
+                "output must be 'numpy' while transform_mode='graph', which returns a sparse "
+                "matrix, got 'torch'. Leave output out."
+            )
+        chosen = getattr(self, "_sklearn_output_config", {}).get("transform")
+        table = chosen or get_config()["transform_output"]
+        if table != "default":
+            raise ValueError(
+                f"output must be 'numpy' while set_output asks for tables of {table}, got 'torch'. "
+                "Call set_output(transform='default') first."
+            )
+
+    def _as_output(self, positions: Any, output: str) -> Any:
+        if output == "numpy":
+            return positions
+        return torch.from_numpy(positions).to(resolve_device(self.device))
+
+    def _checked_rows(self, X: Any, ensure_all_finite: EnsureFinite = True) -> Validated:
+        return check_rows(X, ensure_all_finite, type(self).__name__, self.column)
+
+    def _checked_new(
+        self, fitted: Fitted, X: Any, ensure_all_finite: EnsureFinite = True
+    ) -> Validated:
+        return fitted.check_new(X, ensure_all_finite, type(self).__name__, self.column)
 
     def _may_hold(self, wanted: EnsureFinite) -> EnsureFinite:
         """Leave distances to the search, which takes infinite ones and refuses NaN."""
@@ -616,19 +699,28 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
             rows.
         """
         fitted, recipe = self._model(), self._checked_recipe()
-        added = fitted.check_new(X, ensure_all_finite, type(self).__name__)
+        added = self._checked_new(fitted, X, ensure_all_finite)
         if self.metric == "precomputed" or fitted.is_supervised:
             kind = "precomputed" if self.metric == "precomputed" else "supervised"
             raise ValueError(
                 f"update cannot extend a {kind} fit: it has no distances or labels for the new "
                 "rows. Fit on all rows instead."
             )
-        self._fitted = self._extended("update", fitted, recipe, added)
+        self._check_rows_are_there("update", fitted)
+        self._fitted = self._extended(fitted, recipe, added)
         return self
+
+    def _check_rows_are_there(self, purpose: str, fitted: Fitted) -> None:
+        """Raise ValueError if a model has no rows that others could be added to."""
+        if fitted.training is None or self.unique:
+            advice = "" if self.unique else "Save it with keep='data' to have them, or use"
+            raise ValueError(
+                f"{purpose} needs the training rows of a fit with unique=False, which this model "
+                f"does not have. {advice or 'Use'} add_landmarks(old rows) and fit(new rows)."
+            )
 
     def _extended(
         self,
-        purpose: str,
         fitted: Fitted,
         recipe: Recipe,
         added: Validated,
@@ -640,10 +732,8 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
 
         Parameters
         ----------
-        purpose : str
-            Begins the message if the rows are not there.
         fitted : Fitted
-            The model so far.
+            The model so far, with its rows.
         recipe : Recipe
             All settings.
         added : Validated
@@ -653,18 +743,16 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         rows : array of int, optional
             Numbers of the earlier rows that remain; by default all.
         """
-        if fitted.training is None or self.unique:
-            raise ValueError(
-                f"{purpose} needs the training rows of a fit with unique=False, which this model "
-                "does not have. Use add_landmarks(old rows) and fit(new rows)."
-            )
         placed = embed(added, fitted, replace(recipe, stops_at_graph=False))
         kept, positions = keep_rows(fitted, rows)
         start = WarmStart.after(positions, placed, fitted.encoder, fitted.history)
         joined = replace(added, X=stack(kept.rows, added.X))
         labels = None if y is None else labels_after(y, len(positions), row_count(added.X))
         learned = fit_map(joined, recipe, y=labels, warm_start=start)
-        return replace(learned, landmarks=fitted.landmarks)
+        card = learned.card
+        if card is not None and fitted.card is not None:
+            card = card.noted(fitted.card.notes)
+        return replace(learned, landmarks=fitted.landmarks, card=card)
 
     def partial_fit(self, X: Any, y: Any = None, *, max_rows: int | None = None) -> Self:
         """Fit the first rows, or add rows to a fitted embedding, whose old rows stay in place.
@@ -709,17 +797,20 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         ((600, 2), 1200)
         """
         check_parameter("max_rows", max_rows, Whole(2), NONE)
-        if not hasattr(self, "embedding_"):
+        known = vars(self).get("_fitted")
+        is_without_rows = known is not None and known.graph is None  # which the addition says
+        if not hasattr(self, "embedding_") and not is_without_rows:
             self.fit(X, y)
             if hasattr(self, "embedding_"):
                 self._fitted = Stream.of(self._fitted, max_rows).noted_in(self._fitted)
             return self
         fitted, recipe = self._model(), self._checked_recipe()
-        added = fitted.check_new(X, True, type(self).__name__)
+        added = self._checked_new(fitted, X)
         self._check_more(fitted, y)
+        self._check_rows_are_there("partial_fit", fitted)
         stream = Stream.of(fitted, max_rows)
         rows = stream.kept(int(fitted.graph.shape[0]), resolve_seed(self.random_state))
-        learned = self._extended("partial_fit", fitted, recipe, added, y=y, rows=rows)
+        learned = self._extended(fitted, recipe, added, y=y, rows=rows)
         self._fitted = stream.after(row_count(added.X)).noted_in(learned)
         return self
 
@@ -769,12 +860,20 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         if not isinstance(other, UMAP):
             return NotImplemented
         fitted, theirs = self._model(), other._model()
+        if fitted.graph is None or theirs.graph is None:
+            raise ValueError(left_out("Models to combine"))
         if fitted.graph.shape != theirs.graph.shape:
             raise ValueError(
                 "Both models must be fitted on the same samples: expected graphs of one size, got "
                 f"{fitted.graph.shape[0]} and {theirs.graph.shape[0]} rows. Fit both on the same "
                 "rows."
             )
+        for one in (fitted, theirs):
+            if one.n_anchors is not None:
+                raise ValueError(
+                    "Models that are combined must have the neighbours of every row in graph_, got "
+                    f"one with those of {one.n_anchors} anchors. Fit both with n_anchors=None."
+                )
         graph = operation(
             FuzzyGraph.from_matrix(fitted.graph), FuzzyGraph.from_matrix(theirs.graph)
         )
@@ -783,7 +882,14 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         model._fitted = fit_map(data, self._checked_recipe(), graph=graph)
         return model
 
-    def save(self, path: str | os.PathLike[str], *, keep_data: bool | None = None) -> Path:
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        keep: Literal["network", "map", "data"] | None = None,
+        keep_data: bool | None = None,
+        card: Mapping[str, Any] | None = None,
+    ) -> Path:
         """Write the model, fitted or not, as one safe file; :func:`neumap.load` reads it.
 
         The file holds the parameters, the results of the fit, and the networks with their weights.
@@ -795,10 +901,23 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         path : path-like
             A file, if the name has a suffix. An existing folder, or a name without a suffix,
             means the file ``model.neumap`` in that folder. Missing folders are created.
+        keep : {"network", "map", "data"}, optional
+            How much of the model the file holds.
+
+            * ``"network"``: what new rows need. The size does not depend on the number of training
+              rows. Without ``embedding_`` and ``graph_``, plots of them, and landmarks.
+            * ``"map"``: positions and graph as well, about 200 bytes for a training row.
+            * ``"data"``: also the training rows and `reconstruction_validation`. :meth:`update`,
+              ``confidence``, ``transform_mode="graph"`` and ``+ * -`` need the training rows.
+
+            The default is ``"map"``, with the training rows for a model without an encoder, which
+            needs them to place new rows.
         keep_data : bool, optional
-            Whether the file holds rows of data: the training rows and `reconstruction_validation`.
-            By default only the training rows of a model without an encoder are kept, because it
-            needs them to place new rows. Landmarks are always kept.
+            True is ``keep="data"`` and False ``keep="map"``.
+        card : mapping of str to value, optional
+            Notes for those who use the file: what the rows are, how they were made and scaled,
+            such as the embedding model and its prompt. Text, numbers, and lists and dicts of these.
+            They come on top of those that the model was loaded with; see ``card_``.
 
         Returns
         -------
@@ -810,7 +929,8 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         ArchiveError
             If a network or the training rows cannot be stored. It is a ``ValueError``.
         ValueError
-            If a parameter of a fitted model was set to a value that it cannot have.
+            If a parameter of a fitted model was set to a value that it cannot have, or the model
+            does not hold what should be kept.
         OSError
             If the file cannot be written. It names the path and the reason; the model stays as it
             is, so that it can be saved elsewhere.
@@ -828,7 +948,7 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
             vars(self).get("_fitted"),
             {name: vars(self)[name] for name in SETTINGS if name in vars(self)},
         )
-        return save_model(saved, path, keep_data=keep_data)
+        return save_model(saved, path, keep=keep, keep_data=keep_data, notes=card)
 
     def __sklearn_clone__(self) -> Self:
         copied: Self = cloned(self)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neumap._device import resolve_device
-from neumap.estimators.fitted import Fitted
+from neumap.estimators.fitted import Fitted, left_out
 from neumap.estimators.new_rows.training_rows import TrainingRows
 from neumap.estimators.recipe import Recipe
 from neumap.neighbors import NeighborGraph, NeighborIndex
@@ -50,7 +50,7 @@ class UmapLearnNames:
     @property
     def _n_neighbors(self: _Model) -> int:
         """Neighbours that were found, no more than there are rows."""
-        return int(min(self._recipe().graph.n_neighbors, self._model().graph.shape[0]))
+        return int(min(self._recipe().graph.n_neighbors, _n_rows(self._model())))
 
     @property
     def _metric_kwds(self: _Model) -> dict[str, Any]:
@@ -72,7 +72,7 @@ class UmapLearnNames:
     def _small_data(self: _Model) -> bool:
         """Whether umap-learn would compare all pairs of rows."""
         is_forced = self._recipe().graph.force_approximation_algorithm
-        return bool(self._model().graph.shape[0] < SMALL_ROWS and not is_forced)
+        return bool(_n_rows(self._model()) < SMALL_ROWS and not is_forced)
 
     @property
     def _knn_indices(self: _Model) -> NDArray[np.int64]:
@@ -92,6 +92,12 @@ class UmapLearnNames:
         return training.index(recipe.graph, resolve_device(recipe.device))
 
 
+def _n_rows(fitted: Fitted) -> int:
+    if fitted.graph is None:
+        raise AttributeError(left_out("The number of training rows"))
+    return int(fitted.graph.shape[0])
+
+
 def _neighbors(fitted: Fitted, recipe: Recipe) -> NeighborGraph:
     training = _searchable(fitted, recipe)
     return training.neighbors(recipe.graph_settings_of_the_fit(), resolve_device(recipe.device))
@@ -101,7 +107,7 @@ def _training(fitted: Fitted) -> TrainingRows:
     if fitted.training is None:
         raise AttributeError(
             "The neighbours need the training rows, which were not saved with this model. Save it "
-            "with keep_data=True."
+            "with keep='data'."
         )
     return fitted.training
 

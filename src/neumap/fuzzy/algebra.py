@@ -159,12 +159,17 @@ def intersect_directed(
     return _rejoin(heads, tails, met(forward), met(backward), n, reset_local_metric=False)
 
 
-def reset_local_connectivity(graph: FuzzyGraph) -> FuzzyGraph:
+def reset_local_connectivity(
+    graph: FuzzyGraph, anchors: NDArray[np.int64] | None = None
+) -> FuzzyGraph:
     """Give every vertex an edge of full strength again, then join both directions.
 
     Parameters
     ----------
     graph : FuzzyGraph
+    anchors : array of shape (n_anchors,), int64, optional
+        Vertices whose neighbours are known; by default all. The others are given nothing, and an
+        edge to one of them keeps the strength of its one direction.
 
     Returns
     -------
@@ -176,13 +181,14 @@ def reset_local_connectivity(graph: FuzzyGraph) -> FuzzyGraph:
     >>> reset_local_connectivity(weak).weights.tolist()
     [1.0]
     """
+    forward = backward = graph.weights
+    if anchors is not None:
+        is_known = np.zeros(graph.n_vertices, dtype=bool)
+        is_known[anchors] = True
+        forward = np.where(is_known[graph.heads], forward, 0)
+        backward = np.where(is_known[graph.tails], backward, 0)
     return _rejoin(
-        graph.heads,
-        graph.tails,
-        graph.weights,
-        graph.weights,
-        graph.n_vertices,
-        reset_local_metric=False,
+        graph.heads, graph.tails, forward, backward, graph.n_vertices, reset_local_metric=False
     )
 
 

@@ -67,7 +67,7 @@ def edge_distances(graph: FuzzyGraph, neighbors: NeighborGraph) -> NDArray[np.fl
         neighbours may differ), 0 where neither was.
     """
     n = graph.n_vertices
-    rows = np.broadcast_to(np.arange(n)[:, None], neighbors.indices.shape)
+    rows = np.broadcast_to(neighbors.asking()[:, None], neighbors.indices.shape)
     known = (neighbors.indices >= 0) & np.isfinite(neighbors.distances)
     sources, targets = rows[known], neighbors.indices[known]
     found = np.minimum(sources, targets) * n + np.maximum(sources, targets)

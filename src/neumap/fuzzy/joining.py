@@ -14,21 +14,24 @@ BLOCK_ROWS = 1 << 16
 
 
 def join_directions(
-    indices: Tensor, strengths: Tensor, set_op_mix_ratio: float
+    sources: Tensor, indices: Tensor, strengths: Tensor, set_op_mix_ratio: float, n: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Heads, tails and weights of the undirected edges, sorted by head, then by tail.
 
     Parameters
     ----------
-    indices : tensor of shape (n, k)
+    sources : tensor of shape (n_asking,)
+        Numbers of the rows whose neighbours these are.
+    indices : tensor of shape (n_asking, k)
         Neighbours; -1 where there is none.
-    strengths : tensor of shape (n, k), float32
+    strengths : tensor of shape (n_asking, k), float32
     set_op_mix_ratio : float
         Share of the union in the mix with the intersection.
+    n : int
+        Number of all rows.
     """
-    n = len(indices)
     # Large intermediate results end early: this is where a fit takes the most memory.
-    keys, given = _sorted_with(*_directed_edges(indices, strengths))
+    keys, given = _sorted_with(*_directed_edges(sources, indices, strengths, n))
     is_backward = (keys & 1).bool()
     pairs = keys.bitwise_right_shift_(1)
     is_first = torch.ones_like(is_backward)
@@ -50,18 +53,20 @@ def join_directions(
     return heads, pairs.sub_(heads, alpha=n), weights
 
 
-def _directed_edges(indices: Tensor, strengths: Tensor) -> tuple[Tensor, Tensor]:
+def _directed_edges(
+    asking: Tensor, indices: Tensor, strengths: Tensor, n: int
+) -> tuple[Tensor, Tensor]:
     """Key and strength of every neighbour of another row.
 
     The lowest bit of a key tells the direction, the others the pair of rows.
     """
-    n, k = indices.shape
-    keys = torch.empty(n * k, dtype=torch.int64, device=indices.device)
-    given = strengths.new_empty(n * k)
+    n_asking, k = indices.shape
+    keys = torch.empty(n_asking * k, dtype=torch.int64, device=indices.device)
+    given = strengths.new_empty(n_asking * k)
     end = 0
-    for start in range(0, n, BLOCK_ROWS):
-        targets, forces = indices[start : start + BLOCK_ROWS], strengths[start : start + BLOCK_ROWS]
-        sources = torch.arange(start, start + len(targets), device=targets.device)[:, None]
+    for start in range(0, n_asking, BLOCK_ROWS):
+        block = slice(start, start + BLOCK_ROWS)
+        sources, targets, forces = asking[block, None], indices[block], strengths[block]
         is_edge = (targets >= 0) & (targets != sources) & (forces > 0)
         sources, targets = sources.expand_as(targets)[is_edge], targets[is_edge]
         pairs = torch.minimum(sources, targets) * n + torch.maximum(sources, targets)

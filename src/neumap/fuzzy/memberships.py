@@ -90,7 +90,8 @@ def fuzzy_simplicial_set(
     Parameters
     ----------
     graph : NeighborGraph
-        Neighbours with the row itself in column 0.
+        Neighbours with the row itself in column 0. Where they are those of some rows only, an edge
+        from one of these rows to another one has the strength of the one direction that is known.
     set_op_mix_ratio : float in [0, 1], default=1.0
         1 keeps an edge that either end has (union), 0 only edges that both ends have
         (intersection); with directed weights a and b the result is
@@ -119,10 +120,12 @@ def fuzzy_simplicial_set(
         cut = distances >= disconnection_distance
         indices, distances = indices.masked_fill(cut, -1), distances.masked_fill(cut, torch.inf)
     strengths = memberships_of_rows(distances, indices.shape[1], local_connectivity)
+    asking, n = graph.asking(), graph.n_vertices
+    sources = torch.from_numpy(asking).to(indices.device)
     joined = FuzzyGraph.from_tensors(
-        *join_directions(indices, strengths, set_op_mix_ratio), n_vertices=len(indices)
+        *join_directions(sources, indices, strengths, set_op_mix_ratio, n), n_vertices=n
     )
-    _warn_of_isolated(joined)
+    _warn_of_isolated(joined, asking)
     return joined
 
 
@@ -181,12 +184,12 @@ def membership_to_train(
     )
 
 
-def _warn_of_isolated(graph: FuzzyGraph) -> None:
-    n_isolated = len(graph.isolated())
+def _warn_of_isolated(graph: FuzzyGraph, asking: NDArray[np.int64]) -> None:
+    n_isolated = int((graph.degrees()[asking] == 0).sum())
     if n_isolated:
         warn_user(
             f"Every row must have a neighbour to take part in a fit, got {n_isolated} of "
-            f"{graph.n_vertices} rows without one: as free positions they are NaN, and an encoder "
+            f"{len(asking)} rows without one: as free positions they are NaN, and an encoder "
             "places them like new rows. Raise disconnection_distance, or n_neighbors where "
             "set_op_mix_ratio is below 1.",
         )

@@ -67,7 +67,12 @@ def columns(
     (['projection_x', 'projection_y', 'neighbors'], 4)
     """
     pyarrow = require("pyarrow", extra="tables")
-    positions = model.embedding_ if X is None else model.transform(X)
+    positions = getattr(model, "embedding_", None) if X is None else model.transform(X)
+    if positions is None:
+        raise ValueError(
+            "X must be given for a model without the positions of its training rows, got None. "
+            "Pass the rows to place."
+        )
     if len(names) < positions.shape[1]:
         raise ValueError(
             f"names must hold one name per component, got {len(names)} for "

@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import copy
 import importlib
-from dataclasses import replace
 from typing import Any
 
 from neumap.estimators import ParametricUMAP
@@ -43,7 +42,7 @@ def without_rows(model: ParametricUMAP) -> ParametricUMAP:
     Returns
     -------
     ParametricUMAP
-        With the same networks. Its ``embedding_`` and ``graph_`` are empty.
+        With the same networks, without ``embedding_`` and ``graph_``.
 
     Raises
     ------
@@ -71,16 +70,7 @@ def without_rows(model: ParametricUMAP) -> ParametricUMAP:
     slim = copy.copy(model)
     # Not only the results: neighbours that were passed have a row each as well.
     slim.precomputed_knn = slim.reconstruction_validation = None
-    slim._fitted = replace(
-        fitted,
-        graph=fitted.graph[:0, :0],
-        embedding=None if fitted.embedding is None else fitted.embedding[:0],
-        distinct=None,
-        rad_orig=None,
-        rad_emb=None,
-        landmarks=None,
-        training=None,
-    )
+    slim._fitted = fitted.without_rows()
     return slim
 
 

@@ -145,7 +145,10 @@ class KerasOptimizer(torch.optim.Optimizer):
             )
         for variable, tensor in zip(own, state.values(), strict=True):
             variable.value.copy_(tensor)
-        self.param_groups[0]["lr"] = state_dict["param_groups"][0]["lr"]
+        # The learning rate, or the step of its schedule, is one of the variables.
+        self._known_lr = self._keras_lr()
+        given_lr = state_dict["param_groups"][0]["lr"]
+        self.param_groups[0]["lr"] = self._known_lr if self._has_schedule() else given_lr
 
     def _on_device(self, device: torch.device) -> Any:
         return self._keras.device(str(device))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -77,14 +78,24 @@ class MapDensity:
         self.modules: dict[str, nn.Module] = {}
         self.radii = radii
         self._n_calls = 0
-        self._ends = self._weights = torch.empty(0)
+        self._searched = self._ends = self._weights = torch.empty(0)
+
+    def state(self) -> dict[str, Any]:
+        """Return what the next values depend on, for :meth:`set_state`."""
+        return {"n_calls": self._n_calls, "searched": self._searched}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on from :meth:`state`, with the neighbours that were found then."""
+        self._n_calls = int(state["n_calls"])
+        if len(state["searched"]):
+            self._find_neighbors(state["searched"].to(self.positions).view_as(self.positions))
 
     def __call__(self, batch: Batch) -> Tensor:
         """Return minus the correlation over all rows."""
         if batch.progress < self.start:
             return batch.coordinates.sum() * 0.0
         if self._n_calls % SEARCH_EVERY == 0:
-            self._find_neighbors()
+            self._find_neighbors(self.positions.detach().clone())
         self._n_calls += 1
         heads, tails = functional.embedding(self._ends, self.positions)
         squared = (heads - tails).square().sum(1)  # (n_edges,)
@@ -95,8 +106,9 @@ class MapDensity:
         wanted = self.radii.nan_to_num().to(found.dtype)
         return -pearson(wanted, found, weights=known, variance_shift=self.var_shift)
 
-    def _find_neighbors(self) -> None:
-        heads, tails, weights = self.find_edges(self.positions.detach().cpu().numpy())
+    def _find_neighbors(self, positions: Tensor) -> None:
+        self._searched = positions
+        heads, tails, weights = self.find_edges(positions.cpu().numpy())
         device, dtype = self.positions.device, self.positions.dtype
         self._ends = torch.from_numpy(np.stack([heads, tails])).to(device)
         self._weights = torch.from_numpy(weights).to(device, dtype)

@@ -6,6 +6,9 @@ cell, where one matrix product compares all rows of the cell with all that it ho
 of the best few are computed again from differences. ``m`` is not tried but chosen beforehand: the
 exact neighbours of a few hundred rows tell which share of them any ``m`` would find.
 
+Where only some rows ask, the *anchors*, a cell holds each row once and an anchor asks in the ``m``
+cells nearest to it: the other rows then cost one comparison with the centres, and no more.
+
 Cells do not depend on each other. The answer is therefore the same with any number of threads, and
 the rows may stay on a disk: they are read a cell at a time.
 """
@@ -14,6 +17,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -22,10 +26,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from neumap._device import fast_dtype, is_on_card
-from neumap._views import tensor_view
 from neumap._workers import Run, workers
 from neumap.neighbors.exact import euclidean_neighbors
-from neumap.neighbors.graph import Found
+from neumap.neighbors.graph import Found, own_row_first
+from neumap.neighbors.mapped import MappedRows, is_in_a_file, on_device
 from neumap.neighbors.metrics import EuclideanMetric, Metric
 from neumap.neighbors.partition import (
     GROUP,
@@ -35,8 +39,10 @@ from neumap.neighbors.partition import (
     right_factor,
     scores_as_integers,
     smallest_columns,
+    smallest_keys,
     sorted_keys,
 )
+from neumap.neighbors.rows import float_rows
 
 __all__ = ["CellBackend", "Cells"]
 
@@ -57,6 +63,7 @@ DIFFERENCE_QUERIES = 64
 TILE_BYTES = 1 << 21  # of scores: what a core's cache holds
 CARD_TILE_BYTES = 1 << 29
 WIDTH_STEP = 32 * GROUP  # few different widths, since the product prepares itself for each
+HEIGHT_STEP = 64  # for the same reason: cells are asked by any number of rows
 # Squared distance to the farthest neighbour over the squared norm below which products are too
 # coarse to rank rows: some times the rounding error of a product.
 BLUR = {torch.bfloat16: 0.03, torch.float32: 1e-5}
@@ -91,86 +98,117 @@ class CellBackend:
     name: str = "cells"
     exact: bool = False
 
-    def prepare(self, data: Any, metric: Metric) -> NDArray[Any]:
-        """Map the rows to those whose Euclidean distance gives the metric."""
+    def prepare(self, data: Any, metric: Metric) -> NDArray[Any] | MappedRows:
+        """Map the rows to those whose Euclidean distance gives the metric.
+
+        Rows of a file that the metric would copy are mapped when they are read.
+        """
         if not isinstance(metric, EuclideanMetric):
             raise ValueError(
                 "metric must reduce to Euclidean distance where backend='cells', got "
                 f"{metric.name!r}. Use backend='exact' or 'pynndescent'."
             )
+        if self.device == "cpu" and is_in_a_file(data):
+            is_ready = metric.prepare is float_rows and data.dtype == np.float32
+            if not (is_ready and data.flags.c_contiguous):
+                return MappedRows(data, metric.prepare)
         return metric.prepare(data)
 
-    def search(self, rows: NDArray[Any], n_neighbors: int, metric: Metric) -> Found:
+    def search(self, rows: NDArray[Any] | MappedRows, n_neighbors: int, metric: Metric) -> Found:
         """Neighbours of each row among all rows, itself first."""
         return _on_host(self.search_on_device(rows, n_neighbors, metric), metric)
 
     def search_on_device(
-        self, rows: NDArray[Any], n_neighbors: int, metric: Metric
+        self, rows: NDArray[Any] | MappedRows, n_neighbors: int, metric: Metric
     ) -> tuple[Tensor, Tensor]:
         """Return the same as tensors on the device, with Euclidean distances."""
         return self._ask(self.build(rows, n_neighbors, metric), rows, n_neighbors, True)
 
     @torch.no_grad()
-    def build(self, rows: NDArray[Any], n_neighbors: int, metric: Metric) -> Cells:
+    def search_of_anchors(
+        self, rows: NDArray[Any] | MappedRows, anchors: NDArray[np.int64], n_neighbors: int
+    ) -> tuple[Tensor, Tensor]:
+        """Neighbours of some rows among all rows, itself first, with Euclidean distances.
+
+        Parameters
+        ----------
+        rows : array of shape (n, n_features), float32
+            As prepared by the metric.
+        anchors : array of shape (n_anchors,), int64
+            Numbers of the rows that ask.
+        n_neighbors : int
+            Neighbours of each, itself being one of them.
+
+        Returns
+        -------
+        indices, distances : tensors of shape (n_anchors, n_neighbors)
+            On the device.
+        """
+        cells, n_asked = self._divide(rows, n_neighbors, anchors)
+        numbers = torch.from_numpy(anchors).to(cells.rows.device)
+        keys = torch.full((len(anchors), n_neighbors), NOTHING, device=numbers.device)
+        merging = Lock()
+        with workers(self.n_jobs, self.device) as run:
+            asked = nearest_cells(cells.rows[numbers], cells.centres, n_asked, cells.dtype, run)
+            starts, by_cell = _by_cell(asked, len(cells.centres))
+
+            def answer(cell: int) -> None:
+                here = by_cell[starts[cell] : starts[cell + 1]].long()
+                if len(here):
+                    found = cells.answer(cell, cells.rows, numbers[here], n_neighbors, False)
+                    with merging:  # in any order: the smallest of all are the same
+                        both = torch.cat([keys[here], found], dim=1)
+                        keys[here] = smallest_keys(both, n_neighbors)
+
+            run(answer, range(len(cells.centres)))
+        indices, distances = (part.cpu().numpy() for part in _decoded(keys))
+        short = np.flatnonzero(indices[:, -1] < 0)
+        if len(short):  # their cells hold too few rows
+            found = euclidean_neighbors(rows, rows[anchors[short]], n_neighbors, self.device)
+            indices[short], distances[short] = found
+        first = own_row_first(indices, distances, anchors)
+        return tuple(torch.from_numpy(part).to(numbers.device) for part in first)  # type: ignore[return-value]  # two of them
+
+    def build(self, rows: NDArray[Any] | MappedRows, n_neighbors: int, metric: Metric) -> Cells:
         """Divide the rows among cells."""
-        on_device = tensor_view(rows).to(self.device)
+        return self._divide(rows, n_neighbors, None)[0]
+
+    @torch.no_grad()
+    def _divide(
+        self, rows: NDArray[Any] | MappedRows, k: int, anchors: NDArray[np.int64] | None
+    ) -> tuple[Cells, int]:
+        """Divide the rows among cells; the second value is in how many of these a row asks."""
+        here = on_device(rows, self.device)
         generator = np.random.default_rng(self.seed)
         dtype = fast_dtype(torch.device("cpu")) if self.device == "cpu" else torch.float32
         usual = ROWS_PER_CELL if self.device == "cpu" else ROWS_PER_CELL_ON_CARD
-        per_cell = max(self.rows_per_cell or usual, CELL_PER_NEIGHBOR * n_neighbors)
+        per_cell = max(self.rows_per_cell or usual, CELL_PER_NEIGHBOR * k)
         n_cells = max(1, min(len(rows) // per_cell, 1 << 16))
         with workers(self.n_jobs, self.device) as run:
-            centres = find_centres(on_device, n_cells, generator, dtype, run)
-            n_held, dtype = self._measure(on_device, centres, n_neighbors, generator, dtype, run)
-            cells_of_rows = nearest_cells(on_device, centres, n_held, dtype, run)
+            centres = find_centres(here, n_cells, generator, dtype, run)
+            asking: Any = len(rows) if anchors is None else anchors
+            n_asking = len(rows) if anchors is None else len(anchors)
+            chosen = np.sort(generator.choice(asking, min(N_SAMPLE, n_asking), replace=False))
+            division = _Division(here, centres, dtype, run)
+            n_met, dtype = division.measure(chosen, k, self.target_recall, anchors is not None)
+            n_held, n_asked = (n_met, 1) if anchors is None else (1, n_met)
+            cells_of_rows = nearest_cells(here, centres, n_held, dtype, run)
         starts, held = _by_cell(cells_of_rows, n_cells)
-        return Cells(on_device, rows, centres, cells_of_rows[:, 0], starts, held, n_held, dtype)
+        own = cells_of_rows[:, 0]
+        return Cells(here, rows, centres, own, starts, held, n_held, dtype), n_asked
 
     def query(self, index: Cells, queries: NDArray[Any], n_neighbors: int, metric: Metric) -> Found:
         """Neighbours of each query among the rows of the index."""
         return _on_host(self._ask(index, queries, n_neighbors, False), metric)
 
-    def _measure(
-        self,
-        rows: Tensor,
-        centres: Tensor,
-        k: int,
-        generator: np.random.Generator,
-        dtype: torch.dtype,
-        run: Run,
-    ) -> tuple[int, torch.dtype]:
-        """Smallest number of cells to hold a row that finds enough, and the precision to use."""
-        n, n_cells = len(rows), len(centres)
-        if n_cells == 1 or k == 1:  # a row always meets itself
-            return 1, dtype
-        ladder = [m for m in LADDER if m < n_cells] + ([n_cells] if n_cells <= LADDER[-1] else [])
-        chosen = np.sort(generator.choice(n, min(N_SAMPLE, n), replace=False))
-        sample = torch.from_numpy(chosen).to(rows.device)
-        neighbors, squared = _exact(rows, rows[sample], k, run)
-        own = nearest_cells(rows[sample], centres, 1, dtype, run)[:, 0]
-        of_neighbors = nearest_cells(rows[neighbors.flatten()], centres, ladder[-1], dtype, run)
-        meets = of_neighbors.view(*neighbors.shape, -1) == own[:, None, None]
-        others = neighbors != sample[:, None]
-        # One standard error is taken off, so that a lucky sample does not promise too much.
-        shares = (meets & others[:, :, None]).sum(1).cumsum(1) / others.sum(1)[:, None]
-        share = (shares.mean(0) - shares.std(0) / len(shares) ** 0.5).tolist()
-        n_held = next((m for m in ladder if share[m - 1] >= self.target_recall), ladder[-1])
-        spread = (rows[sample] - centres[own.long()]).square().sum(1)
-        blurred = (squared[:, -1] < BLUR[torch.bfloat16] * spread).float().mean().item()
-        logger.debug(
-            "%d cells, each row held in %d: %.3f of the neighbours; %.2f of the sample too dense "
-            "for bfloat16", n_cells, n_held, share[n_held - 1], blurred,
-        )  # fmt: skip
-        return n_held, torch.float32 if blurred > MAX_BLURRED else dtype
-
     @torch.no_grad()
     def _ask(
-        self, cells: Cells, queries: NDArray[Any], k: int, are_rows: bool
+        self, cells: Cells, queries: NDArray[Any] | MappedRows, k: int, are_rows: bool
     ) -> tuple[Tensor, Tensor]:
         """Indices and Euclidean distances (n_queries, k), on the device."""
-        asking = cells.rows if are_rows else tensor_view(queries).to(self.device)
+        asking = cells.rows if are_rows else on_device(queries, self.device)
         indices = torch.full((len(asking), k), -1, device=asking.device)
-        distances = asking.new_full((len(asking), k), torch.inf)
+        distances = cells.centres.new_full((len(asking), k), torch.inf)
         with workers(self.n_jobs, self.device) as run:
             own = cells.own
             if not are_rows:
@@ -196,14 +234,68 @@ class CellBackend:
 
 
 @dataclass(frozen=True)
+class _Division:
+    """Rows and the centres of their cells, before any row is in one."""
+
+    rows: Tensor | MappedRows  # (n, n_features), float32
+    centres: Tensor  # (n_cells, n_features)
+    dtype: torch.dtype
+    run: Run
+
+    def measure(
+        self, chosen: NDArray[np.int64], k: int, target: float, by_asking: bool
+    ) -> tuple[int, torch.dtype]:
+        """Smallest number of cells in which enough neighbours meet, and the precision to use.
+
+        Parameters
+        ----------
+        chosen : array of shape (n_sample,), int64
+            Numbers of the rows to measure with, rising.
+        k : int
+            Neighbours, the row itself being one of them.
+        target : float
+            Share of the other neighbours to meet.
+        by_asking : bool
+            Whether a row asks in this number of cells; otherwise it is held in as many.
+        """
+        n_cells = len(self.centres)
+        if n_cells == 1 or k == 1:  # a row always meets itself
+            return 1, self.dtype
+        ladder = [m for m in LADDER if m < n_cells] + ([n_cells] if n_cells <= LADDER[-1] else [])
+        sample = torch.from_numpy(chosen).to(self.centres.device)
+        rows = self.rows[sample]
+        neighbors, squared = _exact(self.rows, rows, k, self.run)
+        n_asked, n_held = (ladder[-1], 1) if by_asking else (1, ladder[-1])
+        asked = self._nearest(rows, n_asked)
+        held = self._nearest(self.rows[neighbors.flatten()], n_held)
+        meets = held.view(*neighbors.shape, -1) == asked[:, None]  # (n_sample, k, ladder[-1])
+        others = neighbors != sample[:, None]
+        # One standard error is taken off, so that a lucky sample does not promise too much.
+        shares = (meets & others[:, :, None]).sum(1).cumsum(1) / others.sum(1)[:, None]
+        share = (shares.mean(0) - shares.std(0) / len(shares) ** 0.5).tolist()
+        n_met = next((m for m in ladder if share[m - 1] >= target), ladder[-1])
+        spread = (rows - self.centres[asked[:, 0].long()]).square().sum(1)
+        blurred = (squared[:, -1] < BLUR[torch.bfloat16] * spread).float().mean().item()
+        logger.debug(
+            "%d cells, each row %s %d: %.3f of the neighbours; %.2f of the sample too dense for "
+            "bfloat16", n_cells, "asks in" if by_asking else "held in", n_met, share[n_met - 1],
+            blurred,
+        )  # fmt: skip
+        return n_met, torch.float32 if blurred > MAX_BLURRED else self.dtype
+
+    def _nearest(self, rows: Tensor, m: int) -> Tensor:
+        return nearest_cells(rows, self.centres, m, self.dtype, self.run)
+
+
+@dataclass(frozen=True)
 class Cells:
     """Rows and the cells that hold them.
 
     ``held[starts[c]:starts[c + 1]]`` are the numbers of the rows that cell c holds, rising.
     """
 
-    rows: Tensor  # (n, n_features), float32
-    array: NDArray[Any]  # the same on the host
+    rows: Tensor | MappedRows  # (n, n_features), float32
+    array: NDArray[Any] | MappedRows  # the same on the host
     centres: Tensor  # (n_cells, n_features)
     own: Tensor  # (n,), int32
     starts: list[int]
@@ -211,7 +303,9 @@ class Cells:
     n_held: int
     dtype: torch.dtype
 
-    def answer(self, cell: int, queries: Tensor, here: Tensor, k: int, are_rows: bool) -> Tensor:
+    def answer(
+        self, cell: int, queries: Tensor | MappedRows, here: Tensor, k: int, are_rows: bool
+    ) -> Tensor:
         """Keys (``sorted_keys``) of the neighbours of queries in this cell."""
         held = self.held[self.starts[cell] : self.starts[cell + 1]].long()
         # Where very many rows are equal, any part of them will do.
@@ -266,6 +360,7 @@ class _Part:
         right = right_factor(self.rows - self.centre, width, dtype)
         centred = self.queries[asking] - self.centre
         step = _tile_queries(width * right.itemsize, len(asking), is_on_card(centred))
+        step = -(-step // HEIGHT_STEP) * HEIGHT_STEP
         left = left_factor(centred, -(-len(asking) // step) * step, dtype)
         buffer = torch.empty(step, width, dtype=dtype, device=centred.device)
         keys = torch.full((len(asking), self.k), NOTHING, device=centred.device)
@@ -327,7 +422,7 @@ def _by_cell(cells: Tensor, n_cells: int) -> tuple[list[int], Tensor]:
     return starts, order.div_(cells.shape[1], rounding_mode="floor").int()
 
 
-def _exact(rows: Tensor, queries: Tensor, k: int, run: Run) -> tuple[Tensor, Tensor]:
+def _exact(rows: Tensor | MappedRows, queries: Tensor, k: int, run: Run) -> tuple[Tensor, Tensor]:
     """Exact neighbours (n_queries, k) and squared distances of a few queries, block by block."""
 
     def best_of(start: int) -> Tensor:

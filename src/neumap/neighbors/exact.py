@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from neumap._device import torch_threads, usable_cores
-from neumap._views import tensor_view
 from neumap.neighbors.graph import Found, own_row_first, wrong_distance
+from neumap.neighbors.mapped import MappedRows, on_device
 from neumap.neighbors.metrics import EuclideanMetric, Metric, TiledMetric
 from neumap.neighbors.rows import is_sparse
 
@@ -129,13 +129,16 @@ def _known(metric: Metric) -> EuclideanMetric | TiledMetric:
 
 @torch.no_grad()
 def euclidean_neighbors(
-    rows: NDArray[Any], queries: NDArray[Any], n_neighbors: int, device: str = "cpu"
+    rows: NDArray[Any] | MappedRows,
+    queries: NDArray[Any] | Tensor,
+    n_neighbors: int,
+    device: str = "cpu",
 ) -> Found:
     """Exact Euclidean neighbours of each query among the rows.
 
     Parameters
     ----------
-    rows : array of shape (n_rows, n_features), float32
+    rows : array or MappedRows of shape (n_rows, n_features), float32
     queries : array of shape (n_queries, n_features), float32
     n_neighbors : int
         At most ``n_rows``.
@@ -148,17 +151,20 @@ def euclidean_neighbors(
     distances : array of shape (n_queries, n_neighbors), float32
         Rising along each row; ties by index.
     """
-    all_rows = _on_device(rows, device)
+    all_rows = on_device(rows, device)
     # Distances ignore a shift; the product's rounding does not.
     centre = all_rows.mean(dim=0)
-    chunks = range(0, len(all_rows), TILE_COLUMNS)
-    norms = torch.cat([(all_rows[c : c + TILE_COLUMNS] - centre).square().sum(1) for c in chunks])
+    # Parts that are kept would lie between the tiles in memory, which could then not be used again.
+    norms = centre.new_empty(len(all_rows))
+    for start in range(0, len(all_rows), TILE_COLUMNS):
+        columns = slice(start, start + TILE_COLUMNS)
+        norms[columns] = (all_rows[columns] - centre).square().sum(1)
     n_kept = min(n_neighbors + N_EXTRA_CANDIDATES, len(rows))
     indices = np.empty((len(queries), n_neighbors), dtype=np.int64)
     distances = np.empty((len(queries), n_neighbors), dtype=np.float32)
     for start in range(0, len(queries), TILE_ROWS):
         part = slice(start, start + TILE_ROWS)
-        tile = _on_device(queries[part], device)
+        tile = on_device(queries[part], device)
         centred = tile - centre
 
         def scores(columns: slice, centred: Tensor = centred) -> Tensor:
@@ -171,8 +177,12 @@ def euclidean_neighbors(
         nearest, nearest_distances = by_distance(candidates, lengths, n_neighbors)
         blurred = _blurred(nearest_distances, centred)
         if len(blurred):
-            again = torch.cdist(tile[blurred], all_rows, compute_mode=FROM_DIFFERENCES)
-            lengths, candidates = smallest(again, n_neighbors)
+            asking = tile[blurred]
+
+            def lengths_of(columns: slice, asking: Tensor = asking) -> Tensor:
+                return torch.cdist(asking, all_rows[columns], compute_mode=FROM_DIFFERENCES)
+
+            lengths, candidates = _smallest_of_blocks(lengths_of, len(rows), n_neighbors)
             sharp, sharp_distances = by_distance(candidates, lengths, n_neighbors)
             nearest[blurred], nearest_distances[blurred] = sharp, sharp_distances
         indices[part] = nearest.cpu().numpy()
@@ -250,7 +260,3 @@ def by_distance(indices: Tensor, distances: Tensor, k: int) -> tuple[Tensor, Ten
     indices, distances = indices.gather(1, by_index), distances.gather(1, by_index)
     order = distances.argsort(dim=1, stable=True)[:, :k]
     return indices.gather(1, order), distances.gather(1, order)
-
-
-def _on_device(rows: NDArray[Any], device: str) -> Tensor:
-    return tensor_view(rows).to(device)

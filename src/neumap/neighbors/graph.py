@@ -25,7 +25,7 @@ Found = tuple[NDArray[np.int64], NDArray[np.float32]]  # indices, distances
 
 @dataclass(frozen=True)
 class NeighborGraph:
-    """The ``k`` nearest neighbours of every row, the row itself being the first.
+    """The ``k`` nearest neighbours of every row, or of some, the row itself being the first.
 
     Attributes
     ----------
@@ -42,6 +42,10 @@ class NeighborGraph:
         Wall time of the search.
     on_device : tuple of tensors or None
         Indices and distances on the card that found them.
+    anchors : array of shape (n,), int64, or None
+        Numbers of the rows whose neighbours these are, rising; None for all rows.
+    n_rows : int or None
+        Number of rows among which the neighbours were searched, where there are `anchors`.
     """
 
     indices: NDArray[np.int64]
@@ -50,6 +54,17 @@ class NeighborGraph:
     recall: float | None
     seconds: float
     on_device: tuple[Tensor, Tensor] | None = field(default=None, repr=False, compare=False)
+    anchors: NDArray[np.int64] | None = None
+    n_rows: int | None = None
+
+    @property
+    def n_vertices(self) -> int:
+        """Number of rows of the data."""
+        return len(self.indices) if self.n_rows is None else self.n_rows
+
+    def asking(self) -> NDArray[np.int64]:
+        """Return the numbers of the rows whose neighbours these are."""
+        return np.arange(len(self.indices)) if self.anchors is None else self.anchors
 
 
 class NeighborBackend(Protocol):
@@ -89,10 +104,13 @@ class NeighborBackend(Protocol):
         ...
 
 
-def own_row_first(indices: NDArray[Any], distances: NDArray[Any]) -> Found:
+def own_row_first(
+    indices: NDArray[Any], distances: NDArray[Any], numbers: NDArray[np.int64] | None = None
+) -> Found:
     """Move each row's own index to column 0, at distance zero.
 
-    Where duplicates pushed the row out of its own list, it replaces the farthest entry.
+    Where duplicates pushed the row out of its own list, it replaces the farthest entry. The lists
+    are those of the rows with these `numbers`, by default of all rows in order.
 
     Examples
     --------
@@ -101,7 +119,7 @@ def own_row_first(indices: NDArray[Any], distances: NDArray[Any]) -> Found:
     [[0, 1], [1, 0]]
     """
     n, k = indices.shape
-    rows = np.arange(n)
+    rows = np.arange(n) if numbers is None else numbers
     is_own = indices == rows[:, None]
     position = np.where(is_own.any(axis=1), is_own.argmax(axis=1), k - 1)
     # Entries before that position move one to the right; those after it stay.

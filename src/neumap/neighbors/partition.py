@@ -15,6 +15,7 @@ from torch import Tensor
 
 from neumap._device import is_on_card
 from neumap._workers import Run
+from neumap.neighbors.mapped import MappedRows
 
 __all__ = [
     "find_centres",
@@ -23,6 +24,7 @@ __all__ = [
     "right_factor",
     "scores_as_integers",
     "smallest_columns",
+    "smallest_keys",
     "sorted_keys",
 ]
 
@@ -125,14 +127,22 @@ def sorted_keys(scores: Tensor, numbers: Tensor, k: int) -> Tensor:
 
     Rising along each row; equal scores by number, whatever order they came in.
     """
-    keys = (scores.to(torch.int64) << 32) | numbers
+    return smallest_keys((scores.to(torch.int64) << 32) | numbers, k)
+
+
+def smallest_keys(keys: Tensor, k: int) -> Tensor:
+    """The k smallest keys of each row, rising."""
     if is_on_card(keys):
         return keys.sort(dim=1).values[:, :k]
     return torch.from_numpy(np.sort(keys.numpy(), axis=1)[:, :k])
 
 
 def find_centres(
-    rows: Tensor, n_cells: int, generator: np.random.Generator, dtype: torch.dtype, run: Run
+    rows: Tensor | MappedRows,
+    n_cells: int,
+    generator: np.random.Generator,
+    dtype: torch.dtype,
+    run: Run,
 ) -> Tensor:
     """Centres of k-means on a sample of the rows, shape (n_cells, n_features), float32.
 
@@ -160,13 +170,15 @@ def find_centres(
     return centres
 
 
-def nearest_cells(rows: Tensor, centres: Tensor, m: int, dtype: torch.dtype, run: Run) -> Tensor:
+def nearest_cells(
+    rows: Tensor | MappedRows, centres: Tensor, m: int, dtype: torch.dtype, run: Run
+) -> Tensor:
     """The m nearest cells of each row, nearest first, shape (n, m), int32."""
     middle = centres.mean(dim=0)
     n_padded = -(-len(centres) // GROUP) * GROUP
     right = right_factor(centres - middle, n_padded, dtype)
     found = torch.empty(len(rows), m, dtype=torch.int32, device=rows.device)
-    step = max(1, BLOCK_SCORES // n_padded) if is_on_card(rows) else BLOCK_ROWS
+    step = max(1, BLOCK_SCORES // n_padded) if is_on_card(centres) else BLOCK_ROWS
 
     def assign(start: int) -> None:
         part = slice(start, start + step)

@@ -9,13 +9,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 import scipy.sparse
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from neumap._structure import check_structure
 from neumap._warnings import warn_user
@@ -23,7 +24,13 @@ from neumap.neighbors import sparse
 from neumap.neighbors.cells import CellBackend
 from neumap.neighbors.descent import UNKNOWN_TO_PYNNDESCENT, DescentBackend
 from neumap.neighbors.exact import ExactBackend
-from neumap.neighbors.graph import Found, NeighborBackend, NeighborGraph, check_found
+from neumap.neighbors.graph import (
+    Found,
+    NeighborBackend,
+    NeighborGraph,
+    check_found,
+    own_row_first,
+)
 from neumap.neighbors.hnsw import HnswBackend, found_share
 from neumap.neighbors.metrics import (
     EuclideanMetric,
@@ -97,8 +104,15 @@ class NeighborSearch:
     seed: int | None = 0
     device: str | torch.device = "cpu"
 
-    def find(self, X: Any, n_neighbors: int, *, verbose: bool = False) -> NeighborGraph:
-        """Find the nearest neighbours of every row of X.
+    def find(
+        self,
+        X: Any,
+        n_neighbors: int,
+        *,
+        anchors: NDArray[np.int64] | None = None,
+        verbose: bool = False,
+    ) -> NeighborGraph:
+        """Find the nearest neighbours of every row of X, or of some of its rows.
 
         Parameters
         ----------
@@ -108,6 +122,9 @@ class NeighborSearch:
         n_neighbors : int
             Neighbours per row, the row itself being one of them. More than ``n`` is cut to ``n``
             with a warning.
+        anchors : array of int, optional
+            Numbers of the rows whose neighbours are wanted, rising; by default those of all rows.
+            The neighbours are among all rows in either case.
         verbose : bool, default=False
             Log at level INFO rather than DEBUG.
 
@@ -126,37 +143,50 @@ class NeighborSearch:
         started = time.perf_counter()
         given = _checked_rows(X)
         k = _fitting_n_neighbors(n_neighbors, given.shape[0])
+        asking = None if anchors is None else _checked_anchors(anchors, given.shape[0])
         if self.metric == "precomputed":
-            return neighbors_from_distances(given, k)
+            return _of_anchors(neighbors_from_distances(given, k), asking)
         metric = resolve_metric(self.metric, self.metric_kwds)
         exponent = exponent_of_unit(largest_value(given), metric)
         data = scaled_by(given, exponent)
-        backend = self.choose_backend(data, data.shape[0], metric)
+        n_asking = data.shape[0] if asking is None else len(asking)
+        backend = self.choose_backend(data, n_asking, metric, are_rows=True)
         rows = backend.prepare(data, metric)
         on_device = None
         if isinstance(backend, CellBackend) and _stays_on_device(backend, exponent, metric):
-            on_device = backend.search_on_device(rows, k, metric)
+            on_device = _of_cells(backend, rows, asking, k, metric)
             indices, distances = (part.cpu().numpy() for part in on_device)
-        else:
+        elif asking is None:
             indices, distances = backend.search(rows, k, metric)
+        else:
+            indices, distances = _search_of_anchors(backend, data, rows, asking, k, metric)
         check_found(indices, distances, metric)
         recall: float | None = 1.0
         if not backend.exact:
-            recall = _sampled_recall(backend, data, rows, distances, metric, self.seed)
+            numbers = np.arange(data.shape[0]) if asking is None else asking
+            recall = _sampled_recall(backend, data, rows, (numbers, distances), metric, self.seed)
         distances = in_user_units(distances, exponent, metric)
         seconds = time.perf_counter() - started
         level = logging.INFO if verbose else logging.DEBUG
         logger.log(
             level, "%d neighbours by %s in %.2f s, recall %s", k, backend.name, seconds, recall
         )
-        return NeighborGraph(indices, distances, backend.name, recall, seconds, on_device)
+        n_rows = None if asking is None else data.shape[0]
+        return NeighborGraph(
+            indices, distances, backend.name, recall, seconds, on_device, asking, n_rows
+        )
 
     def index(self, X_train: Any) -> NeighborIndex:
         """Return what answers queries for the nearest of these rows."""
         return NeighborIndex(X_train, self)
 
-    def choose_backend(self, data: Any, n_queries: int, metric: Metric) -> NeighborBackend:
-        """Return the backend of that name, or the fastest one for the metric and the data."""
+    def choose_backend(
+        self, data: Any, n_queries: int, metric: Metric, *, are_rows: bool = False
+    ) -> NeighborBackend:
+        """Return the backend of that name, or the fastest one for the metric and the data.
+
+        ``are_rows`` tells that the queries are rows of the data, which are asked once.
+        """
         if not isinstance(self.backend, str):
             return self.backend
         if self.n_jobs < -1 or self.n_jobs == 0:
@@ -165,7 +195,7 @@ class NeighborSearch:
             )
         name, device = self.backend, str(self.device)
         if name == "auto":
-            name = _automatic(data, n_queries, metric, device)
+            name = _automatic(data, n_queries, metric, device, are_rows=are_rows)
         if name == "exact" and is_sparse(data) and sparse.supports(metric):
             return SparseBackend(n_jobs=self.n_jobs)
         if name == "exact":
@@ -351,7 +381,59 @@ def _stays_on_device(backend: CellBackend, exponent: int, metric: Metric) -> boo
     return backend.device != "cpu" and exponent == 0 and metric.name in ("euclidean", "minkowski")
 
 
-def _automatic(data: Any, n_queries: int, metric: Metric, device: str) -> BackendName:
+def _checked_anchors(anchors: Any, n: int) -> NDArray[np.int64]:
+    numbers = np.asarray(anchors)
+    is_right = numbers.ndim == 1 and numbers.dtype.kind in "iu" and len(numbers) > 0
+    if not (is_right and numbers[0] >= 0 and numbers[-1] < n and (np.diff(numbers) > 0).all()):
+        raise ValueError(
+            f"anchors must be rising row numbers from 0 to {n - 1}, got {anchors!r:.60}. Pass "
+            "numpy.unique(numbers)."
+        )
+    return numbers.astype(np.int64)
+
+
+def _of_anchors(graph: NeighborGraph, anchors: NDArray[np.int64] | None) -> NeighborGraph:
+    """Return the lists of these rows alone."""
+    if anchors is None:
+        return graph
+    return replace(
+        graph,
+        indices=graph.indices[anchors],
+        distances=graph.distances[anchors],
+        anchors=anchors,
+        n_rows=len(graph.indices),
+    )
+
+
+def _of_cells(
+    backend: CellBackend, rows: Any, anchors: NDArray[np.int64] | None, k: int, metric: Metric
+) -> tuple[Tensor, Tensor]:
+    if anchors is None:
+        return backend.search_on_device(rows, k, metric)
+    return backend.search_of_anchors(rows, anchors, k)
+
+
+def _search_of_anchors(
+    backend: NeighborBackend,
+    data: Any,
+    rows: Any,
+    anchors: NDArray[np.int64],
+    k: int,
+    metric: Metric,
+) -> Found:
+    """Neighbours of some rows among all, itself first."""
+    if isinstance(backend, CellBackend):
+        assert isinstance(metric, EuclideanMetric)  # prepare has refused the others
+        indices, distances = (p.cpu().numpy() for p in backend.search_of_anchors(rows, anchors, k))
+        return indices, metric.finish(distances)
+    queries = backend.prepare(data[anchors], metric)
+    found = backend.query(backend.build(rows, k, metric), queries, k, metric)
+    return own_row_first(*found, anchors)
+
+
+def _automatic(
+    data: Any, n_queries: int, metric: Metric, device: str, *, are_rows: bool
+) -> BackendName:
     if isinstance(metric, PynndescentMetric):
         return "pynndescent"
     n, n_columns = data.shape
@@ -364,7 +446,9 @@ def _automatic(data: Any, n_queries: int, metric: Metric, device: str) -> Backen
         if kind == "mps":  # sorts no integers of 64 bits
             return "exact"
         most = MAX_EXACT_ROWS if kind == "cpu" else MAX_EXACT_ROWS_ON_CARD
-        return "exact" if pairs <= most**2 or n_queries <= n // 8 else "cells"
+        # To arrange the rows in cells takes longer than to compare them with a few new ones.
+        is_few = not are_rows and n_queries <= n // 8
+        return "exact" if pairs <= most**2 or is_few else "cells"
     if isinstance(metric, TiledMetric) and metric.function is not None:
         return "exact" if pairs <= MAX_CALLABLE_PAIRS else "pynndescent"
     if metric.name in UNKNOWN_TO_PYNNDESCENT:
@@ -377,17 +461,21 @@ def _sampled_recall(
     backend: NeighborBackend,
     data: Any,
     rows: Any,
-    distances: NDArray[Any],
+    found: Found,
     metric: Metric,
     seed: int | None,
 ) -> float | None:
-    """Share of the true neighbours found, from an exact search for a sample of the rows."""
+    """Share of the true neighbours found, from an exact search for a sample of the rows.
+
+    `found` are the numbers of the rows that asked, and the distances to their neighbours.
+    """
     if isinstance(metric, PynndescentMetric) or getattr(metric, "function", None) is not None:
         return None  # no exact search to compare with
-    n = data.shape[0]
+    numbers, distances = found
+    n, k = distances.shape
     generator = np.random.default_rng(None if seed is None else seed + 1)
-    sample = np.sort(generator.choice(n, size=min(N_RECALL_ROWS, n), replace=False))
-    k = distances.shape[1]
+    places = np.sort(generator.choice(n, size=min(N_RECALL_ROWS, n), replace=False))
+    sample = numbers[places]
     if isinstance(backend, CellBackend | HnswBackend):  # their rows are those of the exact search
         device = getattr(backend, "device", "cpu")
         truth = ExactBackend(device=device).query(rows, rows[sample], k, metric)[1]
@@ -396,7 +484,7 @@ def _sampled_recall(
         exact: NeighborBackend = SparseBackend() if by_products else ExactBackend()
         mapped, queries = exact.prepare(data, metric), exact.prepare(data[sample], metric)
         truth = exact.query(mapped, queries, k, metric)[1]
-    recall = found_share(distances[sample], truth)
+    recall = found_share(distances[places], truth)
     if recall < LOW_RECALL:
         warn_user(
             f"The approximate search found {recall:.0%} of the true neighbours of a sample, and "

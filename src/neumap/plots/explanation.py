@@ -93,7 +93,7 @@ def _lengths(effects: ArrayLike) -> NDArray[np.float64]:
         )
     if values.ndim == 3:
         return np.asarray(np.linalg.norm(values, axis=1))
-    return np.abs(np.atleast_2d(values))
+    return np.asarray(np.abs(np.atleast_2d(values)))
 
 
 def _labels(names: Sequence[str] | None, n_features: int) -> list[str]:

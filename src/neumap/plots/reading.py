@@ -55,7 +55,8 @@ def positions_of(source: Any, *, dimensions: tuple[int, ...] = (2, 3)) -> NDArra
         raise ValueError(
             f"The embedding must be an array of shape (n_samples, {wanted}) or a fitted object "
             f"with `embedding_`, got {type(source).__name__} of shape {positions.shape} and dtype "
-            f"{positions.dtype}. Fit the object first, or pass the array of positions."
+            f"{positions.dtype}. Fit the object first (save it with keep='map'), or pass the "
+            "array of positions."
         )
     if positions.shape[1] not in dimensions:
         raise ValueError(
@@ -82,7 +83,7 @@ def graph_of(source: Any, graph: Any, n_samples: int) -> sparse.coo_array:
     if not _is_sparse(found):
         raise ValueError(
             f"graph must be a scipy sparse matrix, got {type(found).__name__}. Pass a fitted "
-            "object with `graph_`, or the pair (embedding, graph)."
+            "object with `graph_` (saved with keep='map'), or the pair (embedding, graph)."
         )
     if found.shape != (n_samples, n_samples):
         raise ValueError(

@@ -18,12 +18,14 @@ from torch.nn import functional
 
 from neumap._device import torch_threads
 from neumap._modes import evaluating
+from neumap._ranks import current_ranks
 from neumap.data import RowStore
 from neumap.networks import MLP, ConvDecoder, ConvEncoder, Standardize
 from neumap.training.auxiliary import AuxiliaryDimensions
 from neumap.training.last_layer import LastLayer
 from neumap.training.noise import InputNoise
 from neumap.training.precision import Source, choose_precision
+from neumap.training.sharing import encode_share
 
 __all__ = [
     "Embedder",
@@ -96,17 +98,40 @@ def encode_rows(module: nn.Module, rows: RowStore, batch_rows: int | None = None
     ndarray of shape (n_rows, ...), float32
         Outputs, on the CPU.
     """
+    return encode_to(module, rows, "cpu", batch_rows).numpy()
+
+
+def encode_to(
+    module: nn.Module,
+    rows: RowStore,
+    device: torch.device | str,
+    batch_rows: int | None = None,
+) -> Tensor:
+    """Return the same outputs as :func:`encode_rows`, as a tensor on a device.
+
+    Parameters
+    ----------
+    module, rows, batch_rows
+        As there.
+    device : torch.device or str
+        Where the outputs are collected.
+
+    Returns
+    -------
+    Tensor of shape (n_rows, ...), float32
+    """
     size = _slice_rows(rows) if batch_rows is None else batch_rows
     # Outputs go into one array. Separate arrays would lie between the layers' buffers in memory,
     # which could then not be returned to the system.
-    outputs: np.ndarray | None = None
+    outputs: Tensor | None = None
     start = 0
     with evaluating(module), torch_threads():
         for part in rows.slices(size):
-            output = module(rows_to_write_on(module, part)).float().cpu().numpy()
+            output = module(rows_to_write_on(module, part)).float()
             check_row_count(len(output), len(part))
             if outputs is None:
-                outputs = np.empty((rows.n_rows, *output.shape[1:]), dtype=np.float32)
+                with torch.inference_mode(False):  # the caller may compute gradients with it
+                    outputs = torch.empty(rows.n_rows, *output.shape[1:], device=device)
             outputs[start : start + len(output)] = output
             start += len(output)
     assert outputs is not None, "a row store has at least one row"
@@ -175,6 +200,7 @@ class EncoderEmbedder(nn.Module):
         self.noise = noise
         self.auxiliary = auxiliary
         self._found = Found() if found is None else found
+        self.ranks = current_ranks()
         self.mixed = choose_precision(encoder, rows.gather(torch.arange(min(TRIED, rows.n_rows))))
 
     @property
@@ -198,8 +224,9 @@ class EncoderEmbedder(nn.Module):
 
     def encode(self, seen: Tensor) -> Tensor:
         """Return coordinates of rows as they are, in the precision of the training."""
+        own = seen[self.ranks.share(len(seen))]
         with nullcontext() if self.mixed is None else self.mixed():
-            return self._place(seen)
+            return encode_share(self.ranks, self._place, own, len(seen))
 
     def _place(self, seen: Tensor) -> Tensor:
         placed: Tensor = self.encoder(rows_to_write_on(self.encoder, seen))
@@ -245,13 +272,16 @@ class EncoderEmbedder(nn.Module):
     def _encode(
         self, encode: Callable[[Tensor], Tensor], inputs: Tensor, indices: Tensor
     ) -> Tensor:
-        seen = inputs
+        n_batch = len(inputs)
+        share = self.ranks.share(n_batch)
+        own = seen = inputs[share]
         if self.noise is not None:
-            seen = self.noise.add_(self._as_read(inputs), indices)
+            among = (share.start, n_batch)
+            seen = self.noise.add_(self._as_read(own), indices[share], among=among)
         if self._found.noisy is not None:
-            seen = torch.where(self._found.noisy, seen, inputs)
+            seen = torch.where(self._found.noisy, seen, own)
         with nullcontext() if self.mixed is None else self.mixed():
-            return encode(seen)
+            return encode_share(self.ranks, encode, seen, n_batch)
 
     def _as_read(self, inputs: Tensor) -> Tensor:
         """Return a copy of the rows, normalised as the encoder normalises each row.

@@ -122,6 +122,12 @@ class GuidedEmbedder(nn.Module):
         return self.embedder.encoder
 
     @property
+    def guide(self) -> nn.Module:
+        """What it learns from; not one of its parts."""
+        guide: nn.Module = self.__dict__["_guide"]
+        return guide
+
+    @property
     def mixed(self) -> MixedPrecision | None:
         """How the encoder trains in bfloat16."""
         return self.embedder.mixed
@@ -146,7 +152,7 @@ class GuidedEmbedder(nn.Module):
         """
         inputs, seen = self.between(self.embedder.rows.gather(indices), indices)
         with torch.no_grad():
-            self.target = self.__dict__["_guide"](seen).float()
+            self.target = self.guide(seen).float()
         return inputs, self.embedder.encode(seen)
 
     def embed_all(self) -> np.ndarray:

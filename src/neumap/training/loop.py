@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -21,8 +22,10 @@ from torch import Tensor, nn
 from neumap._device import torch_threads
 from neumap._modes import draws_from_torch
 from neumap._random import torch_seeded
+from neumap._ranks import Ranks, current_ranks
 from neumap._warnings import warn_user
-from neumap.callbacks import Callback, CallbackList
+from neumap.archive.schema import check, mapping_of, misfit
+from neumap.callbacks import Callback, CallbackList, Checkpoint
 from neumap.losses.terms import Term
 from neumap.sampling import EdgeSampler
 from neumap.training.embedders import Embedder
@@ -30,6 +33,7 @@ from neumap.training.optimizers import Optimizer, OptimizerFactory, default_opti
 from neumap.training.plan import Plan
 from neumap.training.precision import VerifiedStep
 from neumap.training.replay import Replay
+from neumap.training.resuming import ADVICE, Training, callback_states, resume_callbacks
 from neumap.training.steps import Step, choose_step, record_step
 
 __all__ = ["History", "TrainingDivergedError", "train"]
@@ -52,27 +56,50 @@ class _Run:
     """
 
     def __init__(
-        self, embedder: Embedder, terms: Sequence[Term], plan: Plan, part: tuple[float, float]
+        self,
+        embedder: Embedder,
+        training: Training,
+        plan: Plan,
+        part: tuple[float, float],
+        origin: Mapping[str, Any],
     ) -> None:
+        self.ranks = current_ranks()
+        self.agrees_at_steps = False
+        self._agreed_seconds = 0.0
         self.embedder = embedder
+        self.training = training
+        self.modules = training.modules
         self.plan = plan
         self.part = part
-        self.modules: dict[str, nn.Module] = {"embedder": embedder}  # type: ignore[dict-item]
-        for term in terms:
-            self.modules.update(term.modules)
+        self.origin = origin
+        self.callbacks: Sequence[Callback] = ()
+        self.history: History = {}
         self.epoch = 0
+        self.n_reports = 0
         self.n_epochs = len(plan.report_steps())
         self.step = 0
         self.n_steps = plan.n_steps
         self.logs: dict[str, float] = {}
         self.stop_training = False
-        self.optimizer: Optimizer | None = None
+        self.optimizer = training.optimizer
         self.replay: Replay | None = None
         self._began = time.perf_counter()
 
     @property
     def seconds(self) -> float:
+        return self._own_seconds if self.ranks.is_alone else self._agreed_seconds
+
+    @property
+    def _own_seconds(self) -> float:
         return time.perf_counter() - self._began
+
+    def agree(self) -> None:
+        """Let all processes have the time of the first one, and end if one wants to end."""
+        if self.ranks.is_alone:
+            return
+        seconds = self._own_seconds if self.ranks.is_first else 0.0
+        self._agreed_seconds, n_stops = self.ranks.sums([seconds, float(self.stop_training)])
+        self.stop_training = n_stops > 0.0
 
     @property
     def is_replayed(self) -> bool:
@@ -95,18 +122,53 @@ class _Run:
         return self.embedder.embed_all()
 
     def state_dict(self) -> dict[str, Any]:
-        return {
-            f"{name}.{key}": value
-            for name, module in self.modules.items()
-            for key, value in module.state_dict().items()
-        }
+        return self.training.weights()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        for name, module in self.modules.items():
-            prefix = f"{name}."
-            module.load_state_dict(
-                {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-            )
+        self.training.load_weights(state)
+
+    def checkpoint(self) -> dict[str, Any]:
+        return {
+            **self.training.state(),
+            "origin": dict(self.origin),
+            "callbacks": callback_states(self.callbacks),
+            "epoch": self.epoch,
+            "step": self.step,
+            "seconds": self.seconds,
+            "max_time": self.plan.max_time,
+            "stopped": self.stop_training,
+            "logs": dict(self.logs),
+            "history": dict(self.history),
+        }
+
+    def resume(self, state: Mapping[str, Any]) -> None:
+        """Go on from what :meth:`checkpoint` returned.
+
+        Raises
+        ------
+        ArchiveError
+            If it is not the state of this training.
+        """
+        schema = {
+            "seconds": (int, float),
+            "stopped": bool,
+            "max_time": (int, float, type(None)),
+            "history": mapping_of([(int, float)]),
+        }
+        check(state, schema, "checkpoint")
+        epoch, step, seconds = state["epoch"], state["step"], state["seconds"]
+        last_steps = self.plan.report_steps()
+        if epoch >= len(last_steps) or not 0 <= step <= last_steps[epoch]:
+            raise misfit("step", f"one of {self.n_steps} in {self.n_epochs} epochs", step, ADVICE)
+        if not 0 <= seconds < math.inf:
+            raise misfit("seconds", "a time", seconds, ADVICE)
+        self.training.load(state)
+        self.epoch, self.n_reports, self.step = epoch, epoch + 1, step
+        self.logs = dict(state["logs"])
+        self.history = {name: list(curve) for name, curve in state["history"].items()}
+        self.stop_training = state["stopped"]
+        self.plan = replace(self.plan, max_time=state["max_time"])
+        self._began = time.perf_counter() - seconds
 
 
 class _Tally:
@@ -139,6 +201,8 @@ def train(  # noqa: PLR0913 - each is a separate choice of the caller
     callbacks: Sequence[Callback] = (),
     validate: Validation | None = None,
     part: tuple[float, float] = (0.0, 1.0),
+    origin: Mapping[str, Any] | None = None,
+    resume: Mapping[str, Any] | None = None,
 ) -> History:
     """Train an embedder, and the modules of the terms, on edges of a graph.
 
@@ -163,6 +227,10 @@ def train(  # noqa: PLR0913 - each is a separate choice of the caller
     part : tuple of float, default=(0, 1)
         Where this training begins and ends in the work of several that follow each other, for a
         progress bar that shows all of them.
+    origin : mapping, optional
+        What a checkpoint says about data and parameters.
+    resume : mapping, optional
+        State of a checkpoint (:func:`neumap.callbacks.checkpoint.read_checkpoint`) to go on from.
 
     Returns
     -------
@@ -174,8 +242,14 @@ def train(  # noqa: PLR0913 - each is a separate choice of the caller
     ------
     TrainingDivergedError
         If the loss or a weight is no longer finite.
+    ArchiveError
+        If `resume` is not a state of this training.
     """
+    ranks = current_ranks()
+    _check_batch(plan, ranks)
     step = choose_step(embedder, terms)
+    # Networks of the user may begin with other weights in each process.
+    ranks.take_first_(_tensors(_modules(embedder, terms)))
     begin = partial(
         _train,
         embedder,
@@ -187,12 +261,13 @@ def train(  # noqa: PLR0913 - each is a separate choice of the caller
         callbacks=callbacks,
         validate=validate,
         part=part,
+        origin=origin or {},
     )
     if not isinstance(step, VerifiedStep):
-        return begin(step)
+        return begin(step, resume=resume)
     start = step.rewind()
     try:
-        return begin(step)
+        return begin(step, resume=resume)
     except TrainingDivergedError as error:
         if not step.is_mixed:
             raise
@@ -203,7 +278,7 @@ def train(  # noqa: PLR0913 - each is a separate choice of the caller
         )
     start.restore()
     step.use_float32()
-    return begin(step)
+    return begin(step, resume=None)
 
 
 def _train(  # noqa: PLR0913 - the arguments of train
@@ -218,35 +293,98 @@ def _train(  # noqa: PLR0913 - the arguments of train
     callbacks: Sequence[Callback],
     validate: Validation | None,
     part: tuple[float, float],
+    origin: Mapping[str, Any],
+    resume: Mapping[str, Any] | None,
 ) -> History:
     """Train with this step."""
-    run = _Run(embedder, terms, plan, part)
-    run.optimizer = optimizer(step.parameters())
-    hooks = CallbackList(callbacks)
-    step, updater = record_step(
-        step, run.optimizer, n_steps=plan.n_steps, is_watched=hooks.wants_gradients
-    )
+    modules = _modules(embedder, terms)
+    draws = any(map(draws_from_torch, modules.values()))
+    own, batch_edges = optimizer(step.parameters()), plan.batch_edges
+    training = Training(modules, terms, step, own, sampler, batch_edges, draws)
+    run = _Run(embedder, training, plan, part, origin)
+    ranks = run.ranks
+    hooks = _hooks(callbacks, ranks)
+    run.callbacks = hooks.callbacks
+    run.agrees_at_steps = _agrees_at_steps(callbacks, plan, ranks)
+    updater: Optimizer = own
+    if ranks.is_alone:  # messages between processes are not recorded
+        watched = hooks.wants_gradients
+        step, updater = record_step(step, own, n_steps=plan.n_steps, is_watched=watched)
     run.replay = step if isinstance(step, Replay) else None
-    history: History = {}
-    for module in run.modules.values():
+    for module in modules.values():
         module.train()
-    draws = any(map(draws_from_torch, run.modules.values()))
-    seeded = torch_seeded(seed, "modules") if draws else nullcontext()
+    stream = "modules" if ranks.is_first else f"modules of process {ranks.rank}"
+    seeded = torch_seeded(seed, stream) if draws else nullcontext()
     with seeded, torch_threads(step.n_threads):
+        if resume is not None:
+            run.resume(resume)
         hooks.on_fit_start(run)
-        for report, last_step in enumerate(plan.report_steps()):
-            if run.stop_training or _time_is_up(run):
-                break
-            run.epoch = report
-            _train_until(last_step, run, step, updater, sampler, hooks)
-            _check_weights(step.parameters(), run)
-            _report(run, history, validate)
-            hooks.on_epoch_end(run)
+        if resume is not None:
+            resume_callbacks(run.callbacks, resume.get("callbacks"), run)
+            training.load_generators(resume, seed, ranks.rank)
+        _train_reports(run, step, updater, sampler, hooks, validate)
         step.finish()
         hooks.on_fit_end(run)
-    for module in run.modules.values():
+    ranks.take_first_(_tensors(modules))
+    for module in modules.values():
         module.eval()
-    return history
+    return run.history
+
+
+def _modules(embedder: Embedder, terms: Sequence[Term]) -> dict[str, nn.Module]:
+    """Return what is trained, by name."""
+    modules: dict[str, nn.Module] = {"embedder": embedder}  # type: ignore[dict-item]
+    for term in terms:
+        modules.update(term.modules)
+    return modules
+
+
+def _tensors(modules: Mapping[str, nn.Module]) -> list[Tensor]:
+    each = modules.values()
+    return [t.detach() for m in each for t in (*m.parameters(), *m.buffers())]
+
+
+def _hooks(callbacks: Sequence[Callback], ranks: Ranks) -> CallbackList:
+    """Return the callbacks of this process; checkpoints last, to keep what the others did."""
+    own = [c for c in callbacks if ranks.is_first or not c.on_first_process_only]
+    return CallbackList(sorted(own, key=lambda called: isinstance(called, Checkpoint)))
+
+
+def _agrees_at_steps(callbacks: Sequence[Callback], plan: Plan, ranks: Ranks) -> bool:
+    """Whether time or a callback may end the training after any step, in any process."""
+    own = any(c.wants_steps for c in callbacks if not c.on_first_process_only)
+    (wanted,) = ranks.sums([float(own)])
+    return wanted > 0.0 or plan.max_time is not None
+
+
+def _check_batch(plan: Plan, ranks: Ranks) -> None:
+    if 2 * plan.batch_edges < ranks.size:
+        raise ValueError(
+            f"batch_size must be at least half of the number of processes, {ranks.size}, got "
+            f"{plan.batch_edges}: each needs a row of every batch. Raise batch_size, or launch "
+            "fewer processes."
+        )
+
+
+def _train_reports(
+    run: _Run,
+    step: Step,
+    updater: Optimizer,
+    sampler: EdgeSampler,
+    hooks: CallbackList,
+    validate: Validation | None,
+) -> None:
+    """Train from one report to the next."""
+    last_steps = run.plan.report_steps()
+    for report in range(run.n_reports, len(last_steps)):
+        run.agree()
+        if run.stop_training or _time_is_up(run):
+            break
+        run.epoch = report
+        _train_until(last_steps[report], run, step, updater, sampler, hooks)
+        _check_weights(step.parameters(), run)
+        _report(run, validate)
+        hooks.on_epoch_end(run)
 
 
 def _train_until(
@@ -261,6 +399,7 @@ def _train_until(
     run.logs = {}
     hooks.on_epoch_start(run)
     tally = _Tally()
+    run.agree()
     while run.step < last_step and not run.stop_training:
         progress = run.progress
         if progress >= 1.0 and tally.n_steps:  # each report has at least one step
@@ -276,6 +415,8 @@ def _train_until(
             _check_finite(losses["loss"], run)
         if hooks.wants_steps:
             hooks.on_step_end(run)
+        if run.agrees_at_steps:
+            run.agree()
     if tally.n_steps:
         run.logs = tally.means()
 
@@ -291,14 +432,16 @@ def _set_learning_rate(optimizer: Optimizer, learning_rate: float | None) -> Non
             group["lr"] = learning_rate
 
 
-def _report(run: _Run, history: History, validate: Validation | None) -> None:
+def _report(run: _Run, validate: Validation | None) -> None:
     """Add one line to the history."""
+    history = run.history
     if not run.logs:  # stopped in on_epoch_start, before the first step
         return
     for value in run.logs.values():
         _check_finite(torch.tensor(value), run)
     if validate is not None:
         run.logs = {**run.logs, **validate()}
+    run.logs = run.ranks.first_numbers(run.logs)
     n_before = max(map(len, history.values()), default=0)
     for name, value in run.logs.items():
         history.setdefault(name, [math.nan] * n_before).append(value)

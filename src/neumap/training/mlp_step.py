@@ -11,6 +11,7 @@ significant bits would quantise the embedding.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,7 @@ from neumap.networks import MLP, Standardize
 from neumap.training.embedders import EncoderEmbedder
 from neumap.training.noise import InputNoise
 from neumap.training.recordable import StepInputs
+from neumap.training.sharing import sum_gradients
 
 __all__ = ["MLPStep"]
 
@@ -58,10 +60,20 @@ class MLPStep:
         layers: list[nn.Linear] = list(encoder.layers)  # type: ignore[arg-type]
         self._last = layers[-1]
         self._hidden = _HiddenLayers(layers[:-1], self.dtype)
-        self._gather = _row_source(embedder.rows, encoder, self.dtype)
+        self._encoder = encoder
         self._noise: InputNoise | None = None
         if embedder.noise is not None:  # its scale is in units of rows that are not standardised
             self._noise = embedder.noise.divided_by(float(encoder.standardize.scale))
+
+    @cached_property
+    def _gather(self) -> _Resident | _Batchwise:
+        # At the first step: a checkpoint may bring other statistics of the input until then.
+        return _row_source(self.embedder.rows, self._encoder, self.dtype)
+
+    @property
+    def sources(self) -> list[InputNoise]:
+        """What batches draw random numbers from."""
+        return [] if self._noise is None else [self._noise]
 
     @property
     def n_threads(self) -> int:
@@ -120,20 +132,26 @@ class MLPStep:
 
     def compute(self, indices: Tensor, given: StepInputs) -> dict[str, Tensor]:
         """Do the arithmetic of a step, without waiting for the device or drawing a number."""
+        ranks, n_batch = self.embedder.ranks, len(indices)
+        share = ranks.share(n_batch)
+        own = indices[share]
         with torch.no_grad():
-            rows = self._gather(indices, self._hidden.input_buffer(len(indices)))
+            rows = self._gather(own, self._hidden.input_buffer(len(own)))
             if self._noise is not None:
-                self._noise.add_(rows, indices, given.noise_starts)
+                self._noise.add_(rows, own, given.noise_starts, (share.start, n_batch))
             features = self._hidden.forward(rows).float()  # (batch, hidden[-1])
             weight, bias = self._last_layer(given.auxiliary_scale)
             forces = umap_forces(
-                torch.addmm(bias, features, weight.t()),
+                ranks.gather(torch.addmm(bias, features, weight.t()), n_batch),
                 self.term.kernel,
                 given.softening,
                 self.term.n_negatives,
             )
-            self._store_last(forces.gradient, features, given.auxiliary_scale)
-            self._hidden.backward(forces.gradient.to(self.dtype) @ weight.to(self.dtype))
+            gradient = forces.gradient[share]
+            self._store_last(gradient, features, given.auxiliary_scale)
+            self._hidden.backward(gradient.to(self.dtype) @ weight.to(self.dtype))
+            if not ranks.is_alone:
+                sum_gradients(ranks, self.parameters())
         loss = forces.attraction + forces.repulsion
         return {"loss": loss, self.term.name: loss}
 

@@ -62,16 +62,26 @@ class Matrix:
     outputs_last : bool, default=False
         Whether the last axis counts the outputs, as in Keras, and not the first. The other axes
         are flattened.
+    by_outputs : bool, default=False
+        Whether the length of a step grows with the number of outputs, and not with the longer side.
+        The outputs of every layer then change alike, whatever the number of its inputs.
     """
 
     parameter: nn.Parameter
     outputs_last: bool = False
+    by_outputs: bool = False
 
     @property
     def shape(self) -> tuple[int, int]:
         """Shape of the matrix. A kernel has its axes of inputs flattened."""
         n_rows, n_columns = self.read(self.parameter).shape
         return n_rows, n_columns
+
+    @property
+    def length(self) -> float:
+        """Singular values of a step, in units of the learning rate."""
+        n_outputs = self.parameter.shape[-1 if self.outputs_last else 0]
+        return STEP_SIZE * math.sqrt(n_outputs if self.by_outputs else max(self.shape))
 
     @property
     def can_be_orthogonal(self) -> bool:
@@ -103,7 +113,8 @@ class Muon:
     betas : tuple of float, default=(0.9, 0.95)
         Adam's decay rates, for the other parameters.
     matrices : sequence of Matrix, optional
-        Those of the parameters that get orthogonal steps; by default the square ones.
+        Those of the parameters that get orthogonal steps; by default the square ones. The first of
+        several for one parameter counts, as where two networks share it.
 
     Attributes
     ----------
@@ -122,15 +133,16 @@ class Muon:
         trained = list(parameters)
         chosen = [Matrix(p) for p in trained if _is_square(p)] if matrices is None else matrices
         ids = {id(p) for p in trained}
-        stepped = [m for m in chosen if id(m.parameter) in ids and m.can_be_orthogonal]
+        by_id = {id(m.parameter): m for m in reversed(chosen) if m.can_be_orthogonal}
+        stepped = [m for m in chosen if by_id.get(id(m.parameter)) is m and id(m.parameter) in ids]
         own = {id(matrix.parameter) for matrix in stepped}
         self._adam = FusedAdam([p for p in trained if id(p) not in own], lr=lr, betas=betas)
         self.param_groups = self._adam.param_groups
         self.param_groups[0]["momentum"] = momentum
-        by_shape: dict[tuple[int, int], list[Matrix]] = {}
+        alike: dict[tuple[int, int, float], list[Matrix]] = {}
         for matrix in stepped:
-            by_shape.setdefault(matrix.shape, []).append(matrix)
-        self.stacks = [MatrixStack(of_one_shape) for of_one_shape in by_shape.values()]
+            alike.setdefault((*matrix.shape, matrix.length), []).append(matrix)
+        self.stacks = [MatrixStack(matrices) for matrices in alike.values()]
 
     def zero_grad(self) -> None:
         """Delete all gradients."""
@@ -161,7 +173,7 @@ class Muon:
 
 
 class MatrixStack:
-    """Matrices of one size, updated together.
+    """Matrices of one size and length of step, updated together.
 
     Attributes
     ----------
@@ -179,6 +191,7 @@ class MatrixStack:
         self._directions = torch.zeros_like(self.momentum)
         self.n_steps = 0
         self._dtype = fast_dtype(first.parameter.device)
+        self._length = first.length
 
     @property
     def is_due(self) -> bool:
@@ -195,7 +208,7 @@ class MatrixStack:
         if self.is_due:
             ahead = gradients.lerp_(self.momentum, momentum)  # Nesterov's look ahead
             self._directions.copy_(orthogonalize(ahead, self._dtype))
-        size = lr * STEP_SIZE * math.sqrt(max(self.momentum.shape[1:]))
+        size = lr * self._length
         if isinstance(size, Tensor):  # alpha must be a number, and reading one waits for the device
             torch._foreach_sub_(self.parameters, self._written(self._directions * size))
         else:

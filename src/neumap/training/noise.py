@@ -112,14 +112,23 @@ class InputNoise:
         """Draw the same starts again as after :meth:`state`."""
         self._random.setstate(state)
 
-    def add_(self, rows: Tensor, indices: Tensor, starts: NoiseStarts | None = None) -> Tensor:
+    def add_(
+        self,
+        rows: Tensor,
+        indices: Tensor,
+        starts: NoiseStarts | None = None,
+        among: tuple[int, int] | None = None,
+    ) -> Tensor:
         """Add noise to contiguous rows (batch, ...) in place, by default from new starts.
 
-        `indices` are the numbers of the rows in the data.
+        `indices` are the numbers of the rows in the data. With `among`, the rows are a part of a
+        batch: its place in the batch, and the length of this.
         """
         flat = rows.view(len(rows), -1)
         first, second = starts or self._given or self.draw_starts()
-        mixture = self._mixture.read((len(flat), DIRECTIONS), flat, first)
+        place, n_batch = (0, len(flat)) if among is None else among
+        mixture = self._mixture.read((n_batch, DIRECTIONS), flat, first)
+        mixture = mixture[place : place + len(flat)]
         width = flat.shape[1] if self.basis is None else len(self.basis)
         directions = self._directions.read((DIRECTIONS, width), flat, second)
         if self.basis is not None:

@@ -279,7 +279,7 @@ class VerifiedStep:
     modules : sequence of nn.Module
         These networks. Their buffers may change in a step, as in a batch normalisation.
     sources : sequence of Source, optional
-        What the step draws from besides the generators of torch.
+        What the step draws from besides the generators of torch; also an attribute.
     """
 
     def __init__(
@@ -292,7 +292,7 @@ class VerifiedStep:
         self._step = step
         self.precisions = tuple(precisions)
         self._modules = modules
-        self._sources = sources
+        self.sources = sources
         self._is_checked = False
 
     @property
@@ -302,7 +302,18 @@ class VerifiedStep:
 
     def rewind(self, *, with_weights: bool = True) -> Rewind:
         """Return the present state of what is trained."""
-        return Rewind(self._modules, self._sources, with_weights=with_weights)
+        return Rewind(self._modules, self.sources, with_weights=with_weights)
+
+    def state(self) -> dict[str, Any]:
+        """Return which precision it has settled on, for :meth:`set_state`."""
+        enabled = [precision.enabled for precision in self.precisions]
+        return {"is_checked": self._is_checked, "enabled": enabled}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on in the precision of :meth:`state`."""
+        self._is_checked = state["is_checked"]
+        for precision, enabled in zip(self.precisions, state["enabled"], strict=True):
+            precision.enabled = enabled
 
     def use_float32(self) -> None:
         """Compute in float32 from now on."""

@@ -7,8 +7,8 @@ recorded, as scalars in device memory.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from typing import NamedTuple, Protocol
+from collections.abc import Hashable, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -56,6 +56,9 @@ class Recordable(Protocol):
 
     @property
     def n_threads(self) -> int: ...
+
+    @property
+    def sources(self) -> Sequence[Any]: ...
 
     @property
     def is_known(self) -> bool:

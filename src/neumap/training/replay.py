@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -249,6 +249,11 @@ class Replay:
     def n_threads(self) -> int:
         """Those of the step."""
         return self._step.n_threads
+
+    @property
+    def sources(self) -> Sequence[Any]:
+        """Those of the step."""
+        return self._step.sources
 
     def parameters(self) -> list[nn.Parameter]:
         """Return the parameters of the step."""

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from neumap._device import fast_dtype, training_threads
+from neumap._ranks import current_ranks
 from neumap.data import DenseRows
 from neumap.losses.reconstruction import ReconstructionTerm
 from neumap.losses.terms import Batch, Term, UmapTerm
@@ -25,9 +26,10 @@ from neumap.training.guide import GuidedEmbedder, GuideTerm, Later
 from neumap.training.mlp_step import MLPStep
 from neumap.training.noise import InputNoise, NoiseStarts
 from neumap.training.optimizers import Optimizer
-from neumap.training.precision import MixedPrecision, VerifiedStep
+from neumap.training.precision import MixedPrecision, Source, VerifiedStep
 from neumap.training.recordable import StepInputs
 from neumap.training.replay import choose_replay
+from neumap.training.sharing import sum_gradients
 
 __all__ = ["AutogradStep", "Step", "choose_step", "record_step", "training_precision"]
 
@@ -38,6 +40,11 @@ class Step(Protocol):
     @property
     def n_threads(self) -> int:
         """Number of torch threads to run the step with."""
+        ...
+
+    @property
+    def sources(self) -> Sequence[Source]:
+        """What batches draw random numbers from, besides the generators of torch."""
         ...
 
     def parameters(self) -> list[nn.Parameter]:
@@ -65,12 +72,19 @@ class AutogradStep:
     def __init__(self, embedder: Embedder, terms: Sequence[Term]) -> None:
         self.embedder = embedder
         self.terms = list(terms)
+        self.ranks = current_ranks()
         self._progress = 0.0
 
     def modules(self) -> list[nn.Module]:
         """Return the embedder and what the terms train."""
         modules = [self.embedder, *(m for term in self.terms for m in term.modules.values())]
         return [module for module in modules if isinstance(module, nn.Module)]
+
+    @property
+    def sources(self) -> Sequence[Source]:
+        """What batches draw random numbers from."""
+        found: Sequence[Source] = getattr(self.embedder, "sources", ())
+        return found
 
     @property
     def n_threads(self) -> int:
@@ -149,7 +163,11 @@ class AutogradStep:
         terms = [term for term in self.terms if _acts(term, progress)]
         values = {term.name: term(batch) for term in terms}
         total = sum((t.weight * values[t.name] for t in terms), start=torch.zeros(()))
-        total.backward()  # type: ignore[no-untyped-call]
+        if self.ranks.is_alone:
+            total.backward()  # type: ignore[no-untyped-call]
+        else:
+            (total / self.ranks.size).backward()  # type: ignore[no-untyped-call]
+            sum_gradients(self.ranks, self.parameters())
         return {"loss": total.detach(), **{k: v.detach() for k, v in values.items()}}
 
     def _embed(self, indices: Tensor, given: StepInputs, progress: float) -> Batch:
@@ -222,7 +240,7 @@ def choose_step(embedder: Embedder, terms: Sequence[Term]) -> Step:
     precisions = _precisions(embedder, terms)
     if all(precision.is_known for precision in precisions):
         return step
-    return VerifiedStep(step, precisions, step.modules(), getattr(embedder, "sources", ()))
+    return VerifiedStep(step, precisions, step.modules(), step.sources)
 
 
 def _is_closed_form(embedder: Embedder, terms: Sequence[Term]) -> TypeGuard[EncoderEmbedder]:

@@ -82,7 +82,8 @@ def invert(X: ArrayLike, fitted: Fitted, recipe: Recipe) -> NDArray[np.float32]:
     elif fitted.training is None or recipe.graph.metric == "precomputed":
         raise ValueError(
             "inverse_transform needs a decoder: fit with parametric_reconstruction=True. "
-            "Without one it averages training rows, which this model does not keep."
+            "Without one it averages training rows, which this model does not keep; a file has "
+            "them with save(path, keep='data')."
         )
     else:
         rows = average_neighbors(

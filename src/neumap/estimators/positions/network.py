@@ -186,20 +186,25 @@ class NetworkPositions:
             has_batch_size=self.budget.batch_size is not None,
         )
 
-    def optimizer_factory(self, *networks: nn.Module | None) -> OptimizerFactory:
+    def optimizer_factory(
+        self, encoder: nn.Module | None = None, *decoders: nn.Module
+    ) -> OptimizerFactory:
         """Return a function from parameters to an optimiser.
 
         Parameters
         ----------
-        *networks : nn.Module or None
-            Those to train. Of networks with an encoder of the user, all matrices are stepped
-            orthogonally.
+        encoder : nn.Module, optional
+            The network to train. If it is the user's, all its matrices are stepped orthogonally.
+        *decoders : nn.Module
+            Trained with it, in the same way.
         """
         if self.optimizer is not None:
             return resolve_optimizer(self.optimizer)
         if self.is_builtin_network:
             return Muon
-        matrices = [m for n in networks if n is not None for m in matrices_of(n)]
+        matrices = [] if encoder is None else matrices_of(encoder)
+        for decoder in decoders:
+            matrices += matrices_of(decoder, decodes=True)
         if any(matrix.can_be_orthogonal for matrix in matrices):
             return partial(Muon, matrices=matrices)
         return resolve_optimizer(None)

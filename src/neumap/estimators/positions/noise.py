@@ -27,7 +27,7 @@ __all__ = ["input_noise", "neighbor_distances", "own_noise"]
 Read = Callable[[Tensor], Tensor]
 
 EDGES_PER_ROW = 3
-PAIRS_AT_ONCE = 2**24  # numbers of one slice of pairs
+PAIRS_AT_ONCE = 2**22  # numbers of one slice of pairs, of which there are several copies
 # Noise of a given length moves a row further along the few directions of narrow data than along
 # those of wide data. Below this many features it shrinks.
 ORDINARY_FEATURES = 16
@@ -120,12 +120,11 @@ def neighbor_distances(rows: RowStore, edges: FuzzyGraph, read: Read, unit: floa
     heads = torch.from_numpy(edges.heads[chosen]).to(rows.device)
     tails = torch.from_numpy(edges.tails[chosen]).to(rows.device)
     size = max(1, PAIRS_AT_ONCE // rows.n_features)
-    lengths = torch.cat(
-        [
-            _lengths(rows, read, heads[i : i + size], tails[i : i + size], unit)
-            for i in range(0, len(heads), size)
-        ]
-    )
+    # Parts that are kept would lie between the pairs in memory, which could then not be used again.
+    lengths = torch.empty(n_sampled, device=rows.device)
+    for start in range(0, n_sampled, size):
+        part = slice(start, start + size)
+        lengths[part] = _lengths(rows, read, heads[part], tails[part], unit)
     known = lengths.isfinite()
     total = _sums(lengths.where(known, 0.0), heads, tails, rows.n_rows)
     count = _sums(known.float(), heads, tails, rows.n_rows)

@@ -22,7 +22,7 @@ from neumap.training.flops import forward_flops
 from neumap.training.last_layer import LastLayer, find_last_layer
 from neumap.training.muon import Matrix
 
-__all__ = ["last_layer", "matrices_of", "read_columns", "shortened"]
+__all__ = ["last_layer", "matrices_of", "normalises_batches", "read_columns", "shortened"]
 
 # Operations of one row, forward, up to which a training has its full length. A network of three
 # layers of 100 on images of 28 x 28 has 200,000.
@@ -33,8 +33,14 @@ SHORTEST = 1 / 3
 FEW_STEPS = 1_000
 
 
-def matrices_of(network: nn.Module) -> list[Matrix]:
+def matrices_of(network: nn.Module, *, decodes: bool = False) -> list[Matrix]:
     """Return the parameters that get orthogonal steps.
+
+    Those of a decoder have a length by the number of outputs. At first all numbers that it gives
+    are wrong in one direction. Steps that grow with the inputs of a wide kernel then drive the
+    inputs of its ReLUs below zero, from where they do not come back: with squared error the decoder
+    of umap-learn's page gave zeros for every position. Encoders of images were better with the
+    longer steps.
 
     These are all matrices and kernels, except for tables of embeddings. A network with batch
     normalisation has none: it does not depend on the scale of a matrix in front of a normalisation,
@@ -44,8 +50,13 @@ def matrices_of(network: nn.Module) -> list[Matrix]:
     if any(map(_normalises_batches, parts)):
         return []
     find = _of_keras if isinstance(network, KerasModule) else _of_torch
-    found = [matrix for part in parts for matrix in find(part)]
-    return list({id(matrix.parameter): matrix for matrix in found}.values())
+    found = {id(matrix.parameter): matrix for part in parts for matrix in find(part)}
+    return [replace(matrix, by_outputs=decodes) for matrix in found.values()]
+
+
+def normalises_batches(network: nn.Module) -> bool:
+    """Whether what the network returns for a row in training depends on the rows beside it."""
+    return any(map(_normalises_batches, _parts(network)))
 
 
 def _parts(network: nn.Module) -> list[nn.Module]:

@@ -29,7 +29,7 @@ from neumap.estimators.constraints import (
     Whole,
     check_parameter,
 )
-from neumap.estimators.fitted import Fitted, device_of
+from neumap.estimators.fitted import PER_ROW, Fitted, device_of
 from neumap.estimators.landmarks import Landmarks
 from neumap.losses.reconstruction import ReconstructionLoss
 from neumap.training.embedders import encode_rows
@@ -74,9 +74,14 @@ def check_fitted(fitted: Fitted) -> None:
         Naming the field, what it must be and what it is.
     """
     _check_shapes(fitted)
-    _check_graph(fitted)
-    _check_embedding(fitted)
+    if fitted.graph is None:
+        _check_network_alone(fitted)
+    else:
+        _check_graph(fitted)
+        _check_embedding(fitted)
     _check_texts(fitted)
+    if fitted.card is not None and fitted.card.rows is not None:
+        _check_array(fitted.card.rows.center, "card.rows.center", np.float32, (fitted.n_features,))
     _check_roles(fitted)
     if fitted.landmarks is not None:
         _check_landmarks(fitted, fitted.landmarks)
@@ -95,8 +100,18 @@ def _check_shapes(fitted: Fitted) -> None:
             raise misfit(name, SHAPE.text, shape)
         if math.prod(shape) != fitted.n_features:
             raise misfit(name, f"a shape of {fitted.n_features} numbers", str(shape))
+    if fitted.n_anchors is not None and fitted.n_anchors not in Whole(1):
+        raise misfit("n_anchors", "None, or a whole number of at least 1", fitted.n_anchors)
     if fitted.is_supervised not in SWITCH:
         raise misfit("is_supervised", SWITCH.text, fitted.is_supervised)
+
+
+def _check_network_alone(fitted: Fitted) -> None:
+    for name in PER_ROW:
+        if getattr(fitted, name) is not None:
+            raise misfit("graph", f"there for a model with {name}", None)
+    if fitted.encoder is None:
+        raise misfit("graph", "there for a model without an encoder", None)
 
 
 def _check_graph(fitted: Fitted) -> None:

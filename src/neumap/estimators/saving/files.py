@@ -12,14 +12,22 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
 
+from neumap._card import Card, card_of
 from neumap._device import resolve_device
 from neumap._warnings import warn_user
-from neumap.archive import Archive, ArchiveError, check_node, read_archive, write_archive
+from neumap.archive import (
+    Archive,
+    ArchiveError,
+    check_node,
+    fits_json,
+    read_archive,
+    write_archive,
+)
 from neumap.estimators.fitted import FIELDS, Fitted
 from neumap.estimators.new_rows.training_rows import TrainingRows
 from neumap.estimators.saving.checks import check_fitted, check_networks, check_settings
@@ -27,7 +35,9 @@ from neumap.estimators.saving.copies import SETTINGS
 from neumap.estimators.saving.nodes import Node, NotStorableError, Packer, Unpacker
 from neumap.estimators.saving.version_1 import of_version_1
 
-__all__ = ["SavedModel", "read_model", "save_model"]
+__all__ = ["Keep", "SavedModel", "read_model", "save_model"]
+
+Keep = Literal["network", "map", "data"]
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +47,8 @@ FORMAT = 2
 
 # Parameters that hold rows of the user's data, which a file for others should not.
 DATA_PARAMETERS = ("reconstruction_validation",)
+# Parameters that may hold a value for each row.
+ROW_PARAMETERS = ("precomputed_knn",)
 # Without them new rows could not be searched for among training rows as before.
 SEARCH_PARAMETERS = ("metric", "metric_kwds")
 
@@ -68,17 +80,33 @@ class SavedModel:
 # ---- save ---------------------------------------------------------------------------------------
 
 
-def save_model(model: SavedModel, path: str | os.PathLike[str], *, keep_data: bool | None) -> Path:
+def save_model(
+    model: SavedModel,
+    path: str | os.PathLike[str],
+    *,
+    keep: Keep | None = None,
+    keep_data: bool | None = None,
+    notes: Mapping[str, Any] | None = None,
+) -> Path:
     """Write a model, fitted or not; see :meth:`neumap.estimators.UMAP.save`."""
+    wanted = _wanted(keep, keep_data)
+    if notes is not None:
+        model = replace(model, fitted=_noted(model.fitted, notes))
     parameters, fitted = dict(model.parameters), model.fitted
-    keeps_rows = _keeps_rows(model, keep_data)
+    keeps_rows = _keeps_rows(model, wanted)
     if fitted is not None and not keeps_rows:
         fitted = replace(fitted, training=None)
+    if wanted == "network":
+        fitted = _network_alone(model)
     lost: dict[str, str] = {}
-    if not keep_data:
-        for name in [n for n in DATA_PARAMETERS if parameters.get(n) is not None]:
+    for name in DATA_PARAMETERS if wanted != "data" else ():
+        if parameters.get(name) is not None:
             del parameters[name]
-            lost[name] = "it holds rows of data, which keep_data=True would keep"
+            lost[name] = "it holds rows of data, which keep='data' would keep"
+    for name in ROW_PARAMETERS if wanted == "network" else ():
+        if parameters.get(name) is not None:
+            del parameters[name]
+            lost[name] = "it grows with the rows of data, and keep='map' would keep it"
     packer = Packer(_row_shapes(model))
     nodes: dict[str, Any] = {
         "format": FORMAT,
@@ -98,18 +126,62 @@ def save_model(model: SavedModel, path: str | os.PathLike[str], *, keep_data: bo
     return write_archive(path, tensors=packer.tensors, metadata=metadata, blobs=packer.blobs)
 
 
-def _keeps_rows(model: SavedModel, keep_data: bool | None) -> bool:
+def _wanted(keep: Keep | None, keep_data: bool | None) -> Keep | None:
+    """Return how much should be kept, None for the default."""
+    if keep is not None and keep not in get_args(Keep):
+        raise ValueError(
+            f"keep must be one of {list(get_args(Keep))}, got {keep!r}. Choose one of these."
+        )
+    if keep_data is None:
+        return keep
+    same: Keep = "data" if keep_data else "map"
+    if keep not in (None, same):
+        raise ValueError(
+            f"keep must be {same!r} with keep_data={keep_data}, got {keep!r}. Pass keep alone."
+        )
+    return same
+
+
+def _noted(fitted: Fitted | None, notes: Mapping[str, Any]) -> Fitted:
+    """Return a fitted model with notes on its card."""
+    if fitted is None:
+        raise ValueError(
+            "card must be None for a model that is not fitted, got notes. Fit the model first."
+        )
+    is_right = isinstance(notes, Mapping) and all(isinstance(name, str) for name in notes)
+    if not is_right or not fits_json(notes):
+        raise ValueError(
+            "card must map names to text, numbers, and lists and dicts of these, got "
+            f"{notes!r:.100}. Write the notes as text."
+        )
+    n_rows = 0 if fitted.graph is None else fitted.graph.shape[0]
+    card = fitted.card or Card(created="", version="0.1", n_rows=n_rows)
+    return replace(fitted, card=card.noted(notes))
+
+
+def _keeps_rows(model: SavedModel, wanted: Keep | None) -> bool:
     """Whether the training rows go into the file: by default if placing new rows needs them."""
     has_rows = model.fitted is not None and model.fitted.training is not None
-    if keep_data and not has_rows:
+    if wanted == "data" and not has_rows:
         if any(model.parameters.get(name) is not None for name in DATA_PARAMETERS):
             return False
         raise ValueError(
-            f"keep_data=True, but this {model.class_name} holds no rows of data: a model "
-            "with an encoder keeps none. Leave keep_data out, and keep the data yourself."
+            f"keep must be 'network' or 'map' for this {model.class_name}, which holds no rows of "
+            "data, got 'data'. A model that was loaded or unpickled without them has none: keep "
+            "the data yourself."
         )
     needed = model.fitted is not None and model.fitted.encoder is None
-    return has_rows and (needed if keep_data is None else keep_data)
+    return has_rows and (needed if wanted is None else wanted == "data")
+
+
+def _network_alone(model: SavedModel) -> Fitted | None:
+    """Return the fitted model without all that grows with the number of training rows."""
+    if model.fitted is not None and model.fitted.encoder is None:
+        raise ValueError(
+            f"keep must be 'map' or 'data' for this {model.class_name}, which has no network, got "
+            "'network'. Fit a ParametricUMAP with parametric_embedding=True for a small file."
+        )
+    return None if model.fitted is None else model.fitted.without_rows()
 
 
 def _row_shapes(model: SavedModel) -> dict[str, tuple[int, ...] | None]:
@@ -137,6 +209,7 @@ def _pack_all(
 def _pack_fitted(packer: Packer, fitted: Fitted, lost: dict[str, str]) -> dict[str, Node]:
     """Return the nodes of all fields that are known."""
     values = {name: getattr(fitted, name) for name in FIELDS if name != "training"}
+    values["card"] = None if fitted.card is None else fitted.card.as_dict()
     known = {name: value for name, value in values.items() if value is not None}
     nodes = _pack_all(packer, known, "", lost)
     if fitted.training is not None:
@@ -151,7 +224,7 @@ def _pack_rows(packer: Packer, rows: Any) -> Node:
         raise ArchiveError(
             f"Training rows must be in memory to be saved, which transform of this model needs; "
             f"got a {type(rows).__name__}, and {reason}. Fit on an array, or save with "
-            "keep_data=False and without transform."
+            "keep='map' and without transform."
         ) from None
 
 
@@ -159,7 +232,7 @@ def _check_searchable(lost: Mapping[str, str]) -> None:
     for name in [name for name in SEARCH_PARAMETERS if name in lost]:
         raise ArchiveError(
             f"{name} must be one that a file can hold, since transform of this model searches with "
-            f"it; {lost[name]}. Use a metric by its name, or save with keep_data=False and without "
+            f"it; {lost[name]}. Use a metric by its name, or save with keep='map' and without "
             "transform."
         )
 
@@ -279,7 +352,18 @@ def _fitted(nodes: Mapping[str, Node], unpacker: Unpacker) -> Fitted:
     values = {name: unpacker.unpack(node, name) for name, node in nodes.items()}
     if "training" in values:
         values["training"] = TrainingRows(values["training"])
+    if "card" in values:
+        values["card"] = _card(values["card"])
     return Fitted(**values)
+
+
+def _card(values: Any) -> Card:
+    try:
+        return card_of(values)
+    except ValueError as error:
+        raise ArchiveError(
+            f"{error} Use a file from a source you trust, or save the model again."
+        ) from error
 
 
 def _check_names(nodes: Mapping[str, Node], known: Sequence[str], what: str) -> None:

@@ -118,6 +118,10 @@ def _rows_like_training(fitted: Fitted) -> Tensor:
 
 
 def _positions(fitted: Fitted) -> Tensor:
-    """Positions of training rows."""
+    """Positions of training rows, or others in a model without them."""
+    if fitted.embedding is None:
+        return 5.0 * torch.randn(
+            EXAMPLE_ROWS, fitted.n_components, generator=torch_generator(0, "onnx positions")
+        )
     placed = fitted.positions[np.isfinite(fitted.positions).all(axis=1)]
     return torch.from_numpy(placed[:EXAMPLE_ROWS])
