@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from sklearn.datasets import load_digits
 
 from neumap import UMAP, ParametricUMAP
+from neumap.callbacks import Checkpoint
 from neumap.estimators.graph import Graph
 from neumap.estimators.targets import check_sample_weight
 from neumap.fuzzy import FuzzyGraph, fuzzy_simplicial_set
@@ -138,3 +140,13 @@ def test_weights_without_an_edge_or_a_training_say_so() -> None:
     with pytest.raises(ValueError, match="transform_mode must be 'embedding' for sample_weight"):
         make(UMAP, transform_mode="graph").fit(X, sample_weight=np.ones(200))
     assert check_sample_weight(None, 5) is None
+
+
+def test_a_checkpoint_is_of_a_fit_with_these_weights(tmp_path: Path) -> None:
+    weights = np.where(Y[:200] == 0, 5.0, 1.0)
+    file = tmp_path / "training.neumap"
+    whole = make(ParametricUMAP, callbacks=[Checkpoint(file)]).fit(X, sample_weight=weights)
+    with pytest.raises(ValueError, match="got one with other sample_weight"):
+        make(ParametricUMAP).fit(X, resume_from=file)
+    again = make(ParametricUMAP).fit(X, sample_weight=weights, resume_from=file)
+    np.testing.assert_array_equal(again.embedding_, whole.embedding_)
