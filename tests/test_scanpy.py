@@ -143,6 +143,8 @@ def test_a_representation_comes_with_the_query(known: Any) -> None:
     with pytest.raises(KeyError, match=r"'X_scVI', in obsm, got \[\]"):
         atlas.place(query)
     query.obsm["X_scVI"] = made.obsm["X_scVI"][:20]
+    with pytest.raises(ValueError, match="layer must be None for an atlas of 'X_scVI'"):
+        atlas.place(query, layer="counts")
     atlas.place(query)
     np.testing.assert_allclose(
         query.obsm["X_umap"], atlas.model.transform(made.obsm["X_scVI"][:20]), atol=1e-5

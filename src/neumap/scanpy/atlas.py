@@ -142,6 +142,11 @@ class Atlas:
     def _coordinates(self, query: Any, layer: str | None, missing: Missing) -> Any:
         if self.projection is not None:
             return self.projection(query, layer, missing)
+        if layer is not None:
+            raise ValueError(
+                f"layer must be None for an atlas of {self.use_rep!r}, which is not computed from "
+                f"genes here, got {layer!r}. Leave layer out."
+            )
         if self.use_rep not in query.obsm:
             raise KeyError(
                 f"query must have the representation of the reference, {self.use_rep!r}, in obsm, "
