@@ -17,10 +17,10 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all check format bench bench-speed bench-peers-env explorer docs clean
+.PHONY: help setup demo test test-all check format bench bench-speed bench-peers-env explorer docs docs-serve docs-links docs-code clean
 
 help:
-	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
 
 setup: $(VENV)/.installed-dev ## create the environment for development
 
@@ -59,11 +59,26 @@ bench-peers-env: ## create .venv-peers with umap-learn and TensorFlow, for bench
 explorer: ## check, test and bundle the explorer's page (needs Node.js 20 or newer)
 	cd web/explorer && npm ci --ignore-scripts --no-audit --no-fund && npm run check && npm test && npm run build
 
-docs: $(VENV)/.installed-dev ## run the code of the documentation
-	$(BIN)/python -m pytest -q $(PARALLEL) tests/behaviour/test_readme.py tests/behaviour/test_tour.py tests/behaviour/test_page_blocks.py tests/test_explorer.py
+# Warnings are errors, and every cross-reference must have a target. The examples run, a few minutes
+# the first time; later only those that changed do. DOCS_ARGS="-D plot_gallery=0" skips them.
+DOCS_ARGS ?=
+SPHINX := OMP_NUM_THREADS=1 $(BIN)/python -m sphinx --fail-on-warning --nitpicky --keep-going
+
+docs: $(VENV)/.installed-docs ## build the site in build/site
+	$(SPHINX) -b html $(DOCS_ARGS) docs build/site
+	@echo "The site: build/site/index.html"
+
+docs-serve: docs ## build the site and serve it on port 8000
+	$(BIN)/python -m http.server --directory build/site --bind 127.0.0.1 8000
+
+docs-links: $(VENV)/.installed-docs ## ask for every outside link of the site (needs a network)
+	$(SPHINX) -b linkcheck -D plot_gallery=0 docs build/links
+
+docs-code: $(VENV)/.installed-dev ## run the code of the pages and the examples as tests
+	$(BIN)/python -m pytest -q $(PARALLEL) tests/behaviour/test_readme.py tests/behaviour/test_examples.py tests/behaviour/test_page_blocks.py tests/test_explorer.py
 
 clean: ## remove everything that these commands created
-	rm -rf .venv web/explorer/node_modules demo-output dist build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv web/explorer/node_modules demo-output dist build .pytest_cache .mypy_cache .ruff_cache docs/auto_examples docs/api/generated docs/_explorer
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -76,4 +91,8 @@ $(VENV)/.installed-demo: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP_INSTALL) -e '.[dev]'
+	@touch $@ $(VENV)/.installed-demo
+
+$(VENV)/.installed-docs: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP_INSTALL) -e '.[docs]'
 	@touch $@ $(VENV)/.installed-demo

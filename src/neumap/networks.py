@@ -221,7 +221,7 @@ class MLP(nn.Module):
         return y
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Map rows (batch, ...) to outputs (batch, n_outputs) or (batch, *output_shape)."""
+        """Map rows (batch, ...) to outputs (batch, n_outputs) or ``(batch, *output_shape)``."""
         y = self.head(self.features(rows))
         return y if self.output_shape is None else y.reshape(len(rows), *self.output_shape)
 
@@ -323,7 +323,7 @@ class ConvEncoder(nn.Module):
         return y
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Map images (batch, *dims) to (batch, n_outputs)."""
+        """Map images ``(batch, *dims)`` to (batch, n_outputs)."""
         return self.head(self.features(rows))
 
 
@@ -383,7 +383,7 @@ class ConvDecoder(nn.Module):
         }
 
     def forward(self, coordinates: Tensor) -> Tensor:
-        """Map coordinates (batch, n_inputs) to images (batch, *dims)."""
+        """Map coordinates (batch, n_inputs) to images ``(batch, *dims)``."""
         height, width, _ = _image_shape(self.dims)
         x = torch.relu(self.dense(coordinates))
         x = torch.relu(self.unfold(x)).reshape(-1, self.channels[0], *self.grid)

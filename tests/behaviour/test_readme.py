@@ -1,4 +1,4 @@
-"""The README's Python code runs as it stands, and its command lines are accepted."""
+"""The README's Python code, and that of the first pages, runs; its command lines are accepted."""
 
 from __future__ import annotations
 
@@ -11,12 +11,16 @@ import pytest
 
 from neumap.cli.app import app
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+# Pages whose code no other test runs.
+PAGES = ("README.md", "docs/get_started.md", "docs/coming_from.md", "docs/integrations.md")
+NEEDS = {"docs/get_started.md": "matplotlib", "docs/integrations.md": "pandas"}
 
 
-def blocks(language: str) -> list[str]:
+def blocks(language: str, text: str = README) -> list[str]:
     """Fenced blocks of one language, in order."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
 
 
 def command_lines() -> list[str]:
@@ -24,11 +28,15 @@ def command_lines() -> list[str]:
     return re.findall(r"^\$ neumap (.*)$", text, flags=re.MULTILINE)
 
 
-def test_python_code_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("page", PAGES)
+def test_python_code_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if page in NEEDS:
+        pytest.importorskip(NEEDS[page])
     monkeypatch.chdir(tmp_path)
-    assert blocks("python"), "the README shows no Python code"
+    code = blocks("python", (ROOT / page).read_text(encoding="utf-8"))
+    assert code, f"{page} shows no Python code"
     # One after the other in one namespace, as a reader would paste them.
-    exec(compile("\n".join(blocks("python")), "README.md", "exec"), {"__name__": "readme"})
+    exec(compile("\n".join(code), page, "exec"), {"__name__": "readme"})
 
 
 @pytest.mark.parametrize("line", command_lines())

@@ -85,7 +85,7 @@ def _classes() -> dict[str, Any]:
         ) from error
 
     class NeumapVisualizationConfig(brain.VisualizationConfig):
-        """Configuration of :class:`NeumapVisualization`.
+        """Configuration of ``NeumapVisualization``.
 
         Parameters
         ----------
