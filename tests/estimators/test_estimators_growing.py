@@ -49,6 +49,14 @@ def test_few_rows_are_all_kept_and_the_bound_may_change() -> None:
     assert len(raised) == len(set(raised.tolist())) == 45
 
 
+def test_a_generator_is_drawn_from_only_for_a_sample() -> None:
+    generator, same = np.random.default_rng(0), np.random.default_rng(0)
+    Stream(20, 10, None).kept(20, generator)
+    assert generator.integers(1 << 60) == same.integers(1 << 60)
+    first = Stream(200, 50, 20).kept(100, generator)
+    assert not np.array_equal(first, Stream(200, 50, 20).kept(100, generator))
+
+
 @BOTH
 def test_partial_fit_with_a_bound_holds_that_many_earlier_rows(kind: type[UMAP]) -> None:
     model = make(kind)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neumap._labels import Column
-from neumap._random import numpy_generator
+from neumap._random import RandomState, numpy_generator, resolve_seed
 from neumap.data import row_count, take
 from neumap.estimators.fitted import Fitted
 from neumap.estimators.new_rows.training_rows import TrainingRows
@@ -51,18 +51,20 @@ class Stream:
         known = cls(**noted)
         return replace(known, max_rows=known.max_rows if max_rows is None else max_rows)
 
-    def kept(self, n_held: int, seed: int) -> NDArray[np.int64]:
+    def kept(self, n_held: int, random_state: RandomState) -> NDArray[np.int64]:
         """Return which of the held rows stay, in ascending order: all, or a uniform sample.
 
         Parameters
         ----------
         n_held : int
             Rows of the model, the last `n_added` of which are those of the last call.
-        seed : int
-            With the rows seen, it determines the sample.
+        random_state : int, numpy generator or None
+            With the rows seen, it determines the sample. A generator is drawn from only if there
+            is one to take.
         """
         if self.max_rows is None or n_held <= self.max_rows:
             return np.arange(n_held)
+        seed = resolve_seed(random_state)
         generator = numpy_generator(seed, f"reservoir after {self.n_seen} rows")
         n_earlier = n_held - self.n_added
         n_recent = int(

@@ -25,7 +25,7 @@ from torch import nn
 
 from neumap._card import Card
 from neumap._device import resolve_device
-from neumap._random import RandomState, resolve_seed
+from neumap._random import RandomState
 from neumap._ranks import telling_errors
 from neumap.callbacks import Callback
 from neumap.callbacks.checkpoint import read_checkpoint
@@ -809,7 +809,7 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         self._check_more(fitted, y)
         self._check_rows_are_there("partial_fit", fitted)
         stream = Stream.of(fitted, max_rows)
-        rows = stream.kept(int(fitted.graph.shape[0]), resolve_seed(self.random_state))
+        rows = stream.kept(int(fitted.graph.shape[0]), self.random_state)
         learned = self._extended(fitted, recipe, added, y=y, rows=rows)
         self._fitted = stream.after(row_count(added.X)).noted_in(learned)
         return self
