@@ -187,6 +187,11 @@ PLACE = "transform v.neumap vectors.parquet -o placed.parquet --quiet"
 
 COMMAND = [
     Case(
+        command(f"fit rows.npy {OUT} --resume"),
+        "Name it with --checkpoint",
+        command(f"fit rows.npy {OUT} --resume --checkpoint training.neumap"),
+    ),
+    Case(
         images(SIXTEEN, f"fit pictures {OUT} {LABELLED}"),
         "Write --label-column folder",
         images(SIXTEEN, f"fit pictures {OUT} --label-column folder"),

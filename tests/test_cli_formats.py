@@ -8,6 +8,7 @@ import json
 import lzma
 import shlex
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -493,3 +494,52 @@ def test_folders_of_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     Path("photos/z.png").write_bytes(b"no image")
     with pytest.raises(CommandError, match=r"z\.png: not a readable image"):
         read_table(Path("photos"), Selection())
+
+
+def test_folders_of_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows, kinds = RNG.normal(size=(30, 4)).astype(np.float32), KINDS[:30]
+    frame = pd.DataFrame({"name": np.arange(30).astype(str), "kind": kinds, "v": list(rows)})
+    wide = pd.concat([frame[["name", "kind"]], pd.DataFrame(rows, columns=list("abcd"))], axis=1)
+    for folder in ("arrays", "vectors", "wide", "empty"):
+        Path(folder).mkdir()
+    for at, part in enumerate((slice(0, 12), slice(12, 30))):
+        np.save(f"arrays/{at}.npy", rows[part])
+        frame[part].to_parquet(f"vectors/{at}.parquet", index=False)
+        wide[part].reset_index(drop=True).to_feather(f"wide/{at}.feather")
+    np.save("labels.npy", kinds)
+    named = Selection(label="kind", id="name")
+    for folder, selection in (
+        ("arrays", Selection(label="labels.npy")),
+        ("vectors", replace(named, vectors="v")),
+        ("wide", named),
+    ):
+        table = read_table(Path(folder), selection)
+        np.testing.assert_array_equal(table.rows, rows)
+        assert isinstance(table.rows, np.memmap)
+        assert table.labels is not None
+        assert table.labels.tolist() == kinds.tolist()
+        assert table.columns == (list("abcd") if folder == "wide" else None)
+    run(f"fit wide -o m.neumap --coordinates o.csv --label-column kind --id-column name {QUICK}")
+    run("transform m.neumap wide -o new.csv --label-column kind --id-column name")
+    one, other = pd.read_csv("o.csv"), pd.read_csv("new.csv")
+    assert one["kind"].tolist() == kinds.tolist()
+    assert np.allclose(one.iloc[:, -2:], other.iloc[:, -2:], atol=1e-5)
+    for folder, selection, match in (
+        ("arrays", Selection(keeps=True), "--keep-columns needs a file"),
+        ("arrays", Selection(vectors="v"), "--vector-column needs a file"),
+        ("wide", Selection(), r"wide: columns must hold numbers, got text in 'name', 'kind'"),
+        ("wide", Selection(label="x"), r"wide: columns must be among .*got 'x'"),
+        (
+            "empty",
+            Selection(),
+            r"or of \.npy, Parquet or Arrow files of one kind, got a folder without any",
+        ),
+        ("arrays", Selection(image_size=(2, 2)), "--image-size needs a folder of images"),
+    ):
+        with pytest.raises(CommandError, match=match):
+            read_table(Path(folder), selection)
+    Path("empty/_SUCCESS.npy").touch()
+    np.save("arrays/2.npy", rows[:, :2])
+    with pytest.raises(CommandError, match=r"arrays: All files must hold rows of one shape"):
+        read_table(Path("arrays"), Selection())

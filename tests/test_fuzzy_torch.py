@@ -107,7 +107,9 @@ def test_rows_whose_neighbours_are_cut():
     sigmas, rhos = scales_and_offsets(distances, 3, 1.0)
     assert rhos.tolist() == [1.0, math.inf]
     strengths = strengths_of(distances, sigmas, rhos)
-    edges = join_directions(torch.tensor([[0, 1, -1], [1, -1, -1]]), strengths, 1.0)
+    edges = join_directions(
+        torch.arange(2), torch.tensor([[0, 1, -1], [1, -1, -1]]), strengths, 1.0, 2
+    )
     assert [part.tolist() for part in edges] == [[0], [1], [1.0]]
 
 
@@ -115,7 +117,7 @@ def test_a_neighbour_named_twice_counts_twice():
     # As before: precomputed neighbours may repeat one, and its strengths are added.
     indices = torch.tensor([[0, 1, 1], [1, 2, -1], [2, 1, 0]])
     strengths = torch.tensor([[1.0, 0.5, 0.25], [1.0, 0.5, 0.0], [1.0, 0.25, 0.5]])
-    heads, tails, weights = join_directions(indices, strengths, 1.0)
+    heads, tails, weights = join_directions(torch.arange(3), indices, strengths, 1.0, 3)
     assert heads.tolist() == [0, 0, 1]
     assert tails.tolist() == [1, 2, 2]
     torch.testing.assert_close(weights, torch.tensor([0.75, 0.5, 0.625]))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from neumap import callbacks, explorer, export, hub, metrics, networks, plots, runtime
     from neumap._card import UnusualRowsWarning
+    from neumap.data import open_rows
     from neumap.estimators import UMAP, ParametricUMAP, load, load_ParametricUMAP
 
     __version__: str
@@ -31,6 +32,7 @@ __all__ = [
     "load_ParametricUMAP",
     "metrics",
     "networks",
+    "open_rows",
     "plots",
     "runtime",
 ]
@@ -51,6 +53,8 @@ def __getattr__(name: str) -> Any:
         value = getattr(_module("estimators"), name)
     elif name == "UnusualRowsWarning":
         value = importlib.import_module("neumap._card").UnusualRowsWarning
+    elif name == "open_rows":
+        value = _module("data").open_rows
     elif name == "__version__":
         value = importlib.import_module("importlib.metadata").version("neumap")
     else:

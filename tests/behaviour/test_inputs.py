@@ -1005,6 +1005,7 @@ def test_files_of_before_the_row_forms_stay_readable() -> None:
 # The test of each line of the page. Keys are the first cells of table rows, or list items.
 NO_TABLE = "test_data_refused.py::test_what_is_no_table_of_numbers_is_named"
 COLUMN = "test_vectors.py::test_column_names_the_vectors_among_other_columns"
+FILES = "../test_data_shards.py::test_ranges_and_row_numbers_give_the_rows_of_all_files"
 SHOWN_ELSEWHERE = {
     "columns whose differences float32 loses, such as Unix times": (
         "test_numerics.py::test_differences_that_float32_loses_are_warned_of"
@@ -1031,6 +1032,15 @@ SHOWN_ELSEWHERE = {
     "DuckDB relations, lazy tables": "test_vectors.py::test_duckdb",
     "a column of vectors (embeddings): see below": (
         "test_vectors.py::test_vectors_give_the_map_of_their_array"
+    ),
+    "folders and lists of `.npy`, Parquet and Arrow files": (
+        "test_larger_than_memory.py::test_every_container_gives_the_map_of_the_array"
+    ),
+    "`.npy`": FILES,
+    "`.parquet`": FILES,
+    "`.arrow`, `.feather`, `.ipc` (Arrow IPC, files and streams)": FILES,
+    "a Hugging Face Dataset": (
+        "../test_data_shards.py::test_hugging_face_datasets_are_read_by_ranges"
     ),
     "Hugging Face Datasets": "test_vectors.py::test_hugging_face_datasets_by_their_methods",
     "arrays of CuPy, JAX and others with `__dlpack__`": (

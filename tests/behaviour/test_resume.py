@@ -420,6 +420,7 @@ def test_other_files_are_refused_by_name(tmp_path: Path) -> None:
 
 KILLED = """
 import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
 import numpy as np
 from neumap import ParametricUMAP
 from neumap.callbacks import Callback, Checkpoint

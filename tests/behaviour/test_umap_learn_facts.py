@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 import scipy.sparse
+from numpy.typing import NDArray
 from scipy.spatial.distance import cdist, pdist, squareform
 from sklearn.datasets import load_iris
 from sklearn.manifold import trustworthiness
@@ -248,9 +249,25 @@ SHOWN_BY = {
     '"A few of your vertices were disconnected" and other words of warnings': (
         "test_rows_with_nothing_in_common_are_cut_off"
     ),
+    "a network learns from rows with missing values, and its weights become NaN": (
+        "test_rows_with_missing_values_are_refused_by_a_network"
+    ),
     "labels act on the graph alone": ("test_labels_move_an_encoder_through_a_classifier"),
     "an epoch samples edges one by one": ("test_a_random_start_ends_near_the_neighbours"),
 }
+
+
+def test_rows_with_missing_values_are_refused_by_a_network() -> None:
+    def by_the_first(a: NDArray[Any], b: NDArray[Any]) -> float:
+        return float(abs(a[0] - b[0]))
+
+    rows = np.arange(100.0).reshape(25, 4)
+    rows[3, 1] = np.nan
+    model = ParametricUMAP(metric=by_the_first, n_neighbors=5)
+    with pytest.raises(ValueError, match="X must hold finite values where this encoder learns"):
+        model.fit(rows, ensure_all_finite="allow-nan")
+    free = UMAP(metric=by_the_first, n_neighbors=5).fit(rows, ensure_all_finite="allow-nan")
+    assert np.isfinite(free.embedding_).all()
 
 
 def test_every_difference_is_on_the_page_and_has_a_test() -> None:

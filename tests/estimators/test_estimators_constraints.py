@@ -101,12 +101,13 @@ MAYBE: dict[str, set[str]] = {
 OPTIONAL = {
     "a", "b", "random_state", "disconnection_distance", "precomputed_knn", "batch_size",
     "optimizer", "max_time", "dims", "encoder", "decoder", "parametric_reconstruction_loss_fcn",
-    "reconstruction_validation", "landmark_loss_fn", "reconstruction_rows", "guide",
+    "reconstruction_validation", "landmark_loss_fn", "reconstruction_rows", "guide", "n_anchors",
 }  # fmt: skip
 # Integers have no upper bound.
 WHOLE = {
     "n_neighbors", "n_components", "random_state", "target_n_neighbors", "transform_seed",
     "verbose", "batch_size", "n_training_epochs", "loss_report_frequency", "reconstruction_rows",
+    "n_anchors",
 }  # fmt: skip
 
 # What else has to be set for a parameter to be looked at.

@@ -153,7 +153,7 @@ def test_no_parameter_is_forgotten() -> None:
     tables = [*FLOWS, *OF_NETWORKS, *OF_DECODERS, *OF_DENSITY]
     seen = {row[0] for row in tables} | {"densmap", "parametric_reconstruction"}
     # A switch, and the distance in the embedding, which has one value only.
-    elsewhere = {"parametric_embedding", "output_metric", "output_metric_kwds"}
+    elsewhere = {"parametric_embedding", "output_metric", "output_metric_kwds", "n_anchors"}
     assert seen | elsewhere == {*ParametricUMAP().get_params()}
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from neumap.cli.errors import CommandError
 from neumap.cli.table import Selection, Table, listed
 
-__all__ = ["read_npy", "read_npz", "split_key"]
+__all__ = ["array_from", "flat_rows", "read_npy", "read_npz", "split_key"]
 
 # Common names for the rows in an .npz, the most specific first.
 USUAL_KEYS = ("x", "X", "data", "x_train", "X_train", "embedding")
@@ -35,9 +35,9 @@ def split_key(path: Path) -> tuple[Path, str | None]:
 
 def read_npy(file: Path, selection: Selection) -> Table:
     """Memory-map one array; labels and ids come from other array files."""
-    rows = _flat_rows(_load_npy(file, memory_map=True), file)
-    labels = _array_from(file, selection.label, rows.shape[0])
-    ids = _array_from(file, selection.id, rows.shape[0])
+    rows = flat_rows(_load_npy(file, memory_map=True), file)
+    labels = array_from(file, selection.label, rows.shape[0])
+    ids = array_from(file, selection.id, rows.shape[0])
     return Table(rows, labels=labels, ids=ids)
 
 
@@ -75,7 +75,7 @@ def read_npz(file: Path, selection: Selection) -> Table:
     arrays = _open_npz(file)
     try:
         key = selection.key or _obvious_key(arrays, file)
-        rows = _flat_rows(_member(arrays, key, file), f"{file}:{key}")
+        rows = flat_rows(_member(arrays, key, file), f"{file}:{key}")
         labels = _npz_column(arrays, selection.label, rows.shape[0], file)
         ids = _npz_column(arrays, selection.id, rows.shape[0], file)
     finally:
@@ -130,14 +130,14 @@ def _npz_column(arrays: Any, name: str | None, n_rows: int, file: Path) -> NDArr
     if name in arrays.files:
         return _one_per_row(_member(arrays, name, file), n_rows, f"{file}:{name}")
     if Path(name).suffix in {".npy", ".npz"} or ".npz:" in name:
-        return _array_from(file, name, n_rows)
+        return array_from(file, name, n_rows)
     raise CommandError(
         f"{file}: the column must be one of {listed(arrays.files)}, got {name!r}. "
         "Choose one of these."
     )
 
 
-def _array_from(file: Path, name: str | None, n_rows: int) -> NDArray[Any] | None:
+def array_from(file: Path, name: str | None, n_rows: int) -> NDArray[Any] | None:
     """Read labels or ids from another array file: ``other.npy`` or ``other.npz:key``."""
     if name is None:
         return None
@@ -153,7 +153,7 @@ def _array_from(file: Path, name: str | None, n_rows: int) -> NDArray[Any] | Non
     return _one_per_row(_load_npy(other), n_rows, name)
 
 
-def _flat_rows(array: NDArray[Any], place: object) -> NDArray[Any]:
+def flat_rows(array: NDArray[Any], place: object) -> NDArray[Any]:
     """Return rows of numbers; images and sequences are flattened."""
     if array.dtype.kind not in "fiub":
         raise CommandError(

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "check_numeric",
     "choose_columns",
+    "column_values",
     "read_arrow",
     "read_json_lines",
     "read_parquet",
@@ -112,8 +113,8 @@ def table_of(table: Any, selection: Selection, file: Path, taken: Columns | None
     return Table(
         _numbers(table, taken) if taken.vectors is None else _vectors(table, taken, file),
         columns=taken.numbers if taken.vectors is None else None,
-        labels=_values(table, taken.label),
-        ids=_values(table, taken.id),
+        labels=column_values(table, taken.label),
+        ids=column_values(table, taken.id),
         label_name=taken.label or "label",
         id_name=taken.id or "id",
         stored_index=taken.stored_index,
@@ -206,7 +207,8 @@ def stored_index(table: Any, names: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in index if name in names)
 
 
-def _values(table: Any, name: str | None) -> NDArray[Any] | None:
+def column_values(table: Any, name: str | None) -> NDArray[Any] | None:
+    """Return a column as it is, for labels and ids; None for no name."""
     if name is None:
         return None
     column = table.column(name)

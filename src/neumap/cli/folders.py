@@ -15,11 +15,20 @@ from neumap._optional import require
 from neumap.cli.errors import CommandError
 from neumap.cli.table import Selection, Table
 
-__all__ = ["IMAGES", "LABEL", "read_images"]
+__all__ = ["IMAGES", "LABEL", "has_images", "read_images"]
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 LABEL = "folder"
 GREY = ("1", "L")
+
+
+def has_images(folder: Path) -> bool:
+    """Whether a folder, or one inside, holds images."""
+    return bool(_files(folder))
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(f for f in folder.rglob("*") if f.suffix.lower() in IMAGES and f.is_file())
 
 
 def read_images(folder: Path, selection: Selection) -> Table:
@@ -43,11 +52,12 @@ def read_images(folder: Path, selection: Selection) -> Table:
     CommandError
         If there are no images, one is damaged, or they have several sizes and none is asked for.
     """
-    files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in IMAGES and f.is_file())
+    files = _files(folder)
     if not files:
         raise CommandError(
             f"{folder}: the file name must end in that of a table, or be a folder of images "
-            f"({', '.join(IMAGES)}), got a folder without any. Check the path."
+            f"({', '.join(IMAGES)}) or of .npy, Parquet or Arrow files of one kind, got a folder "
+            "without any. Check the path."
         )
     if selection.label not in (None, LABEL):
         raise CommandError(

@@ -19,8 +19,9 @@ from neumap.cli.columns import read_arrow, read_json_lines, read_parquet
 from neumap.cli.compressed import ending_of
 from neumap.cli.delimited import read_csv
 from neumap.cli.errors import CommandError
-from neumap.cli.folders import read_images
+from neumap.cli.folders import has_images, read_images
 from neumap.cli.options import say
+from neumap.cli.row_files import kind_of_rows, read_row_files
 from neumap.cli.table import Selection, Table, is_of_pandas, listed
 
 __all__ = ["READABLE", "VECTORS", "check_finite", "read_table", "say_what_was_left_out"]
@@ -53,7 +54,7 @@ def read_table(path: Path, selection: Selection) -> Table:
     ----------
     path : Path
         A file with an ending of ``READABLE`` (``.npz`` also as ``file.npz:key``, text also
-        compressed), or a folder of images.
+        compressed), or a folder of images, or of ``.npy``, Parquet or Arrow files.
     selection : Selection
         Key, label column, id column, vectors and columns to ignore or keep.
 
@@ -70,14 +71,15 @@ def read_table(path: Path, selection: Selection) -> Table:
     file, key = split_key(path)
     ending = ending_of(file)
     reader = READABLE.get(ending)
-    if reader is None and file.is_dir():
-        reader, ending = read_images, ""
+    is_folder = reader is None and file.is_dir()
+    if is_folder:
+        reader, ending = _reader_of_folder(file)
     if reader is None:
         raise CommandError(
             f"{file}: the file name must end in {', '.join(READABLE)}, "
             f"got {file.suffix or 'no ending'!r}. Convert the file to one of these."
         )
-    if ending and not file.is_file():
+    if not is_folder and not file.is_file():
         found = "a folder" if file.is_dir() else "no such file"
         raise CommandError(f"{file}: the table must be a file, got {found}. Check the path.")
     _check_fits(selection, ending, file)
@@ -85,6 +87,12 @@ def read_table(path: Path, selection: Selection) -> Table:
     check_finite(table, file)
     say_what_was_left_out(table, file)
     return table
+
+
+def _reader_of_folder(folder: Path) -> tuple[Callable[[Path, Selection], Table], str]:
+    """Return the reader of a folder, and the ending of the files in it; none for images."""
+    kind = None if has_images(folder) else kind_of_rows(folder)
+    return (read_images, "") if kind is None else (read_row_files, kind)
 
 
 def _check_fits(selection: Selection, ending: str, file: Path) -> None:

@@ -13,6 +13,7 @@ from neumap.data.dense import DenseRows
 from neumap.data.disk import MemmapRows
 from neumap.data.finite import find_non_finite
 from neumap.data.rows import RowMoments, RowStore
+from neumap.data.shards import RowFiles, open_rows
 from neumap.data.sparse import CsrRows
 from neumap.data.validate import Validated, check_input
 
@@ -22,6 +23,7 @@ __all__ = [
     "DenseRows",
     "DistinctRows",
     "MemmapRows",
+    "RowFiles",
     "RowMoments",
     "RowStore",
     "Validated",
@@ -31,6 +33,7 @@ __all__ = [
     "embed_anndata",
     "find_non_finite",
     "like",
+    "open_rows",
     "row_count",
     "same",
     "stack",

@@ -20,7 +20,7 @@ from torch.utils.data import Subset
 
 from neumap._views import tensor_view
 from neumap.data.disk import read_rows
-from neumap.data.kinds import is_dataset, is_on_disk
+from neumap.data.kinds import is_dataset, is_on_disk, is_row_files
 
 __all__ = ["DistinctRows", "distinct", "like", "row_count", "same", "stack", "take"]
 
@@ -132,7 +132,8 @@ def stack(above: Any, below: Any) -> Any:
     Parameters
     ----------
     above, below : array, Tensor or sparse matrix
-        With rows of one shape. The second may also be an array on disk, which is read.
+        With rows of one shape. The second may also be an array on disk, which is read. To
+        rows of files (`RowFiles`) the second is added without reading them.
 
     Returns
     -------
@@ -148,6 +149,11 @@ def stack(above: Any, below: Any) -> Any:
     >>> stack(np.array([[1]], dtype=np.uint8), np.array([[0.7]], dtype=np.float32)).tolist()
     [[1.0], [0.699999988079071]]
     """
+    if is_row_files(above):
+        _check_readable(below)
+        _check_shapes(above, below)
+        added = below.toarray() if _is_sparse(below) else below
+        return above.followed_by(added if is_row_files(added) else _as_array(added))
     _check_joinable(above, below)
     if _is_sparse(above):
         added = below if _is_sparse(below) else sparse.csr_matrix(_as_array(below))
@@ -206,12 +212,20 @@ def _in_memory(X: Any) -> bool:
 
 
 def _check_joinable(above: Any, below: Any) -> None:
-    for part, is_readable in ((above, _in_memory(above)), (below, hasattr(below, "dtype"))):
-        if not is_readable:
-            raise ValueError(
-                "Rows to be joined must be in an array, a tensor or a sparse matrix, got "
-                f"{type(part).__name__}. Load the data into memory first."
-            )
+    _check_readable(above, is_readable=_in_memory(above))
+    _check_readable(below)
+    _check_shapes(above, below)
+
+
+def _check_readable(part: Any, is_readable: bool | None = None) -> None:
+    if not (hasattr(part, "dtype") if is_readable is None else is_readable):
+        raise ValueError(
+            "Rows to be joined must be in an array, a tensor or a sparse matrix, got "
+            f"{type(part).__name__}. Load the data into memory first."
+        )
+
+
+def _check_shapes(above: Any, below: Any) -> None:
     if tuple(above.shape[1:]) != tuple(below.shape[1:]):
         raise ValueError(
             f"Rows to be joined must have the same shape, got {tuple(above.shape[1:])} and "

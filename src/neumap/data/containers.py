@@ -25,7 +25,7 @@ from torch.utils.dlpack import from_dlpack
 from neumap._optional import require
 from neumap._structure import check_structure
 from neumap.data.cells import refuse_cells
-from neumap.data.kinds import is_a, is_dataset, is_on_disk
+from neumap.data.kinds import is_a, is_dataset, is_on_disk, is_row_files
 from neumap.data.tables import is_table, table_of
 from neumap.data.vectors import stacked_column, stacked_rows
 
@@ -84,9 +84,12 @@ def open_container(X: Any, use_rep: str | None = None, column: str | None = None
     if isinstance(X, str | Path):
         raise TypeError(
             f"X must hold data, got the name {str(X)!r}. Read the file first, for example with "
-            "numpy.load or pandas.read_csv."
+            "numpy.load or pandas.read_csv; neumap.open_rows opens .npy, Parquet and Arrow files "
+            "and folders of them without reading them."
         )
     _refuse_collections(X)
+    if is_row_files(X):
+        return Contents(values=X, named=X.header)
     if isinstance(X, TensorDataset):
         return Contents(values=_plain_tensor(X.tensors[0]), named=None)
     if isinstance(X, Tensor):

@@ -11,12 +11,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
+from neumap.data.disk import flat_file
 from neumap.data.moments import dense_row_moments
 from neumap.data.rows import Matrix, RowMoments, resolve_row_shape
 
 __all__ = ["DatasetRows"]
 
 READ_ROWS = 1024
+IN_MEMORY_BYTES = 2**28  # of all rows, up to which a file is not worth it
 
 
 class DatasetRows:
@@ -81,8 +83,13 @@ class DatasetRows:
             yield self.gather(torch.arange(start, min(start + batch_rows, self.n_rows)))
 
     def to_matrix(self) -> Matrix:
-        """Read every row into a new float32 array: the neighbour search needs all of them."""
-        matrix = np.empty((self.n_rows, self.n_features), dtype=np.float32)
+        """Read every row into a new float32 array: the neighbour search needs all of them.
+
+        Large ones are written to a temporary file, which is mapped.
+        """
+        shape, dtype = (self.n_rows, self.n_features), np.dtype(np.float32)
+        is_small = 4 * self.n_rows * self.n_features <= IN_MEMORY_BYTES
+        matrix = np.empty(shape, dtype) if is_small else flat_file(shape, dtype, "a Dataset")
         for number, rows in enumerate(self.slices(READ_ROWS)):
             start = number * READ_ROWS
             matrix[start : start + len(rows)] = rows.view(len(rows), -1).cpu().numpy()

@@ -6,7 +6,8 @@ A batch is read in ascending order of rows, each distinct row once. There are th
 - A contiguous, uncompressed HDF5 dataset is a flat file inside a file, and is mapped as one.
 - A chunked array must unpack a whole chunk for a single row, so random batches would unpack the
   file many times. The first call of `to_matrix`, which a fit makes for its neighbour search,
-  unpacks it once into a flat temporary file, and later batches are read from there.
+  unpacks it once into a flat temporary file, and later batches are read from there. The same
+  holds for rows of several files.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from neumap.data.kinds import is_a
+from neumap.data.kinds import is_a, is_row_files
 from neumap.data.moments import dense_row_moments
 from neumap.data.rows import Matrix, RowMoments, resolve_row_shape
 
-__all__ = ["MemmapRows", "read_rows", "tile_starts"]
+__all__ = ["MemmapRows", "flat_file", "read_rows", "tile_starts", "unpack"]
 
 logger = logging.getLogger(__name__)
 
@@ -41,11 +42,11 @@ class MemmapRows:
 
     The temporary file of a chunked array is made in the folder that Python's `tempfile` chooses,
     which the environment variable ``TMPDIR`` sets. It takes ``n_rows * n_features`` times 4 bytes
-    (1 for bytes and booleans) and is removed with the store.
+    (1 for bytes and booleans, 2 for half precision) and is removed with the store.
 
     Parameters
     ----------
-    X : numpy.memmap, h5py.Dataset or zarr.Array of shape (n_rows, *shape)
+    X : numpy.memmap, h5py.Dataset, zarr.Array or RowFiles of shape (n_rows, *shape)
         The array. It must stay open and unchanged while the store is used.
     dims : tuple of int, optional
         Shape of one row; by default as in `X`.
@@ -86,8 +87,10 @@ class MemmapRows:
 
     def to_matrix(self) -> Matrix:
         """Return a memory-mapped matrix; a chunked array is unpacked to a temporary file first."""
+        if is_row_files(self._source):
+            self._source = self._source.flat()  # shared with other stores of these rows
         if not _is_flat(self._source):
-            self._source = _unpack(self._source)
+            self._source = unpack(self._source, "a chunked array")
         return np.asarray(self._source).reshape(self.n_rows, -1)
 
     def mean_and_scale(
@@ -136,6 +139,8 @@ def read_rows(source: Any, ascending: NDArray[np.int64]) -> NDArray[Any]:
     """Read distinct rows of an array on disk, given in ascending order."""
     if isinstance(source, np.ndarray):
         return source[ascending]
+    if is_row_files(source):
+        return np.asarray(source.take(ascending))
     if is_a(source, "zarr", "Array"):
         rest = (slice(None),) * (source.ndim - 1)
         return np.asarray(source.get_orthogonal_selection((ascending, *rest)))
@@ -150,24 +155,35 @@ def read_rows(source: Any, ascending: NDArray[np.int64]) -> NDArray[Any]:
     return np.concatenate(blocks) if blocks else np.asarray(source[:0])
 
 
-def _unpack(source: Any) -> NDArray[Any]:
+def unpack(source: Any, what: str) -> NDArray[Any]:
     """Copy an array, tile by tile, into a flat temporary file that lives as long as its map."""
-    compact = source.dtype.kind == "b" or source.dtype == np.uint8
+    compact = source.dtype.kind == "b" or source.dtype in (np.uint8, np.float16)
     dtype = np.dtype(source.dtype) if compact else np.dtype(np.float32)
-    n_bytes = math.prod(source.shape) * dtype.itemsize
-    folder = Path(tempfile.gettempdir())
-    free = shutil.disk_usage(folder).free
-    if free < n_bytes:
-        raise OSError(
-            f"{folder} must have {n_bytes / 1e9:.2f} GB free, since a chunked array of shape "
-            f"{source.shape} is unpacked to a temporary file there, got {free / 1e9:.2f} GB. Free "
-            "space, set the environment variable TMPDIR to a folder on a larger disk before "
-            "Python starts, or save the array uncompressed and without chunks."
-        )
-    logger.info("unpacking a chunked array of %.2f GB to %s", n_bytes / 1e9, folder)
-    with tempfile.TemporaryFile(dir=folder) as file:
-        flat = np.memmap(file, dtype=dtype, mode="w+", shape=source.shape)
+    flat = flat_file(source.shape, dtype, what)
     starts = tile_starts(source)
     for start in starts:
         flat[start : start + starts.step] = source[start : start + starts.step]
     return flat
+
+
+def flat_file(shape: tuple[int, ...], dtype: np.dtype[Any], what: str) -> NDArray[Any]:
+    """Return an array in a temporary file that lives as long as its map.
+
+    Raises
+    ------
+    OSError
+        If the folder of temporary files lacks the space; `what` says for the message what needs it.
+    """
+    n_bytes = math.prod(shape) * dtype.itemsize
+    folder = Path(tempfile.gettempdir())
+    free = shutil.disk_usage(folder).free
+    if free < n_bytes:
+        raise OSError(
+            f"{folder} must have {n_bytes / 1e9:.2f} GB free, since {what} of shape "
+            f"{shape} is unpacked to a temporary file there, got {free / 1e9:.2f} GB. Free "
+            "space, set the environment variable TMPDIR to a folder on a larger disk before "
+            "Python starts, or save the rows as one uncompressed array without chunks."
+        )
+    logger.info("unpacking %s of %.2f GB to %s", what, n_bytes / 1e9, folder)
+    with tempfile.TemporaryFile(dir=folder) as file:
+        return np.memmap(file, dtype=dtype, mode="w+", shape=shape)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset
 
-__all__ = ["is_a", "is_dataset", "is_on_disk"]
+__all__ = ["is_a", "is_dataset", "is_on_disk", "is_row_files"]
 
 
 def is_a(X: Any, module: str, name: str) -> bool:
@@ -23,10 +23,15 @@ def is_dataset(X: Any) -> bool:
 
 
 def is_on_disk(X: Any) -> bool:
-    """Whether `X` is an array in a file: np.memmap, h5py.Dataset or zarr.Array.
+    """Whether `X` is an array in a file: np.memmap, h5py.Dataset, zarr.Array or `RowFiles`.
 
     Arithmetic on a memmap gives an array of that class without a file; it does not count.
     """
     if isinstance(X, np.memmap):
         return X.filename is not None
-    return is_a(X, "h5py", "Dataset") or is_a(X, "zarr", "Array")
+    return is_a(X, "h5py", "Dataset") or is_a(X, "zarr", "Array") or is_row_files(X)
+
+
+def is_row_files(X: Any) -> bool:
+    """Whether `X` is what `open_rows` returns."""
+    return is_a(X, "neumap.data.shards", "RowFiles")

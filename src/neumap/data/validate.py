@@ -21,7 +21,7 @@ from neumap.data.containers import Contents, narrowed, open_container, plain_val
 from neumap.data.dataset import DatasetRows
 from neumap.data.digits import warn_of_lost_digits
 from neumap.data.finite import LARGEST, find_non_finite
-from neumap.data.kinds import is_dataset
+from neumap.data.kinds import is_dataset, is_row_files
 from neumap.data.tables import refuse_repeated_names
 
 __all__ = ["Validated", "check_input"]
@@ -202,23 +202,25 @@ def _check_finite(
     if found.n_nan and not allow_nan:
         raise ValueError(
             f"Input X contains NaN: {found.n_nan} missing value(s), the first "
-            f"{_where(found.first_nan, names)}. {estimator_name} does not accept missing values. "
-            "Impute them (for example with sklearn.impute.SimpleImputer) or drop these rows."
+            f"{_where(found.first_nan, names, readable)}. {estimator_name} does not accept missing "
+            "values. Impute them (for example with sklearn.impute.SimpleImputer) or drop these "
+            "rows."
         )
     if found.n_inf:
         dtype = getattr(readable, "dtype", np.dtype(np.float32))
         raise ValueError(
             f"Input X contains infinity or a value too large for {dtype!r}: {found.n_inf} "
-            f"value(s), the first {_where(found.first_inf, names)}. Clip or rescale X to values of "
-            f"at most {LARGEST:.0e}, or drop these rows."
+            f"value(s), the first {_where(found.first_inf, names, readable)}. Clip or rescale X to "
+            f"values of at most {LARGEST:.0e}, or drop these rows."
         )
 
 
-def _where(position: tuple[int, ...] | None, names: NDArray[Any] | None) -> str:
+def _where(position: tuple[int, ...] | None, names: NDArray[Any] | None, readable: Any) -> str:
     row, *rest = position or (0, 0)
+    place = f" ({readable.where(row)})" if is_row_files(readable) else ""
     if len(rest) > 1:
-        return f"in row {row} at {tuple(rest)}"
-    return f"in row {row}, column {rest[0] if names is None else repr(names[rest[0]])}"
+        return f"in row {row}{place} at {tuple(rest)}"
+    return f"in row {row}{place}, column {rest[0] if names is None else repr(names[rest[0]])}"
 
 
 def _log_constant_columns(values: Any) -> None:

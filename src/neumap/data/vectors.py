@@ -22,7 +22,16 @@ from neumap.data.tables import frame_of, series_of
 if TYPE_CHECKING:
     from narwhals.stable.v2 import DataFrame
 
-__all__ = ["stacked_column", "stacked_rows", "vector_columns"]
+__all__ = [
+    "REPAIR",
+    "innermost_type",
+    "is_arrow_vector",
+    "named_column",
+    "stacked_column",
+    "stacked_rows",
+    "vector_columns",
+    "without_vectors",
+]
 
 REPAIR = "Drop these rows, or compute their vectors again"
 
@@ -55,6 +64,21 @@ def stacked_column(table: Any, column: str | None) -> NDArray[Any] | None:
     """
     frame = frame_of(table)
     assert frame is not None
+    name = named_column(frame, column)
+    if name is None:
+        return None
+    rows = stacked_rows(frame.get_column(name).to_native(), name)
+    if rows is None:
+        raise without_vectors(name)
+    return rows
+
+
+def named_column(frame: DataFrame[Any], column: str | None) -> str | None:
+    """Return the column of vectors that is meant; see `stacked_column`.
+
+    The types of the columns tell it, so that a table without rows serves as well. Whether a
+    column that is named holds vectors is not checked here.
+    """
     name = _detected(frame) if column is None else column
     if name is None:
         return None
@@ -63,13 +87,15 @@ def stacked_column(table: Any, column: str | None) -> NDArray[Any] | None:
             f"column must be one of the columns of X, {_listed(frame.columns)}, got {name!r}. "
             "Choose one of these."
         )
-    rows = stacked_rows(frame.get_column(name).to_native(), name)
-    if rows is None:
-        raise ValueError(
-            f"column must name a column with one vector of numbers per row, got {name!r}, which "
-            "holds none. Leave it at None for a table with one number per cell."
-        )
-    return rows
+    return name
+
+
+def without_vectors(name: str) -> ValueError:
+    """Return the error for a named column that holds no vectors."""
+    return ValueError(
+        f"column must name a column with one vector of numbers per row, got {name!r}, which "
+        "holds none. Leave it at None for a table with one number per cell."
+    )
 
 
 def stacked_rows(values: Any, name: Any = None) -> NDArray[Any] | None:
@@ -97,7 +123,7 @@ def stacked_rows(values: Any, name: Any = None) -> NDArray[Any] | None:
         is_column = values.ndim == 1 and values.dtype.kind == "O"
         return _of_objects(values, where) if is_column and _begins_with_vector(values) else None
     if is_a(values, "pyarrow", "Array"):
-        return _of_arrow([values], where) if _is_arrow_vector(values.type) else None
+        return _of_arrow([values], where) if is_arrow_vector(values.type) else None
     series = series_of(values)
     if series is None or not _holds_vectors(series):
         return None
@@ -154,7 +180,7 @@ def _holds_vectors(series: Any) -> bool:
             dtype = dtype.inner() if isinstance(dtype.inner, type) else dtype.inner
         return bool(dtype.is_numeric()) or _is_bool(dtype)
     native = series.to_native()
-    return is_a(native, "pyarrow", "ChunkedArray") and _is_arrow_vector(native.type)
+    return is_a(native, "pyarrow", "ChunkedArray") and is_arrow_vector(native.type)
 
 
 def _begins_with_vector(values: Any) -> bool:
@@ -266,15 +292,23 @@ def _is_arrow_list(kind: Any) -> bool:
     return bool(types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind))
 
 
-def _is_arrow_vector(kind: Any) -> bool:
+def is_arrow_vector(kind: Any) -> bool:
+    """Whether an Arrow type is one of lists of numbers."""
     types = require("pyarrow.types", extra="tables")
     kind = getattr(kind, "storage_type", kind)
     if not _is_arrow_list(kind):
         return False
-    while _is_arrow_list(kind):
-        kind = getattr(kind.value_type, "storage_type", kind.value_type)
+    kind = innermost_type(kind)
     numbers = (types.is_integer, types.is_floating, types.is_boolean, types.is_decimal)
     return any(is_kind(kind) for is_kind in numbers)
+
+
+def innermost_type(kind: Any) -> Any:
+    """Return the type of the numbers in lists of any depth; that of a column of numbers itself."""
+    kind = getattr(kind, "storage_type", kind)
+    while _is_arrow_list(kind):
+        kind = getattr(kind.value_type, "storage_type", kind.value_type)
+    return kind
 
 
 def _ragged(wanted: Any, found: Any, row: int, where: str) -> ValueError:

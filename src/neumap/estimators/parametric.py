@@ -47,6 +47,7 @@ from neumap.estimators.landmarks import (
 )
 from neumap.estimators.new_rows.confidence import Confidence, confidence_of
 from neumap.estimators.new_rows.jacobian import explain_rows
+from neumap.estimators.new_rows.to_file import write_positions
 from neumap.estimators.new_rows.transform import embed
 from neumap.estimators.new_rows.unusual import warn_of_unusual_rows
 from neumap.estimators.positions.presets import PRESETS, Preset
@@ -501,7 +502,8 @@ class ParametricUMAP(UMAP):
         Parameters
         ----------
         X : array-like, sparse matrix, table, Tensor, Dataset or AnnData, (n_samples, ...)
-            Training rows; flat rows may be reshaped for the network by `dims`.
+            Training rows; flat rows may be reshaped for the network by `dims`. Rows in files that
+            are larger than the memory come from :func:`neumap.open_rows`.
         y : array-like of shape (n_samples,) or (n_samples, n_targets), optional
             Labels (-1, None or any missing value for unlabelled rows) or values; see
             `target_metric`.
@@ -619,6 +621,7 @@ class ParametricUMAP(UMAP):
         *,
         ensure_all_finite: bool | Literal["allow-nan"] = True,
         output: Literal["numpy", "torch"] = "numpy",
+        out: str | os.PathLike[str] | None = None,
     ) -> Any:
         """Place rows in the learned embedding, by the encoder alone.
 
@@ -635,6 +638,10 @@ class ParametricUMAP(UMAP):
         output : {"numpy", "torch"}, default="numpy"
             ``"torch"`` returns the positions as a tensor on the device of the model, so that they
             stay on a graphics card. ``set_output`` names a kind of table instead.
+        out : path-like, optional
+            Name of a ``.npy`` file. Positions are written to it as they are computed, and returned
+            as a memory map of it, so that memory does not grow with the number of rows. The file
+            is written completely or not at all.
 
         Returns
         -------
@@ -647,7 +654,10 @@ class ParametricUMAP(UMAP):
         NotFittedError
             Before :meth:`fit`.
         ValueError
-            If X has another width than the training rows.
+            If X has another width than the training rows, or `out` is no ``.npy`` file, or is set
+            together with ``output="torch"``, ``transform_mode="graph"`` or tables of `set_output`.
+        OSError
+            If `out` cannot be written.
 
         Warns
         -----
@@ -656,11 +666,13 @@ class ParametricUMAP(UMAP):
         """
         fitted = self._model()
         check_parameter("batch_size", batch_size, Whole(1), NONE)
-        self._check_output(output)
+        self._check_output(output, out)
         has_encoder = fitted.encoder is not None
         wanted = ensure_all_finite if has_encoder else self._may_hold(ensure_all_finite)
         new = self._checked_new(fitted, X, wanted)
         warn_of_unusual_rows(new, fitted)
+        if out is not None:
+            return write_positions(Path(out), new, fitted, self._recipe(), batch_size)
         if fitted.encoder is not None and self.transform_mode == "embedding":
             place = fitted.embed if output == "numpy" else fitted.embed_as_tensor
             return place(new, batch_size)

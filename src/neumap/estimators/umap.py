@@ -54,6 +54,7 @@ from neumap.estimators.fitted import EnsureFinite, Fitted, Learned, check_rows, 
 from neumap.estimators.fitting import fit_map
 from neumap.estimators.growing import Stream, keep_rows, labels_after
 from neumap.estimators.landmarks import WarmStart
+from neumap.estimators.new_rows.to_file import write_positions
 from neumap.estimators.new_rows.transform import embed, invert
 from neumap.estimators.new_rows.unusual import warn_of_unusual_rows
 from neumap.estimators.recipe import Recipe, free_recipe
@@ -483,7 +484,8 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         Parameters
         ----------
         X : array-like, sparse matrix, table, Tensor, Dataset or AnnData, (n_samples, n_features)
-            Training rows; distances (n_samples, n_samples) if ``metric="precomputed"``.
+            Training rows; distances (n_samples, n_samples) if ``metric="precomputed"``. Rows in
+            files that are larger than the memory come from :func:`neumap.open_rows`.
         y : array-like of shape (n_samples,) or (n_samples, n_targets), optional
             Labels (-1, None or any missing value for unlabelled rows) or values; see
             `target_metric`.
@@ -572,6 +574,7 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         *,
         ensure_all_finite: bool | Literal["allow-nan"] = True,
         output: Literal["numpy", "torch"] = "numpy",
+        out: str | os.PathLike[str] | None = None,
     ) -> Any:
         """Place rows in the learned embedding.
 
@@ -587,6 +590,10 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         output : {"numpy", "torch"}, default="numpy"
             ``"torch"`` returns the positions as a tensor on the device of the model, so that they
             stay on a graphics card. ``set_output`` names a kind of table instead.
+        out : path-like, optional
+            Name of a ``.npy`` file. Positions are written to it as they are computed, and returned
+            as a memory map of it, so that memory does not grow with the number of rows. The file
+            is written completely or not at all.
 
         Returns
         -------
@@ -599,7 +606,10 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         NotFittedError
             Before :meth:`fit`.
         ValueError
-            If X has another width than the training rows.
+            If X has another width than the training rows, or `out` is no ``.npy`` file, or is set
+            together with ``output="torch"``, ``transform_mode="graph"`` or tables of `set_output`.
+        OSError
+            If `out` cannot be written.
 
         Warns
         -----
@@ -607,14 +617,18 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
             Once for a fitted model, if most rows lie clearly outside of the training rows.
         """
         fitted = self._model()
-        self._check_output(output)
+        self._check_output(output, out)
         new = self._checked_new(fitted, X, self._may_hold(ensure_all_finite))
         warn_of_unusual_rows(new, fitted)
+        if out is not None:
+            return write_positions(Path(out), new, fitted, self._recipe())
         return self._as_output(embed(new, fitted, self._recipe()), output)
 
-    def _check_output(self, output: str) -> None:
-        """Raise ValueError for an `output` that the other settings exclude."""
+    def _check_output(self, output: str, out: str | os.PathLike[str] | None = None) -> None:
+        """Raise ValueError for an `output` or a file that the other settings exclude."""
         check_parameter("output", output, Word(("numpy", "torch")))
+        if out is not None:
+            self._check_file(output, out)
         if output == "numpy":
             return
         if self.transform_mode == "graph":
@@ -622,12 +636,29 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
                 "output must be 'numpy' while transform_mode='graph', which returns a sparse "
                 "matrix, got 'torch'. Leave output out."
             )
+        self._check_no_table("output", output)
+
+    def _check_file(self, output: str, out: str | os.PathLike[str]) -> None:
+        if not isinstance(out, str | os.PathLike) or Path(out).suffix != ".npy":
+            raise ValueError(
+                f"out must be the name of a .npy file, got {out!r}. Let it end in .npy."
+            )
+        if output == "torch" or self.transform_mode == "graph":
+            other = "output='torch'" if output == "torch" else "transform_mode='graph'"
+            raise ValueError(
+                f"out must be left out with {other}, which returns no array of positions, got "
+                f"{str(out)!r}. Leave one of them out."
+            )
+        self._check_no_table("out", str(out))
+
+    def _check_no_table(self, name: str, value: str) -> None:
         chosen = getattr(self, "_sklearn_output_config", {}).get("transform")
         table = chosen or get_config()["transform_output"]
         if table != "default":
+            kept = "'numpy'" if name == "output" else "None"
             raise ValueError(
-                f"output must be 'numpy' while set_output asks for tables of {table}, got 'torch'. "
-                "Call set_output(transform='default') first."
+                f"{name} must be {kept} while set_output asks for tables of {table}, got "
+                f"{value!r}. Call set_output(transform='default') first."
             )
 
     def _as_output(self, positions: Any, output: str) -> Any:

@@ -6,8 +6,8 @@ embedder they train.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Generator
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -33,6 +33,7 @@ __all__ = [
     "Found",
     "FreeEmbedder",
     "encode_rows",
+    "encoded_parts",
     "rows_to_write_on",
 ]
 
@@ -120,15 +121,12 @@ def encode_to(
     -------
     Tensor of shape (n_rows, ...), float32
     """
-    size = _slice_rows(rows) if batch_rows is None else batch_rows
     # Outputs go into one array. Separate arrays would lie between the layers' buffers in memory,
     # which could then not be returned to the system.
     outputs: Tensor | None = None
     start = 0
-    with evaluating(module), torch_threads():
-        for part in rows.slices(size):
-            output = module(rows_to_write_on(module, part)).float()
-            check_row_count(len(output), len(part))
+    with closing(encoded_parts(module, rows, batch_rows)) as parts:
+        for output in parts:
             if outputs is None:
                 with torch.inference_mode(False):  # the caller may compute gradients with it
                     outputs = torch.empty(rows.n_rows, *output.shape[1:], device=device)
@@ -136,6 +134,21 @@ def encode_to(
             start += len(output)
     assert outputs is not None, "a row store has at least one row"
     return outputs
+
+
+def encoded_parts(
+    module: nn.Module, rows: RowStore, batch_rows: int | None = None
+) -> Generator[Tensor, None, None]:
+    """Yield the same outputs as they are computed, (at most `batch_rows`, ...) on their device.
+
+    The module stays in evaluation mode until the generator ends: close it.
+    """
+    size = _slice_rows(rows) if batch_rows is None else batch_rows
+    with evaluating(module), torch_threads():
+        for part in rows.slices(size):
+            output = module(rows_to_write_on(module, part)).float()
+            check_row_count(len(output), len(part))
+            yield output
 
 
 def check_row_count(n_outputs: int, n_rows: int) -> None:

@@ -17,7 +17,7 @@ from neumap.estimators.recipe import Recipe
 from neumap.fuzzy import membership_to_train
 from neumap.training.embedders import encode_rows
 
-__all__ = ["embed", "invert"]
+__all__ = ["are_training_rows", "embed", "invert"]
 
 
 @own_torch_state()
@@ -35,7 +35,7 @@ def embed(new: Validated, fitted: Fitted, recipe: Recipe) -> Any:
     if fitted.encoder is not None and not recipe.stops_at_graph:
         return fitted.embed(new)
     training = fitted.training_rows("transform without an encoder")
-    if not recipe.stops_at_graph and _are_training_rows(new.X, training.rows, recipe.graph.metric):
+    if not recipe.stops_at_graph and are_training_rows(new.X, fitted, recipe):
         return fitted.positions.copy()  # equal training rows may have positions of their own
     indices, distances = training.nearest(new.X, recipe.graph, resolve_device(recipe.device))
     if recipe.stops_at_graph:
@@ -56,11 +56,13 @@ def embed(new: Validated, fitted: Fitted, recipe: Recipe) -> Any:
     )
 
 
-def _are_training_rows(X: Any, training: Any, metric: Any) -> bool:
+def are_training_rows(X: Any, fitted: Fitted, recipe: Recipe) -> bool:
+    """Whether checked rows are those of the fit, in their order."""
+    training = fitted.training_rows("transform without an encoder").rows
     if row_count(X) != row_count(training):  # before sparse rows are made dense to compare them
         return False
     # Of distances, absent ones and zeros are different.
-    return same(X if metric == "precomputed" else like(X, training), training)
+    return same(X if recipe.graph.metric == "precomputed" else like(X, training), training)
 
 
 @own_torch_state()
