@@ -29,6 +29,7 @@ import neumap
 from neumap import ParametricUMAP, explorer, plots
 from neumap.cli import main
 from neumap.cli.errors import CommandError
+from neumap.scanpy import Atlas, from_atlas, load_atlas
 from neumap.scanpy import neumap as embed_cells
 
 ROOT = Path(__file__).parents[1]
@@ -523,6 +524,21 @@ class Embedded:
 
 PICTURES = [
     Case(
+        lambda: plots.explanation(3.0),
+        "Pass what model.explain(X) returns",
+        lambda: plots.explanation(ParametricUMAP(preset="fast", n_epochs=1).fit(X).explain(X)),
+    ),
+    Case(
+        lambda: plots.explanation([[1.0, np.nan], [1.0, 2.0]]),
+        "Leave out the rows where they are not",
+        lambda: plots.explanation([[1.0, 2.0]]),
+    ),
+    Case(
+        lambda: plots.explanation([1.0, 2.0], names=["a"]),
+        "Leave names out to use numbers",
+        lambda: plots.explanation([1.0, 2.0]),
+    ),
+    Case(
         lambda: plots.loss([1.0]),
         "Pass the fitted object's history_",
         lambda: plots.loss(ParametricUMAP(preset="fast", n_epochs=1).fit(X).history_),
@@ -928,6 +944,60 @@ def cells() -> anndata.AnnData:
 
 
 FAST: dict[str, Any] = {"preset": "fast", "n_epochs": 1, "n_neighbors": 5}
+
+
+def reference() -> anndata.AnnData:
+    """Return cells with principal components, a map, and a layer with what both come from."""
+    made = cells()
+    components = np.linalg.svd(X - X.mean(0))[2][:3].T
+    made.varm["PCs"], made.obsm["X_pca"] = components, (X - X.mean(0)) @ components
+    made.obsm["X_umap"], made.layers["scaled"] = Z, X.copy()
+    return made
+
+
+def changed(**parts: Any) -> anndata.AnnData:
+    made = reference()
+    for name, value in parts.items():
+        if name == "PCs":
+            made.varm[name] = value
+        else:
+            setattr(made, name, value)
+    return made
+
+
+def read_again(made: anndata.AnnData) -> anndata.AnnData:
+    made.write_h5ad("again.h5ad")
+    return anndata.read_h5ad("again.h5ad")
+
+
+def atlas(**arguments: Any) -> Atlas:
+    return from_atlas(reference(), **FAST, **arguments)
+
+
+def repeated() -> anndata.AnnData:
+    made = cells()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # anndata's own
+        made.var_names = ["0", "0", "2", "3"]
+    return made
+
+
+def made_unique(made: anndata.AnnData) -> anndata.AnnData:
+    made.var_names_make_unique()
+    return made
+
+
+def warned(call: Callable[[], Any]) -> None:
+    with pytest.warns(UserWarning, match="query lacks"):
+        call()
+
+
+def damaged() -> Path:
+    file = atlas().save("broken") / "genes.npz"
+    file.write_bytes(file.read_bytes()[:-40])
+    return file.parent
+
+
 SCANPY = [
     Case(
         lambda: embed_cells(X),
@@ -949,11 +1019,83 @@ SCANPY = [
         "Turn off options that return more or other results, such as output_dens",
         lambda: embed_cells(cells(), use_rep="X", output_dens=False, **FAST),
     ),
+    Case(
+        lambda: from_atlas("cells.h5ad", **FAST),
+        "Read the cells first, for example with anndata.read_h5ad(file)",
+        lambda: from_atlas(read_again(reference()), **FAST),
+    ),
+    Case(
+        lambda: from_atlas(reference(), "X_tsne", **FAST),
+        "Pass the key of the map",
+        lambda: from_atlas(reference(), "X_umap", **FAST),
+    ),
+    Case(
+        lambda: from_atlas(reference(), use_rep="X_scVI", **FAST),
+        "Pass what the map was computed from",
+        lambda: from_atlas(reference(), use_rep="X_pca", **FAST),
+    ),
+    Case(
+        lambda: from_atlas(reference(), use_rep="X_umap", layer="scaled", **FAST),
+        "Leave layer out",
+        lambda: from_atlas(reference(), use_rep="X_umap", **FAST),
+    ),
+    Case(
+        lambda: from_atlas(reference(), layer="counts", **FAST),
+        "Pass one of these",
+        lambda: from_atlas(reference(), layer="scaled", **FAST),
+    ),
+    Case(
+        lambda: from_atlas(changed(X=None), **FAST),
+        "Pass layer, one of ['scaled'], or a representation in obsm as use_rep",
+        lambda: from_atlas(changed(X=None), layer="scaled", **FAST),
+    ),
+    Case(
+        lambda: from_atlas(changed(X=np.exp(X)), **FAST),
+        "Pass the layer with the values that scanpy.pp.pca saw (normalised, and scaled if they "
+        "were), or pass layer and use_rep of another representation",
+        lambda: from_atlas(changed(X=np.exp(X)), layer="scaled", **FAST),
+    ),
+    Case(
+        lambda: from_atlas(changed(PCs=np.eye(4)[:, :2]), **FAST),
+        "Compute both again with scanpy.pp.pca(adata_ref)",
+        lambda: from_atlas(reference(), **FAST),
+    ),
+    Case(
+        lambda: atlas().place(cells()[:, :3].copy()),
+        "Pass missing='mean' to let the reference's means stand for them",
+        lambda: warned(lambda: atlas().place(cells()[:, :3].copy(), missing="mean")),
+    ),
+    Case(
+        lambda: atlas().place(changed(var_names=list("abcd")), missing="mean"),
+        "Give both the same kind of var_names, such as gene symbols",
+        lambda: atlas().place(reference(), missing="mean"),
+    ),
+    Case(
+        lambda: atlas().place(repeated(), missing="mean"),
+        "Call var_names_make_unique() on it first",
+        lambda: warned(lambda: atlas().place(made_unique(repeated()), missing="mean")),
+    ),
+    Case(
+        lambda: atlas().place(cells(), missing="zero"),  # type: ignore[arg-type]
+        "Change missing",
+        lambda: atlas().place(cells(), missing="mean"),
+    ),
+    Case(
+        lambda: atlas(use_rep="X_umap").place(cells()),
+        "Compute it with the model that made it for the reference, such as that of scvi-tools",
+        lambda: atlas(use_rep="X_umap").place(reference()),
+    ),
+    Case(
+        lambda: load_atlas(damaged()),
+        "Save the atlas again",
+        lambda: load_atlas(atlas().save(damaged())),
+    ),
 ]
 
 
 @pytest.mark.parametrize("case", SCANPY, ids=lambda case: case.advice)
-def test_advice_of_scanpy(case: Case) -> None:
+def test_advice_of_scanpy(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     with pytest.raises((TypeError, KeyError, ValueError)) as caught:
         case.fails()
     assert case.advice in str(caught.value)
@@ -1007,6 +1149,7 @@ def test_every_advice_is_tried() -> None:
         *source.glob("cli/*.py"),
         *source.glob("plots/*.py"),
         *source.glob("explorer/*.py"),
+        *source.glob("scanpy/*.py"),
         source / "data" / "anndata.py",
     ]
     tried = [case.advice for case in (*COMMAND, *PICTURES, *EXPLORER, *SCANPY)]

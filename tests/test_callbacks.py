@@ -23,6 +23,7 @@ from neumap.callbacks import (
     EarlyStopping,
     LambdaCallback,
     ProgressBar,
+    ScalarLogger,
     Snapshots,
     TimeBudget,
     TrainingRun,
@@ -426,3 +427,75 @@ def test_callbacks_can_be_copied_and_pickled_after_a_training(tmp_path: Path):
 def test_importing_the_room_loads_neither_torch_nor_tqdm():
     code = "import sys, neumap.callbacks; sys.exit(bool({'torch', 'tqdm'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# ------------------------------------------------------------------ loggers
+
+
+def test_every_loss_of_every_report_is_handed_over_with_its_step() -> None:
+    found: list[tuple[str, float, int]] = []
+    logs = [{"loss": 3.0, "umap_loss": 2.0}, {"loss": 2.0, "umap_loss": np.float32(1.5)}]
+    logger = ScalarLogger(lambda *call: found.append(call), prefix="map/")
+    for _ in range(2):  # one object in two trainings
+        found.clear()
+        ScriptedRun(logs).train(logger)
+        assert found == [
+            ("map/loss", 3.0, STEPS_PER_EPOCH),
+            ("map/umap_loss", 2.0, STEPS_PER_EPOCH),
+            ("map/loss", 2.0, 2 * STEPS_PER_EPOCH),
+            ("map/umap_loss", 1.5, 2 * STEPS_PER_EPOCH),
+        ]
+        assert all(type(value) is float for _, value, _ in found)
+    assert not logger.wants_steps
+
+
+def test_a_logger_may_skip_reports_but_not_the_last() -> None:
+    steps: list[int] = []
+    logger = ScalarLogger(lambda name, value, step: steps.append(step), every=2)
+    ScriptedRun([{"loss": 1.0}] * 5).train(logger)
+    assert steps == [2 * STEPS_PER_EPOCH, 4 * STEPS_PER_EPOCH, 5 * STEPS_PER_EPOCH]
+    steps.clear()
+    ScriptedRun([{"loss": 1.0}] * 4).train(logger)
+    assert steps == [2 * STEPS_PER_EPOCH, 4 * STEPS_PER_EPOCH]
+
+
+def test_a_logger_of_the_wrong_kind_says_so() -> None:
+    with pytest.raises(TypeError, match="write must be a function of name, value and step, got 3"):
+        ScalarLogger(3)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="every must be at least 1 epoch, got 0"):
+        ScalarLogger(print, every=0)
+
+
+class Writers:
+    """Experiment trackers as they are called: names of the arguments and their order."""
+
+    def add_scalar(self, tag: str, scalar_value: float, global_step: int | None = None) -> None:
+        self.tensorboard = (tag, scalar_value, global_step)
+
+    def log_metric(self, key: str, value: float, step: int | None = None) -> None:
+        self.mlflow = (key, value, step)
+
+    def log(self, data: dict[str, float], step: int | None = None) -> None:
+        self.wandb = (data, step)
+
+
+def test_loggers_fit_tensorboard_mlflow_and_wandb() -> None:
+    to = Writers()
+    loggers = (
+        ScalarLogger(to.add_scalar),
+        ScalarLogger(to.log_metric),
+        ScalarLogger(lambda name, value, step: to.log({name: value}, step=step)),
+    )
+    ScriptedRun([{"loss": 0.5}]).train(*loggers)
+    assert to.tensorboard == to.mlflow == ("loss", 0.5, STEPS_PER_EPOCH)
+    assert to.wandb == ({"loss": 0.5}, STEPS_PER_EPOCH)
+
+
+def test_tensorboard_itself_reads_what_was_logged(tmp_path: Path) -> None:
+    tensorboard = pytest.importorskip("torch.utils.tensorboard", exc_type=ImportError)
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    with tensorboard.SummaryWriter(tmp_path) as writer:
+        ScriptedRun([{"loss": 3.0}, {"loss": 2.0}]).train(ScalarLogger(writer.add_scalar))
+    events = accumulator.EventAccumulator(str(tmp_path)).Reload()
+    expected = [(STEPS_PER_EPOCH, 3.0), (2 * STEPS_PER_EPOCH, 2.0)]
+    assert [(event.step, event.value) for event in events.Scalars("loss")] == expected

@@ -551,9 +551,10 @@ class TestEmbedAnnData:
 
     def test_key_and_matrix(self) -> None:
         adata = TestAnnData().cells()
-        embed_anndata(adata, _Recorder(), use_rep="X", key_added="map")
+        embed_anndata(adata, _Recorder(), use_rep="X", key_added="X_map")
         np.testing.assert_array_equal(adata.obsm["X_map"], adata.X.toarray()[:, :2])
         assert "X_neumap" not in adata.obsm
+        assert adata.uns["X_map"]["params"]["use_rep"] == "X"
 
     def test_labels(self) -> None:
         adata, recorder = TestAnnData().cells(), _Recorder()

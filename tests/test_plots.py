@@ -1177,3 +1177,31 @@ def test_search_fades_what_does_not_match_and_forgets_nothing() -> None:
     )
     done = subprocess.run(["node", "-e", driver], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == [[0.75, 0.25], [0.25, 0.75], [0.5, 0.5]]
+
+
+# ------------------------------------------------------------------ explanation
+
+
+def test_the_bars_are_mean_norms_of_the_strongest_features() -> None:
+    jacobian = np.random.default_rng(0).normal(size=(30, 2, 6)) * np.array([1, 5, 2, 0, 3, 4])
+    norms = np.sqrt((jacobian**2).sum(1))
+    ax = plots.explanation(jacobian, names=list("abcdef"), n=4)
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["b", "f", "e", "c"]
+    widths = [bar.get_width() for bar in ax.patches]
+    np.testing.assert_allclose(widths, norms.mean(0)[[1, 5, 4, 2]])
+    ends = ax.collections[0].get_segments()
+    quartiles = np.percentile(norms[:, 1], (25, 75))
+    np.testing.assert_allclose(np.asarray(ends[0])[:, 0], quartiles)
+    assert ax.yaxis_inverted()  # the strongest is at the top
+    again = plots.explanation(norms, n=4)
+    np.testing.assert_allclose([bar.get_width() for bar in again.patches], widths)
+    assert [text.get_text() for text in again.get_yticklabels()] == ["1", "5", "4", "2"]
+
+
+def test_an_explanation_that_does_not_fit_says_so() -> None:
+    with pytest.raises(ValueError, match=r"effects must have one, two or three axes.*\(\)"):
+        plots.explanation(3.0)
+    with pytest.raises(ValueError, match="effects must be finite"):
+        plots.explanation([1.0, np.nan])
+    with pytest.raises(ValueError, match="one name per feature, got 1 for 2"):
+        plots.explanation([1.0, 2.0], names=["a"])

@@ -29,6 +29,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 from neumap import UMAP, ParametricUMAP, load_ParametricUMAP
 from neumap.estimators import PRESETS
 from neumap.networks import MLP, ConvEncoder, Standardize
+from neumap.similarity import find_ab
 from neumap.training import mlp_step, precision
 
 BOTH = pytest.mark.parametrize("kind", [UMAP, ParametricUMAP])
@@ -452,11 +453,17 @@ def test_scanpy_function(cells: Any, whole: Any, tmp_path: Path) -> None:
     np.testing.assert_array_equal(cells.obsm["X_neumap"], reference.embedding_)
     params = cells.uns["neumap"]["params"]
     assert (params["use_rep"], params["n_neighbors"], params["preset"]) == ("X_pca", 5, "fast")
+    assert (params["a"], params["b"]) == pytest.approx(find_ab(1.0, 0.1))
     np.testing.assert_allclose(
         model.transform(whole[:5, :10]), reference.embedding_[:5], atol=TRANSFORM
     )
-    neumap(cells, use_rep="X", key_added="supervised", labels="type", **settings)
-    assert cells.obsm["X_supervised"].shape == (120, 2)
+    neumap(cells, use_rep="X", key_added="X_supervised", labels="type", **settings)
+    assert cells.obsm["X_supervised"].shape == (120, 2)  # the key as it is, as in scanpy
+    assert cells.uns["X_supervised"]["params"]["random_state"] == 0
+    changed, again = neumap(cells, key_added="X_copy", copy=True, **settings)
+    assert "X_copy" not in cells.obsm
+    np.testing.assert_array_equal(changed.obsm["X_copy"], again.embedding_)
+    np.testing.assert_array_equal(again.embedding_, reference.embedding_)  # seed 0 by default
     cells.write_h5ad(tmp_path / "cells.h5ad")  # what was written can be stored
     with pytest.raises(KeyError, match=r"use_rep must be 'X' or a key of obsm, .* got 'X_scvi'"):
         neumap(cells, use_rep="X_scvi")

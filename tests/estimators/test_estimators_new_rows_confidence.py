@@ -11,13 +11,12 @@ from torch import nn
 
 import neumap.estimators.new_rows.confidence as room
 from neumap import ParametricUMAP
-from neumap.data import as_rows, check_input
+from neumap.data import check_input
 from neumap.estimators.fitted import Fitted
 from neumap.estimators.new_rows.confidence import (
     Confidence,
     Novelty,
     confidence_of,
-    jacobian_norms,
 )
 from neumap.estimators.new_rows.training_rows import TrainingRows
 
@@ -73,45 +72,6 @@ def test_one_extraordinary_measure_is_enough() -> None:
     half = least * (1 + sum(usual.feature_spread >= 0.5)) / (n + 1)
     expected = [u * (1 - np.log(u)) for u in (least, half, 1.0)]
     np.testing.assert_allclose(score, expected, rtol=0.4, atol=2 / n)
-
-
-# ------------------------------------------------------------------ Jacobian
-
-
-def test_the_norm_of_a_linear_map_is_the_frobenius_norm_of_its_matrix() -> None:
-    encoder = nn.Linear(5, 3)
-    rows = as_rows(GENERATOR.normal(size=(7, 5)).astype(np.float32))
-    expected = np.linalg.norm(encoder.weight.detach().numpy(), "fro")
-    np.testing.assert_allclose(jacobian_norms(encoder, rows), np.full(7, expected), rtol=1e-6)
-
-
-def test_the_norm_of_a_curved_map_is_that_of_its_derivative() -> None:
-    class Square(nn.Module):
-        def forward(self, rows: torch.Tensor) -> torch.Tensor:
-            return torch.stack([rows[:, 0] ** 2, rows[:, 0] * rows[:, 1]], dim=1)
-
-    x, y = np.array([[1.0, 2.0], [3.0, -1.0]], dtype=np.float32).T
-    found = jacobian_norms(Square(), as_rows(np.stack([x, y], axis=1)))
-    # The Jacobian is [[2x, 0], [y, x]].
-    np.testing.assert_allclose(found, np.sqrt(4 * x**2 + y**2 + x**2), rtol=1e-6)
-
-
-def test_norms_are_the_same_in_any_number_of_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    encoder = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 2))
-    rows = as_rows(GENERATOR.normal(size=(11, 4)).astype(np.float32))
-    whole = jacobian_norms(encoder, rows)
-    monkeypatch.setattr(room, "JACOBIAN_ROWS", 3)
-    np.testing.assert_allclose(jacobian_norms(encoder, rows), whole, rtol=1e-6)
-
-
-def test_norms_are_of_the_encoder_in_evaluation_and_leave_it_as_it_was() -> None:
-    encoder = nn.Sequential(nn.Dropout(0.5), nn.Linear(4, 2)).train()
-    rows = as_rows(GENERATOR.normal(size=(5, 4)).astype(np.float32))
-    with torch.no_grad():
-        expected = float(encoder[1].weight.norm())
-        np.testing.assert_allclose(jacobian_norms(encoder, rows), expected, rtol=1e-6)
-    assert encoder.training
-    assert encoder[1].weight.grad is None
 
 
 # ------------------------------------------------------------------ measures

@@ -1,4 +1,4 @@
-"""Callbacks that only observe: copies of the embedding, a progress bar, your own functions."""
+"""Callbacks that only observe: copies of the embedding, logs, a progress bar, your functions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from neumap.callbacks.base import Callback, TrainingRun
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-__all__ = ["LambdaCallback", "ProgressBar", "Snapshot", "Snapshots"]
+__all__ = ["LambdaCallback", "ProgressBar", "ScalarLogger", "Snapshot", "Snapshots"]
 
 Hook = Callable[[TrainingRun], object]
 
@@ -137,6 +137,67 @@ class LambdaCallback(Callback):
         hook = self._hooks[name]
         if hook is not None:
             hook(run)
+
+
+class ScalarLogger(Callback):
+    """Hands the losses of each report to a function, such as those of experiment trackers.
+
+    Parameters
+    ----------
+    write : callable
+        Called as ``write(name, value, step)`` with the name of a loss, a float, and the number of
+        optimiser steps so far. ``SummaryWriter().add_scalar`` of TensorBoard and
+        ``mlflow.log_metric`` are such functions; for W&B pass
+        ``lambda name, value, step: run.log({name: value}, step=step)``.
+    every : int, default=1
+        Epochs (reports) between calls. The last epoch is always handed over. The estimator's
+        `loss_report_frequency` sets the number of reports.
+    prefix : str, default=""
+        Text before each name, such as ``"neumap/"``.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from neumap import ParametricUMAP
+    >>> found = []
+    >>> logger = ScalarLogger(lambda name, value, step: found.append((name, step)))
+    >>> model = ParametricUMAP(preset="fast", n_epochs=20, callbacks=[logger], random_state=0)
+    >>> _ = model.fit(load_iris().data)
+    >>> len(found) == sum(map(len, model.history_.values())), found[0][0]
+    (True, 'loss')
+    """
+
+    def __init__(
+        self, write: Callable[[str, float, int], object], *, every: int = 1, prefix: str = ""
+    ) -> None:
+        if not callable(write):
+            raise TypeError(
+                "write must be a function of name, value and step, got "
+                f"{write!r} of type {type(write).__name__}. Pass a callable, for example "
+                "SummaryWriter().add_scalar."
+            )
+        if every < 1:
+            raise ValueError(f"every must be at least 1 epoch, got {every}. Use 1 for each epoch.")
+        self.write = write
+        self.every = every
+        self.prefix = prefix
+        self._written = -1
+
+    def on_fit_start(self, run: TrainingRun) -> None:
+        self._written = -1
+
+    def on_epoch_end(self, run: TrainingRun) -> None:
+        if (run.epoch + 1) % self.every == 0:
+            self._hand_over(run)
+
+    def on_fit_end(self, run: TrainingRun) -> None:
+        if self._written != run.step:
+            self._hand_over(run)
+
+    def _hand_over(self, run: TrainingRun) -> None:
+        for name, value in run.logs.items():
+            self.write(self.prefix + name, float(value), run.step)
+        self._written = run.step
 
 
 PARTS_FORMAT = "{l_bar}{bar}| [{elapsed}<{remaining}{postfix}]"

@@ -12,7 +12,7 @@ from neumap._optional import require
 from neumap.data.containers import open_container
 from neumap.data.kinds import is_a
 
-__all__ = ["embed_anndata"]
+__all__ = ["check_anndata", "embed_anndata", "storable_params"]
 
 STORABLE = (bool, int, float, str)  # what an .h5ad file can hold as a parameter
 
@@ -26,7 +26,7 @@ def embed_anndata(
     estimator: _Embedder,
     *,
     use_rep: str = "X_pca",
-    key_added: str = "neumap",
+    key_added: str | None = None,
     labels: str | None = None,
 ) -> None:
     """Embed the rows of an AnnData and write the result into it.
@@ -40,8 +40,9 @@ def embed_anndata(
         ``estimator.transform(other.obsm[use_rep])``.
     use_rep : str, default="X_pca"
         The representation to embed: a key of ``obsm``, or ``"X"`` for the matrix itself.
-    key_added : str, default="neumap"
-        The embedding goes to ``obsm["X_" + key_added]``, the parameters to ``uns[key_added]``.
+    key_added : str, optional
+        The embedding goes to ``obsm[key_added]``, the parameters to ``uns[key_added]``; by default
+        to ``obsm["X_neumap"]`` and ``uns["neumap"]``, as scanpy does with its own names.
     labels : str, optional
         Column of ``obs`` that supervises the embedding: numbers, or names of classes. Missing
         names count as unknown.
@@ -58,22 +59,25 @@ def embed_anndata(
     >>> import anndata
     >>> from sklearn.decomposition import PCA
     >>> cells = anndata.AnnData(np.eye(5, 4, dtype=np.float32))
-    >>> embed_anndata(cells, PCA(n_components=2), use_rep="X", key_added="map")
+    >>> embed_anndata(cells, PCA(n_components=2), use_rep="X", key_added="X_map")
     >>> cells.obsm["X_map"].shape
     (5, 2)
     """
-    if not is_a(adata, "anndata", "AnnData"):
-        raise TypeError(
-            f"adata must be an anndata.AnnData, got {type(adata).__name__}. For arrays and tables "
-            "call estimator.fit_transform(X)."
-        )
+    check_anndata(adata, "For arrays and tables call estimator.fit_transform(X).")
     values = open_container(adata, use_rep).values
     if labels is None:
         result = estimator.fit_transform(values)
     else:
         result = estimator.fit_transform(values, _label_column(adata, labels))
-    adata.obsm[f"X_{key_added}"] = _embedding(result, len(adata))
-    adata.uns[key_added] = {"params": {"use_rep": use_rep, **_storable_params(estimator)}}
+    adata.obsm["X_neumap" if key_added is None else key_added] = _embedding(result, len(adata))
+    params = {"use_rep": use_rep, **storable_params(estimator)}
+    adata.uns["neumap" if key_added is None else key_added] = {"params": params}
+
+
+def check_anndata(adata: Any, advice: str, name: str = "adata") -> None:
+    """Raise TypeError if it is no AnnData; `advice` ends the message."""
+    if not is_a(adata, "anndata", "AnnData"):
+        raise TypeError(f"{name} must be an anndata.AnnData, got {type(adata).__name__}. {advice}")
 
 
 def _label_column(adata: Any, labels: str) -> Any:
@@ -107,6 +111,10 @@ def _embedding(result: Any, n_rows: int) -> NDArray[Any]:
     return np.asarray(result)
 
 
-def _storable_params(estimator: Any) -> dict[str, Any]:
+def storable_params(estimator: Any) -> dict[str, Any]:
+    """Return the parameters that an .h5ad file can hold, with a and b of the similarity."""
     params = estimator.get_params(deep=False) if hasattr(estimator, "get_params") else {}
-    return {name: value for name, value in params.items() if isinstance(value, STORABLE)}
+    # Those of a fit, under umap-learn's names; the parameters are None by default.
+    fitted = {name: getattr(estimator, f"_{name}", None) for name in ("a", "b")}
+    known = {**params, **{name: float(v) for name, v in fitted.items() if v is not None}}
+    return {name: value for name, value in known.items() if isinstance(value, STORABLE)}

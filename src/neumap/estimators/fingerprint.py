@@ -47,6 +47,7 @@ def fingerprint(task: Task, recipe: Recipe, distances: Any = None) -> dict[str, 
         "device": task.device.type,
         "X": _of_rows(task.rows),
         "y": None if task.targets is None else _told(task.targets),
+        "sample_weight": _told(task.row_weights),
         "precomputed_distances": _told(distances),
         "landmarks": None if start is None else _told(start.positions),
     }
@@ -66,7 +67,7 @@ def differences(given: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]:
 
 
 def _difference(name: str, there: Any, here: Any) -> str:
-    if name in ("X", "y", "precomputed_distances", "landmarks"):
+    if name in ("X", "y", "sample_weight", "precomputed_distances", "landmarks"):
         return name
     return f"{name} ({short_text(there)} there, {short_text(here)} here)"
 

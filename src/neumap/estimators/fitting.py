@@ -73,6 +73,7 @@ def fit_map(
     distances: Any = None,
     graph: FuzzyGraph | None = None,
     warm_start: WarmStart | None = None,
+    sample_weight: Any = None,
     resume: Mapping[str, Any] | None = None,
 ) -> Fitted:
     """Learn the embedding of checked data.
@@ -91,6 +92,8 @@ def fit_map(
         Used in place of a neighbour search.
     warm_start : WarmStart, optional
         What the fit takes over from an earlier one.
+    sample_weight : array-like of shape (n_samples,), optional
+        Weights of rows in the training.
     resume : mapping, optional
         The checkpoint that the training goes on from.
 
@@ -103,7 +106,7 @@ def fit_map(
         If the loss is no longer finite.
     """
     began, ranks = time.perf_counter(), current_ranks()
-    task, origin = _task(data, y, recipe, distances, warm_start, resume)
+    task, origin = _task(data, y, recipe, distances, warm_start, resume, sample_weight)
     anchors = None
     networks, validate, guidance = Networks(), None, Guidance("none")
     with telling(ranks) as known:
@@ -126,6 +129,8 @@ def fit_map(
     learned = replace(_of_graph(task, recipe, found), card=card)
     if recipe.stops_at_graph:
         return learned
+    if task.row_weights is not None:
+        found = found.weighted(task.row_weights)
 
     # Networks of the user may begin with other weights in each process.
     ranks.take_first_([tensor for module in networks.modules for tensor in _state(module)])
@@ -168,6 +173,7 @@ def _task(
     distances: Any,
     warm_start: WarmStart | None,
     resume: Mapping[str, Any] | None,
+    sample_weight: Any,
 ) -> tuple[Task, dict[str, Any]]:
     """Return what all processes work on, and what a checkpoint says about its fit."""
     ranks = current_ranks()
@@ -181,6 +187,7 @@ def _task(
             device=recipe.device,
             random_state=_seed_source(recipe, resume),
             warm_start=warm_start,
+            sample_weight=sample_weight,
             is_repeated=resume is not None or recipe.keeps_checkpoints or not ranks.is_alone,
         )
         origin = _origin(task, recipe, distances, resume, ranks)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -138,6 +138,37 @@ class Graph:
     def total_weight(self) -> float:
         """Sum of the weights of all undirected edges."""
         return float(self.fuzzy.weights.sum(dtype=np.float64))
+
+    def weighted(self, row_weights: NDArray[np.float64]) -> Graph:
+        """Return the graph with the strength of each edge times the weights of its two rows.
+
+        Edges of rows of weight zero are left out. The strengths are scaled so that their sum stays
+        what it was: weights say how often edges are sampled, not how long the training is.
+
+        Parameters
+        ----------
+        row_weights : array of shape (n_rows,), float64
+            Not negative.
+
+        Raises
+        ------
+        ValueError
+            If no edge is left.
+        """
+        fuzzy = self.fuzzy
+        factors = row_weights[fuzzy.heads] * row_weights[fuzzy.tails]
+        kept = factors > 0.0
+        if not kept.any():
+            raise ValueError(
+                "sample_weight must be positive for two rows that are neighbours, got zeros at one "
+                "end or both of every edge. Leave out rows of weight zero instead."
+            )
+        weights = fuzzy.weights[kept] * factors[kept]
+        weights *= self.total_weight / weights.sum()
+        weighted = FuzzyGraph(
+            fuzzy.heads[kept], fuzzy.tails[kept], weights.astype(np.float32), fuzzy.n_vertices
+        )
+        return replace(self, fuzzy=weighted)
 
     def radii(self) -> NDArray[np.float32]:
         """Return the log local radius of each row, for densMAP.

@@ -21,6 +21,7 @@ from neumap._ranks import telling_errors
 from neumap.callbacks import Callback
 from neumap.callbacks.checkpoint import read_checkpoint
 from neumap.data import Validated, as_rows, row_count, take
+from neumap.estimators.alignment import aligned
 from neumap.estimators.constraints import (
     ANYTHING,
     ARGUMENTS,
@@ -45,13 +46,14 @@ from neumap.estimators.landmarks import (
     choose_landmarks,
 )
 from neumap.estimators.new_rows.confidence import Confidence, confidence_of
+from neumap.estimators.new_rows.jacobian import explain_rows
 from neumap.estimators.new_rows.to_file import write_positions
 from neumap.estimators.new_rows.transform import embed
 from neumap.estimators.new_rows.unusual import warn_of_unusual_rows
 from neumap.estimators.positions.presets import PRESETS, Preset
 from neumap.estimators.recipe import parametric_recipe
 from neumap.estimators.saving.onnx import export_part
-from neumap.estimators.targets import accuracy, check_targets
+from neumap.estimators.targets import accuracy, check_targets, weights_before_landmarks
 from neumap.estimators.umap import UMAP
 from neumap.fuzzy import FuzzyGraph
 from neumap.losses.reconstruction import NAMES, ReconstructionLoss
@@ -76,6 +78,15 @@ def _has_classifier(model: ParametricUMAP) -> bool:
         "There is no classifier. Fit with classifier_loss_weight=1.0 and labels y to train one "
         "with the embedding."
     )
+
+
+def _check_one_frame(align_to: Any, start: WarmStart | None) -> None:
+    """Raise ValueError for a fit that should keep positions and be moved onto others."""
+    if align_to is not None and start is not None:
+        raise ValueError(
+            "align_to must be None for a fit with landmarks, which are in a frame already, got "
+            f"{type(align_to).__name__}. Leave it out, or call remove_landmarks()."
+        )
 
 
 PRESET = Kind("a neumap.estimators.Preset", lambda value: isinstance(value, Preset))
@@ -477,6 +488,8 @@ class ParametricUMAP(UMAP):
         *,
         precomputed_distances: Any = None,
         landmark_positions: Any = None,
+        sample_weight: Any = None,
+        align_to: Any = None,
         resume_from: str | os.PathLike[str] | None = None,
         ensure_all_finite: bool | Literal["allow-nan"] = True,
     ) -> Self:
@@ -500,6 +513,18 @@ class ParametricUMAP(UMAP):
             Distances that determine the graph, with ``metric="precomputed"``; the network reads X.
         landmark_positions : array of shape (n_samples, n_components), optional
             Positions that some rows should keep; rows of NaN are free.
+        sample_weight : array-like of shape (n_samples,), optional
+            Weights of the rows: an edge is sampled in proportion to its strength times the weights
+            of both of its rows, and their common unit does not matter. A row of weight 2 acts about
+            as two equal rows, though it takes one place among the neighbours of others. A row of
+            weight 0 has no part in the training; the network places it. ``graph_`` holds the
+            strengths without weights.
+        align_to : fitted model or array of shape (n_samples, n_components), optional
+            A frame to move the result into: known positions of the rows, NaN where there is none,
+            or a model whose :meth:`transform` gives them. The map is turned, mirrored, shifted and
+            scaled onto them with the least squared distances; it is not trained towards them.
+            Decoder and classifier follow. ``report_["alignment"]`` says how far the rows are from
+            them then.
         resume_from : path-like, optional
             File of a :class:`~neumap.callbacks.Checkpoint` of an interrupted fit of the same data
             with the same parameters. The training goes on from there to the same end. The neighbour
@@ -523,19 +548,31 @@ class ParametricUMAP(UMAP):
         """
         with telling_errors():
             recipe = self._checked_recipe()
+            self._check_places(sample_weight=sample_weight, align_to=align_to)
             resume = None if resume_from is None else read_checkpoint(resume_from)
             # A network reads every row of distances; free positions leave them to the search.
             are_only_searched = precomputed_distances is None and not self.parametric_embedding
             wanted = self._may_hold(ensure_all_finite) if are_only_searched else ensure_all_finite
             data = self._checked_rows(X, wanted)
             n_rows = row_count(data.X)
+            frame = self._frame(align_to, X, n_rows)
             data, y, start = self._with_landmarks(data, y, landmark_positions)
+            _check_one_frame(align_to, start)
+            n_landmarks = row_count(data.X) - n_rows
             if precomputed_distances is not None:
-                self._check_distances(row_count(data.X) - n_rows)
+                self._check_distances(n_landmarks)
+            weights = weights_before_landmarks(sample_weight, n_rows, n_landmarks)
         learned = fit_map(
-            data, recipe, y=y, distances=precomputed_distances, warm_start=start, resume=resume
-        )
-        self._fitted = replace(learned.first_rows(n_rows), landmarks=self._landmarks)
+            data,
+            recipe,
+            y=y,
+            distances=precomputed_distances,
+            warm_start=start,
+            resume=resume,
+            sample_weight=weights,
+        ).first_rows(n_rows)
+        learned = learned if frame is None else aligned(learned, frame)
+        self._fitted = replace(learned, landmarks=self._landmarks)
         return self
 
     @property
@@ -755,6 +792,64 @@ class ParametricUMAP(UMAP):
         check_parameter("n_calibration", n_calibration, Whole(1))
         new = self._checked_new(fitted, X)
         return confidence_of(new, fitted, self._recipe(), n_calibration=n_calibration)
+
+    def explain(
+        self, X: Any, *, summary: Literal["rows", "features"] | None = None
+    ) -> NDArray[np.float32]:
+        """Return how the positions of rows move with each feature: the Jacobian of the encoder.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows, known or new.
+        summary : {"rows", "features"} or None, default=None
+            ``"rows"`` gives one number per row and feature, the distance that the point moves per
+            unit of the feature; ``"features"`` the mean of these distances over the rows, which
+            needs no memory per row.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_components, n_features), float32
+            Element ``[i, c, j]`` is the derivative of coordinate c of row i with respect to its
+            feature j, in units of the embedding per unit of the data. With ``summary="rows"`` the
+            Euclidean norms over c, (n_samples, n_features); with ``summary="features"`` their
+            means, (n_features,). Features of rows with several axes are in the order of
+            ``X.reshape(n_samples, -1)``.
+
+        Raises
+        ------
+        NotFittedError
+            Before :meth:`fit`, or without an encoder.
+        ValueError
+            If X has another width than the training rows, or the encoder has no derivative, such
+            as one that reads codes.
+
+        See Also
+        --------
+        neumap.plots.explanation : The features that move points most, as bars.
+
+        Notes
+        -----
+        A derivative describes small changes of a row. Multiply it by the standard deviations of the
+        features, ``X.std(axis=0)``, to compare features of different units.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from neumap import ParametricUMAP
+        >>> X = load_iris().data
+        >>> model = ParametricUMAP(preset="fast", n_epochs=20, random_state=0).fit(X)
+        >>> model.explain(X[:5]).shape, model.explain(X, summary="features").shape
+        ((5, 2, 4), (4,))
+        """
+        fitted = self._model()
+        if fitted.encoder is None:
+            raise NotFittedError(
+                "explain needs an encoder, which this model does not have. Set "
+                "parametric_embedding=True and fit again."
+            )
+        rows = fitted.network_rows(self._checked_new(fitted, X))
+        return explain_rows(fitted.encoder, rows, fitted.n_components, summary)
 
     @classmethod
     def from_embedding(cls, X: Any, embedding: Any, graph: Any = None, **parameters: Any) -> Self:

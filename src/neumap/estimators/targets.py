@@ -5,12 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.exceptions import DataConversionWarning
 
 from neumap._labels import UNLABELLED, Classes, Column, read_column
 from neumap._warnings import warn_user
 
-__all__ = ["accuracy", "check_targets", "encode_classes"]
+__all__ = [
+    "accuracy",
+    "check_sample_weight",
+    "check_targets",
+    "encode_classes",
+    "weights_before_landmarks",
+]
 
 
 def check_targets(y: Any, n_rows: int) -> Column:
@@ -40,6 +47,53 @@ def check_targets(y: Any, n_rows: int) -> Column:
             "Mark rows without a label with -1."
         )
     return column
+
+
+def check_sample_weight(sample_weight: Any, n_rows: int) -> NDArray[np.float64] | None:
+    """Return the weights of rows divided by their largest; None for none.
+
+    Raises
+    ------
+    ValueError
+        If there is not one finite number per row, one is negative, or fewer than two are positive.
+    """
+    if sample_weight is None:
+        return None
+    try:
+        weights = np.asarray(sample_weight, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"sample_weight must hold numbers, got {type(sample_weight).__name__} ({error}). Pass "
+            "one number per row of X."
+        ) from error
+    if weights.shape != (n_rows,):
+        raise ValueError(
+            f"sample_weight must have shape ({n_rows},), one number per row of X, got "
+            f"{weights.shape}. Pass numpy.ones({n_rows}) for equal weights."
+        )
+    if not np.isfinite(weights).all() or (weights < 0.0).any():
+        bad = int(np.flatnonzero(~np.isfinite(weights) | (weights < 0.0))[0])
+        raise ValueError(
+            f"sample_weight must hold finite numbers of at least 0, got {weights[bad]} in row "
+            f"{bad}. Use 0 for rows that should not take part."
+        )
+    if (weights > 0.0).sum() < 2:
+        raise ValueError(
+            "sample_weight must be positive for at least two rows, got "
+            f"{int((weights > 0.0).sum())} and zero for the others. Raise some weights."
+        )
+    # The largest is 1 whatever the unit, so that products of two do not overflow.
+    return np.asarray(weights / weights.max())
+
+
+def weights_before_landmarks(
+    sample_weight: Any, n_rows: int, n_landmarks: int
+) -> NDArray[np.float64] | None:
+    """Return the weights of rows, and of landmarks after them, which get the mean weight."""
+    weights = check_sample_weight(sample_weight, n_rows)
+    if weights is None:
+        return None
+    return np.concatenate([weights, np.full(n_landmarks, weights.mean())])
 
 
 def encode_classes(y: Column) -> Classes:

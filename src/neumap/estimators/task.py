@@ -15,7 +15,7 @@ from neumap._random import RandomState, resolve_seed
 from neumap._ranks import ALONE, Ranks
 from neumap.data import DistinctRows, RowStore, Validated, as_rows, distinct, row_count, take
 from neumap.estimators.landmarks import WarmStart
-from neumap.estimators.targets import check_targets
+from neumap.estimators.targets import check_sample_weight, check_targets
 
 __all__ = ["Task", "prepare"]
 
@@ -44,6 +44,8 @@ class Task:
         Of the neighbour search. Without a seed it may build its index with all threads.
     device : torch.device
         Where training runs.
+    row_weights : array of shape (n_rows,), float64, or None
+        Weights of these rows; of a distinct row, the sum of those of its copies.
     ranks : Ranks
         The processes that fit together.
     """
@@ -57,6 +59,7 @@ class Task:
     seed: int
     search_seed: int | None
     device: torch.device
+    row_weights: NDArray[np.float64] | None = None
     ranks: Ranks = ALONE
 
     def expand(self, values: NDArray[Any]) -> NDArray[Any]:
@@ -80,6 +83,7 @@ def prepare(
     device: str | torch.device,
     random_state: RandomState,
     warm_start: WarmStart | None = None,
+    sample_weight: Any = None,
     is_repeated: bool = False,
 ) -> Task:
     """Return the task of a fit on checked data.
@@ -89,14 +93,17 @@ def prepare(
     Raises
     ------
     ValueError
-        If the device, the seed, `dims` or the length of y is wrong.
+        If the device, the seed, `dims`, the weights or the length of y is wrong.
     """
     resolved, seed = resolve_device(device), resolve_seed(random_state)
     targets = None if y is None else check_targets(y, row_count(data.X))
+    weights = check_sample_weight(sample_weight, row_count(data.X))
     found = distinct(data.X) if unique else None
     X = data.X if found is None else take(data.X, found.first)
     if targets is not None and found is not None:
         targets = targets[found.first]
+    if weights is not None and found is not None:
+        weights = np.bincount(found.inverse, weights).astype(np.float64)
     return Task(
         data=data,
         X=X,
@@ -107,4 +114,5 @@ def prepare(
         seed=seed,
         search_seed=None if random_state is None and not is_repeated else seed,
         device=resolved,
+        row_weights=weights,
     )

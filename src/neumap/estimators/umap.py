@@ -29,7 +29,8 @@ from neumap._random import RandomState
 from neumap._ranks import telling_errors
 from neumap.callbacks import Callback
 from neumap.callbacks.checkpoint import read_checkpoint
-from neumap.data import Validated, stack
+from neumap.data import Validated, row_count, stack
+from neumap.estimators.alignment import aligned, check_frame
 from neumap.estimators.constraints import (
     ANYTHING,
     ARGUMENTS,
@@ -49,6 +50,7 @@ from neumap.estimators.constraints import (
 )
 from neumap.estimators.fitted import EnsureFinite, Fitted, Learned, check_rows, left_out
 from neumap.estimators.fitting import fit_map
+from neumap.estimators.growing import Stream, keep_rows, labels_after
 from neumap.estimators.landmarks import WarmStart
 from neumap.estimators.new_rows.to_file import write_positions
 from neumap.estimators.new_rows.transform import embed, invert
@@ -59,11 +61,16 @@ from neumap.estimators.saving.files import SavedModel, save_model
 from neumap.estimators.umap_learn_names import UmapLearnNames
 from neumap.fuzzy import FuzzyGraph, difference, intersection, union
 from neumap.keras_bridge import is_keras_model
+from neumap.supervision import LABEL_METRICS
 from neumap.training.loop import History
 
 __all__ = ["UMAP"]
 
 INIT_WORDS = ("auto", "spectral", "tswspectral", "pca", "random")
+
+
+def _labels_of(fitted: Fitted) -> Any:
+    return () if fitted.classes is None else fitted.classes
 
 
 class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -207,7 +214,8 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
     report_ : dict
         ``neighbors`` (which search), ``neighbor_recall`` (measured on a sample),
         ``neighbor_seconds``, ``graph_seconds``, ``training_seconds``, ``total_seconds``,
-        ``n_steps`` (taken), ``n_edges``, ``device``; ``landmark_drift`` after an update;
+        ``n_steps`` (taken), ``n_edges``, ``device``; ``landmark_drift`` after an update,
+        ``partial_fit`` after :meth:`partial_fit` and ``alignment`` after a fit with `align_to`;
         ``n_anchors``, None where the neighbours of every row were searched for.
     rad_orig_, rad_emb_ : ndarray of shape (n_samples,), float32
         Log local radii in the data and in the embedding, with ``output_dens=True``.
@@ -470,6 +478,8 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         X: Any,
         y: Any = None,
         *,
+        sample_weight: Any = None,
+        align_to: Any = None,
         resume_from: str | os.PathLike[str] | None = None,
         ensure_all_finite: bool | Literal["allow-nan"] = True,
     ) -> Self:
@@ -485,6 +495,17 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         y : array-like of shape (n_samples,) or (n_samples, n_targets), optional
             Labels (-1, None or any missing value for unlabelled rows) or values; see
             `target_metric`.
+        sample_weight : array-like of shape (n_samples,), optional
+            Weights of the rows: an edge is sampled in proportion to its strength times the weights
+            of both of its rows, and their common unit does not matter. A row of weight 2 acts about
+            as two equal rows, though it takes one place among the neighbours of others. A row of
+            weight 0 has no part in the training and gets no position. ``graph_`` holds the
+            strengths without weights.
+        align_to : fitted model or array of shape (n_samples, n_components), optional
+            A frame to move the result into: known positions of the rows, NaN where there is none,
+            or a model whose :meth:`transform` gives them. The map is turned, mirrored and shifted
+            onto them with the least squared distances; it is not trained towards them. Decoder and
+            classifier follow. ``report_["alignment"]`` says how far the rows are from them then.
         resume_from : path-like, optional
             File of a :class:`~neumap.callbacks.Checkpoint` of an interrupted fit of the same data
             with the same parameters. The training goes on from there to the same end. The neighbour
@@ -508,10 +529,29 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         """
         with telling_errors():
             recipe = self._checked_recipe()
+            self._check_places(sample_weight=sample_weight, align_to=align_to)
             resume = None if resume_from is None else read_checkpoint(resume_from)
             data = self._checked_rows(X, self._may_hold(ensure_all_finite))
-        self._fitted = fit_map(data, recipe, y=y, resume=resume)
+            frame = self._frame(align_to, X, row_count(data.X))
+        learned = fit_map(data, recipe, y=y, resume=resume, sample_weight=sample_weight)
+        self._fitted = learned if frame is None else aligned(learned, frame)
         return self
+
+    def _check_places(self, **arguments: Any) -> None:
+        """Raise ValueError for arguments that act on positions, of which there will be none."""
+        for name, value in arguments.items():
+            if value is not None and self.transform_mode == "graph":
+                raise ValueError(
+                    f"transform_mode must be 'embedding' for {name}, which acts on positions, got "
+                    f"'graph'. Set transform_mode='embedding', or leave {name} out."
+                )
+
+    def _frame(self, align_to: Any, X: Any, n_rows: int) -> NDArray[np.float32] | None:
+        """Return the positions that a fit of X is moved onto."""
+        if align_to is None:
+            return None
+        known = align_to.transform(X) if isinstance(align_to, UMAP) else align_to
+        return check_frame(known, n_rows, self.n_components)
 
     def fit_transform(self, X: Any, y: Any = None, **fit_params: Any) -> Any:
         """Learn the embedding of X and return the positions of its rows.
@@ -703,44 +743,140 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
                 f"update cannot extend a {kind} fit: it has no distances or labels for the new "
                 "rows. Fit on all rows instead."
             )
+        self._check_rows_are_there("update", fitted)
+        self._fitted = self._extended(fitted, recipe, added)
+        return self
+
+    def _check_rows_are_there(self, purpose: str, fitted: Fitted) -> None:
+        """Raise ValueError if a model has no rows that others could be added to."""
         if fitted.training is None or self.unique:
             advice = "" if self.unique else "Save it with keep='data' to have them, or use"
             raise ValueError(
-                "update needs the training rows of a fit with unique=False, which this model does "
-                f"not have. {advice or 'Use'} add_landmarks(old rows) and fit(new rows)."
+                f"{purpose} needs the training rows of a fit with unique=False, which this model "
+                f"does not have. {advice or 'Use'} add_landmarks(old rows) and fit(new rows)."
             )
+
+    def _extended(
+        self,
+        fitted: Fitted,
+        recipe: Recipe,
+        added: Validated,
+        *,
+        y: Any = None,
+        rows: NDArray[np.int64] | None = None,
+    ) -> Fitted:
+        """Return a model of rows of a fitted one, which stay in place, and of new rows after them.
+
+        Parameters
+        ----------
+        fitted : Fitted
+            The model so far, with its rows.
+        recipe : Recipe
+            All settings.
+        added : Validated
+            New rows.
+        y : array-like, optional
+            Labels of the new rows.
+        rows : array of int, optional
+            Numbers of the earlier rows that remain; by default all.
+        """
         placed = embed(added, fitted, replace(recipe, stops_at_graph=False))
-        start = WarmStart.after(fitted.positions, placed, fitted.encoder, fitted.history)
-        joined = replace(added, X=stack(fitted.training.rows, added.X))
-        learned = fit_map(joined, recipe, warm_start=start)
+        kept, positions = keep_rows(fitted, rows)
+        start = WarmStart.after(positions, placed, fitted.encoder, fitted.history)
+        joined = replace(added, X=stack(kept.rows, added.X))
+        labels = None if y is None else labels_after(y, len(positions), row_count(added.X))
+        learned = fit_map(joined, recipe, y=labels, warm_start=start)
         card = learned.card
         if card is not None and fitted.card is not None:
             card = card.noted(fitted.card.notes)
-        self._fitted = replace(learned, landmarks=fitted.landmarks, card=card)
-        return self
+        return replace(learned, landmarks=fitted.landmarks, card=card)
 
-    def partial_fit(self, X: Any, y: Any = None) -> Self:
-        """Fit the first rows, or add rows to a fitted embedding; see :meth:`update`.
+    def partial_fit(self, X: Any, y: Any = None, *, max_rows: int | None = None) -> Self:
+        """Fit the first rows, or add rows to a fitted embedding, whose old rows stay in place.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
             Rows.
-        y : array-like, optional
-            Labels, for the first call only.
+        y : array-like of shape (n_samples,), optional
+            Labels of these rows, -1 for rows without one. In later calls the labels of earlier rows
+            are not known any more; those rows keep the positions that their labels gave them.
+        max_rows : int, optional
+            Earlier rows to keep besides those of this call: a uniform sample of all rows so far,
+            determined by `random_state`. Memory and time of a call are then bounded, and the
+            sample is enough to hold the embedding in place. 2,000 to 50,000. Later calls use the
+            same number unless another is given. By default all rows are kept, and each call takes
+            longer than the one before.
 
         Returns
         -------
         self
+            ``embedding_`` and ``graph_`` hold the earlier rows that were kept and then those of
+            this call. ``report_["partial_fit"]`` has ``n_seen`` (rows of all calls), ``n_added``
+            (rows of this one) and ``max_rows``; ``report_["landmark_drift"]`` how far the earlier
+            rows moved.
+
+        Raises
+        ------
+        ValueError
+            If the rows of a fitted model cannot be extended, as after a precomputed fit, or `y`
+            cannot be used, as with a classifier or with targets that are no labels.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_digits
+        >>> from neumap import ParametricUMAP
+        >>> X = load_digits().data
+        >>> model = ParametricUMAP(preset="fast", n_epochs=3, random_state=0)
+        >>> for start in range(0, 1200, 400):
+        ...     _ = model.partial_fit(X[start:start + 400], max_rows=200)
+        >>> model.embedding_.shape, model.report_["partial_fit"]["n_seen"]
+        ((600, 2), 1200)
         """
-        fitted = vars(self).get("_fitted")
-        is_without_rows = fitted is not None and fitted.graph is None  # which update says
+        check_parameter("max_rows", max_rows, Whole(2), NONE)
+        known = vars(self).get("_fitted")
+        is_without_rows = known is not None and known.graph is None  # which the addition says
         if not hasattr(self, "embedding_") and not is_without_rows:
-            return self.fit(X, y)
-        if y is not None:
-            self._checked_new(self._model(), X)
-            raise ValueError("partial_fit takes labels in the first call only. Leave y out.")
-        return self.update(X)
+            self.fit(X, y)
+            if hasattr(self, "embedding_"):
+                self._fitted = Stream.of(self._fitted, max_rows).noted_in(self._fitted)
+            return self
+        fitted, recipe = self._model(), self._checked_recipe()
+        added = self._checked_new(fitted, X)
+        self._check_more(fitted, y)
+        self._check_rows_are_there("partial_fit", fitted)
+        stream = Stream.of(fitted, max_rows)
+        rows = stream.kept(int(fitted.graph.shape[0]), self.random_state)
+        learned = self._extended(fitted, recipe, added, y=y, rows=rows)
+        self._fitted = stream.after(row_count(added.X)).noted_in(learned)
+        return self
+
+    def _check_more(self, fitted: Fitted, y: Any) -> None:
+        """Raise ValueError if rows with or without these labels cannot be added."""
+        if self.metric == "precomputed":
+            raise ValueError(
+                "metric must be one of rows for a second partial_fit, got 'precomputed': the "
+                "distances of new rows are not known. Fit on all distances instead."
+            )
+        if y is None and fitted.is_supervised:
+            raise ValueError(
+                "y must be given for a second partial_fit on a supervised model, got None. Pass "
+                "labels, with -1 for rows without one."
+            )
+        if y is None:
+            return
+        if self.target_metric not in LABEL_METRICS:
+            raise ValueError(
+                "target_metric must be one for labels, 'categorical' or "
+                "'hierarchical_categorical', where partial_fit gets y again, since the values of "
+                f"earlier rows are not known; got {self.target_metric!r}. Fit on all rows instead."
+            )
+        if fitted.classifier is not None:
+            raise ValueError(
+                "classifier_loss_weight must be 0 for a second partial_fit, since a classifier "
+                f"needs the labels of earlier rows, got {len(_labels_of(fitted))} classes learned "
+                "before. Fit on all rows with their labels instead."
+            )
 
     def __add__(self, other: UMAP) -> Any:
         """Return a model of the union of two graphs over the same samples."""

@@ -8,6 +8,7 @@ and very large maps look better with ``large-plot``.
 
 from neumap.plots.curves import loss
 from neumap.plots.edges import connectivity, nearest_neighbour_distribution
+from neumap.plots.explanation import explanation
 from neumap.plots.files import output, output_file, output_notebook, save, show
 from neumap.plots.html import interactive
 from neumap.plots.images import inverse_grid, reconstruction
@@ -20,6 +21,7 @@ __all__ = [
     "Theme",
     "connectivity",
     "diagnostic",
+    "explanation",
     "interactive",
     "inverse_grid",
     "loss",

@@ -15,23 +15,22 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from neumap._device import resolve_device
-from neumap._modes import evaluating, own_torch_state
+from neumap._modes import own_torch_state
 from neumap._random import numpy_generator
 from neumap._warnings import warn_user
-from neumap.data import RowStore, Validated, row_count, take
+from neumap.data import Validated, row_count, take
 from neumap.estimators.fitted import Fitted
 from neumap.estimators.graph import GraphSettings
 from neumap.estimators.new_rows.hidden import hidden_directions
+from neumap.estimators.new_rows.jacobian import jacobian_norms
 from neumap.estimators.new_rows.training_rows import Neighbors, TrainingRows
 from neumap.estimators.recipe import Recipe
 from neumap.losses.output_metrics import OutputMetric
 
-__all__ = ["Confidence", "Novelty", "confidence_of", "jacobian_norms"]
+__all__ = ["Confidence", "Novelty", "confidence_of"]
 
-JACOBIAN_ROWS = 1024
 # Neighbours of the score's measures: fewer than for the graph, since they are to be close.
 N_NEAREST = 5
 # Rows whose features are compared at once: hidden layers of images may have 50,000 values per row.
@@ -218,37 +217,3 @@ def _p_values(values: NDArray[np.float64], usual: NDArray[np.float64]) -> NDArra
     """Return the conformal p-value of each value among the usual ones; never 0."""
     below = np.searchsorted(np.sort(usual), values, side="left")
     return np.asarray((len(usual) - below + 1) / (len(usual) + 1), dtype=np.float64)
-
-
-def jacobian_norms(encoder: nn.Module, rows: RowStore) -> NDArray[np.float64]:
-    """Return the Frobenius norm of the encoder's Jacobian at every row, (n_rows,) float64.
-
-    Parameters
-    ----------
-    encoder : nn.Module
-        Maps each row to a position on its own.
-    rows : RowStore
-        Where the norm is wanted.
-    """
-    parts = [_norms(encoder, part) for part in rows.slices(JACOBIAN_ROWS)]
-    return np.concatenate(parts).astype(np.float64)
-
-
-def _norms(encoder: nn.Module, part: torch.Tensor) -> NDArray[np.float32]:
-    with evaluating(encoder), torch.inference_mode(False), torch.enable_grad():
-        inputs = part.clone().requires_grad_(True)
-        # A copy: an encoder may write on its input, which a leaf of the graph does not allow.
-        outputs = encoder(inputs.clone())  # (batch, n_components)
-        squared = torch.zeros(len(inputs), device=inputs.device)
-        for component in outputs.unbind(1):
-            slope = _slope(component.sum(), inputs)
-            squared += slope.flatten(1).square().sum(1)
-    return squared.sqrt().cpu().numpy()
-
-
-def _slope(total: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
-    """Return the gradient; NaN where the encoder rounds or detaches its input and there is none."""
-    slope = None
-    if total.requires_grad:
-        (slope,) = torch.autograd.grad(total, inputs, retain_graph=True, allow_unused=True)
-    return torch.full_like(inputs, torch.nan) if slope is None else slope
