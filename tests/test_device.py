@@ -193,16 +193,24 @@ def test_cores_without_control_groups(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(
-    ("threads", "cores", "small", "large"),
-    [(1, 8, 1, 1), (2, 8, 1, 1), (8, 8, 4, 4), (8, 1, 1, 1), (8, 2, 1, 1), (64, 64, 4, 16)],
+    ("threads", "cores", "small", "large", "long"),
+    [
+        (1, 8, 1, 1, 1),
+        (2, 8, 1, 1, 2),
+        (8, 8, 4, 4, 8),
+        (8, 1, 1, 1, 1),
+        (8, 2, 1, 1, 2),
+        (64, 64, 4, 16, 16),
+    ],
 )
-def test_training_leaves_half_of_the_cores(
-    monkeypatch: pytest.MonkeyPatch, threads: int, cores: int, small: int, large: int
+def test_training_leaves_half_of_the_cores_unless_steps_are_long(
+    monkeypatch: pytest.MonkeyPatch, threads: int, cores: int, small: int, large: int, long: int
 ) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     monkeypatch.setattr(_device, "usable_cores", lambda: cores)
     assert training_threads(is_small=True) == small
     assert training_threads(is_small=False) == large
+    assert training_threads(is_small=False, is_long=True) == long
 
 
 def test_torch_takes_no_more_threads_than_cores(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from neumap.training.flops import forward_flops
+from neumap import _device
+from neumap.data import as_rows
+from neumap.training import AutogradStep, EncoderEmbedder
+from neumap.training.flops import counted_flops, forward_flops
 
 
 class Last(nn.Module):
@@ -51,3 +54,31 @@ def test_operations_per_row(name: str, n_rows: int) -> None:
     assert forward_flops(module, torch.zeros(n_rows, *shape)) == expected
     assert module.training
     assert all(parameter.grad is None for parameter in module.parameters())
+
+
+class Drawing(nn.Module):
+    def forward(self, rows: Tensor) -> Tensor:
+        return rows @ torch.rand(rows.shape[1], 2)
+
+
+class Refusing(nn.Module):
+    def forward(self, rows: Tensor) -> Tensor:
+        raise RuntimeError("no")
+
+
+def test_counting_leaves_random_numbers_alone_and_fails_quietly() -> None:
+    before = torch.get_rng_state()
+    assert counted_flops(Drawing(), torch.zeros(2, 5)) == 2.0 * 5 * 2
+    assert torch.equal(torch.get_rng_state(), before)
+    assert counted_flops(Refusing(), torch.zeros(2, 5)) is None
+
+
+@pytest.mark.parametrize(("width", "threads"), [(600, 3), (2100, 6)])
+def test_a_network_of_much_arithmetic_trains_on_every_core(
+    monkeypatch: pytest.MonkeyPatch, width: int, threads: int
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 6)
+    monkeypatch.setattr(_device, "usable_cores", lambda: 6)
+    encoder = nn.Sequential(nn.Linear(500, width), nn.Linear(width, 2))  # 1,004 operations a unit
+    step = AutogradStep(EncoderEmbedder(encoder, as_rows(torch.zeros(4, 500))), [])
+    assert step.n_threads == threads

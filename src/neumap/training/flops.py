@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from neumap._modes import evaluating
+from neumap._random import torch_seeded
 
-__all__ = ["forward_flops"]
+__all__ = ["counted_flops", "forward_flops"]
 
 
 def forward_flops(module: nn.Module, rows: Tensor) -> float:
@@ -43,6 +44,18 @@ def forward_flops(module: nn.Module, rows: Tensor) -> float:
     ):
         module(rows.clone())
     return float(counter.get_total_flops()) / len(rows)
+
+
+def counted_flops(module: nn.Module, rows: Tensor) -> float | None:
+    """Return what :func:`forward_flops` counts, or None for a network that cannot be counted.
+
+    Random numbers that the network draws are not those of a training.
+    """
+    try:
+        with torch_seeded(0, "operations"):
+            return forward_flops(module, rows)
+    except Exception:  # of any kind: torch's counter meets layers of the user
+        return None
 
 
 def _formulas() -> dict[Any, Any]:

@@ -15,10 +15,9 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from neumap._modes import evaluating
-from neumap._random import torch_seeded
 from neumap.keras_bridge import KerasModule
 from neumap.training import Plan
-from neumap.training.flops import forward_flops
+from neumap.training.flops import counted_flops
 from neumap.training.last_layer import LastLayer, find_last_layer
 from neumap.training.muon import Matrix
 
@@ -142,10 +141,8 @@ def shortened(plan: Plan, network: nn.Module, probe: Tensor, *, has_batch_size: 
     has_batch_size : bool
         Whether the user chose the edges per step, which then stay.
     """
-    try:
-        with torch_seeded(0, "operations"):  # the network may draw random numbers
-            flops = forward_flops(network, probe)
-    except Exception:  # of any kind: torch's counter meets layers of the user
+    flops = counted_flops(network, probe)
+    if flops is None:
         return plan
     share = min(1.0, max(SHORTEST, CHEAP / max(flops, 1.0)))
     n_steps = max(1, round(share * plan.n_steps))
