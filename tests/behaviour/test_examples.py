@@ -20,6 +20,7 @@ NEEDS = {
     "callbacks": ["keras"],
     "save": ["onnx", "onnxscript", "onnxruntime"],
     "cells": ["anndata"],
+    "atlas": ["anndata"],
     "table": ["pandas"],
 }
 
@@ -99,6 +100,8 @@ OUTCOMES: dict[str, dict[str, tuple[float, float]]] = {
     "swiss_roll": {"trustworthiness of 5 neighbours": (0.98, 1.0)},
     "tree": {"triplets in their order": (0.7, 1.0)},
     "hierarchy": {"ParametricUMAP, correlation of distances between centres": (0.5, 1.0)},
+    "atlas": {"accuracy of 15-NN, placed by the atlas": (0.9, 1.0)},
+    "explorer": {"megabytes of the page": (0.5, 3.0)},
     "cells": {"new cells with a score below .05": (0.0, 0.2)},
     "text": {"accuracy of 5-NN on the map": (0.4, 1.0)},
     "signals": {"held-out 5-NN accuracy": (0.75, 1.0)},
