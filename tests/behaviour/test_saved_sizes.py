@@ -89,7 +89,7 @@ def test_the_smallest_file_holds_no_row_of_data(model: ParametricUMAP, tmp_path:
 
 REFUSED: list[tuple[str, Any]] = [
     (r"^update needs the training rows .*keep='data'", lambda m: m.update(rows(4))),
-    (r"^update needs the training rows .*keep='data'", lambda m: m.partial_fit(rows(4))),
+    (r"^partial_fit needs the training rows .*keep='data'", lambda m: m.partial_fit(rows(4))),
     (r"^confidence needs the training rows.*keep='data'", lambda m: m.confidence(rows(4))),
     (r"graph_ must be of a model .*keep='map'", lambda m: m.graph_),
     (r"embedding_ must be of a model .*keep='map'", lambda m: m.embedding_),
