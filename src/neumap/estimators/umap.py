@@ -94,7 +94,7 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
     output_metric : str or callable, default="euclidean"
         Distance in the embedding: also ``"haversine"`` (a sphere; angle from the pole and
         longitude), ``"hyperboloid"``, ``"gaussian_energy"`` (5 components), ``"manhattan"`` and
-        others of :data:`neumap.losses.OUTPUT_METRICS`, a function of two tensors
+        others of ``neumap.losses.OUTPUT_METRICS``, a function of two tensors
         ``(..., n_components)`` that returns distances ``(...)``, or a function of two rows compiled
         by numba that returns distance and gradient. All but Euclidean distance take several times
         as long. Not with `densmap` or `output_dens`.

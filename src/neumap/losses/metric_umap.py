@@ -1,6 +1,6 @@
 """UMAP's cross entropy for a map with another metric than the Euclidean one.
 
-The formula and the choice of negatives are those of :func:`neumap.losses.umap_forces`; the gradient
+The formula and the choice of negatives are those of ``neumap.losses.umap_forces``; the gradient
 is autograd's. With Euclidean distance both give the same numbers.
 """
 
@@ -38,7 +38,7 @@ def metric_umap_loss(
     metric : OutputMetric
         Distance of two points.
     eps : float, default=0.0
-        Softening; see :func:`neumap.losses.umap_forces`.
+        Softening; see ``neumap.losses.umap_forces``.
     n_negatives : int, default=32
         Negatives per row, the rows that follow it in the batch, at most ``n_edges - 1``.
     auxiliary : Tensor of shape (2 n_edges, n_auxiliary), optional
@@ -81,7 +81,7 @@ def metric_umap_loss(
 class MetricUmapTerm:
     """The cross entropy of a batch under an output metric; see :func:`metric_umap_loss`.
 
-    It is no :class:`~neumap.losses.terms.UmapTerm`, for which steps have shortcuts in closed form.
+    It is no ``UmapTerm``, for which steps have shortcuts in closed form.
     """
 
     kernel: Kernel
