@@ -346,6 +346,30 @@ def test_a_cell_of_too_few_rows_is_answered_by_all(monkeypatch):
     assert (indices >= 0).all()
 
 
+def test_a_cell_that_holds_no_row_is_passed_over(monkeypatch):
+    rows, anchors = normal(2000, 6), np.arange(0, 2000, 9)
+    places = cells_module.find_centres
+
+    def with_an_empty_cell(*arguments):
+        centres = places(*arguments).clone()
+        centres[-1] = 1e3  # no row is near it
+        return centres
+
+    monkeypatch.setattr(cells_module, "find_centres", with_an_empty_cell)
+    backend = CellBackend(target_recall=2.0, rows_per_cell=200)  # anchors ask in every cell
+    indices, distances = backend.search_of_anchors(rows, anchors, 8)
+    truth = np.sort(cdist(rows[anchors].astype(np.float64), rows.astype(np.float64)), axis=1)
+    np.testing.assert_allclose(distances.numpy(), truth[:, :8], rtol=1e-4, atol=1e-6)
+    np.testing.assert_array_equal(indices[:, 0].numpy(), anchors)
+
+    metric = resolve_metric("euclidean")
+    index = CellBackend(rows_per_cell=200, target_recall=0.5).build(rows, 8, metric)
+    new = np.full((3, 6), 1e3, dtype=np.float32) + normal(3, 6)
+    found = CellBackend(rows_per_cell=200).query(index, new, 8, metric)
+    truth = np.sort(cdist(new.astype(np.float64), rows.astype(np.float64)), axis=1)[:, :8]
+    np.testing.assert_allclose(found[1], truth, rtol=1e-4)
+
+
 def test_metric_that_does_not_reduce_to_euclidean_distance():
     with pytest.raises(ValueError, match=r"backend='cells', got 'manhattan'\. Use backend='exact'"):
         find_neighbors(normal(50), 3, metric="l1", backend="cells")

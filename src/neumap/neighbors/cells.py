@@ -308,6 +308,8 @@ class Cells:
     ) -> Tensor:
         """Keys (``sorted_keys``) of the neighbours of queries in this cell."""
         held = self.held[self.starts[cell] : self.starts[cell + 1]].long()
+        if not len(held):  # a centre that is the nearest of no row, but of a query
+            return torch.full((len(here), k), NOTHING, device=here.device)
         # Where very many rows are equal, any part of them will do.
         n_parts = -(-len(held) // max(LARGEST_PART, 2 * len(self.held) // len(self.centres)))
         if n_parts <= 1:
