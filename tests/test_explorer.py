@@ -22,13 +22,14 @@ from scipy import stats
 from torch import nn
 
 from neumap import UMAP, ParametricUMAP, explorer
+from neumap._card import in_form
 from neumap.callbacks import Snapshots
 from neumap.cli import main
 from neumap.explorer import page as pages
 from neumap.explorer import payload as payloads
 from neumap.explorer.colours import PALETTES
 from neumap.explorer.images import image_facts, step_of, tiles_of
-from neumap.explorer.networks import formed, layers_of
+from neumap.explorer.networks import layers_of
 from neumap.explorer.payload import Inputs, payload_of
 from neumap.explorer.reference import reference_of
 from neumap.networks import MLP, ConvEncoder
@@ -354,8 +355,8 @@ def test_trust_is_calibrated(form: str) -> None:
     rows = generator.normal(size=(1600, 5)).astype(np.float32)
     reference = reference_of(rows, np.arange(1600), form)
     assert reference is not None
-    new = formed(generator.normal(size=(400, 5)), form)
-    known = formed(reference.rows.astype(np.float64), form)
+    new = in_form(generator.normal(size=(400, 5)), form)
+    known = in_form(reference.rows.astype(np.float64), form)
     nearest = np.sqrt(((new[:, None] - known[None]) ** 2).sum(2)).min(1)
     shares = [
         (1 + (reference.distances >= d).sum()) / (len(reference.distances) + 1) for d in nearest

@@ -14,11 +14,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
+from neumap._card import in_form
 from neumap.networks import MLP, Standardize
 
-__all__ = ["Layer", "Layers", "formed", "layers_of"]
-
-ROUNDING = 1e-6
+__all__ = ["Layer", "Layers", "layers_of"]
 
 Layer = dict[str, Any]
 
@@ -123,7 +122,7 @@ def _array(tensor: Tensor) -> NDArray[np.float32]:
 def _applied(layer: Layer, x: NDArray[np.float64]) -> NDArray[np.float64]:
     match layer["op"]:
         case "form":
-            return formed(x, layer["rows"])
+            return np.asarray(in_form(x, layer["rows"]), dtype=np.float64)
         case "standardize":
             return np.asarray((x - layer["mean"]) / layer["scale"])
         case "relu":
@@ -141,22 +140,3 @@ def _linear_applied(layer: Layer, x: NDArray[np.float64]) -> NDArray[np.float64]
     if layer["relu"]:
         y = np.maximum(y, 0.0)
     return np.asarray(x + y if layer["residual"] else y)
-
-
-def formed(x: NDArray[np.float64], rows: str) -> NDArray[np.float64]:
-    """Return rows in one of the forms of :class:`neumap.networks.Standardize`.
-
-    Examples
-    --------
-    >>> formed(np.array([[3.0, 4.0], [0.0, 0.0]]), "unit").tolist()
-    [[0.6, 0.8], [0.0, 0.0]]
-    """
-    if rows == "raw":
-        return x
-    means = x.mean(1, keepdims=True) if rows == "centred unit" else np.zeros((len(x), 1))
-    centred = x - means
-    lengths = np.linalg.norm(centred, axis=1, keepdims=True)
-    floor = np.abs(means) * ROUNDING * np.sqrt(x.shape[1])
-    result = np.zeros_like(centred)
-    np.divide(centred, lengths, out=result, where=lengths > floor)
-    return result

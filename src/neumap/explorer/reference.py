@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
+from neumap._card import in_form
 from neumap._random import numpy_generator
-from neumap.explorer.networks import formed
 
 __all__ = ["Reference", "reference_of", "sample_of"]
 
@@ -66,7 +66,7 @@ def reference_of(
     half = len(rows) // 2
     if half < FEWEST:
         return None
-    known, others = (formed(part.astype(np.float64), form) for part in (rows[:half], rows[half:]))
+    known, others = (in_form(part.astype(np.float64), form) for part in (rows[:half], rows[half:]))
     distances = cdist(others, known).min(axis=1)
     return Reference(
         rows[:half],
