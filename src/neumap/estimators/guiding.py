@@ -29,7 +29,7 @@ from neumap.estimators.task import Task
 from neumap.losses.terms import Term, UmapTerm
 from neumap.sampling import EdgeSampler
 from neumap.training import EncoderEmbedder, InputNoise, Plan, train
-from neumap.training.flops import forward_flops
+from neumap.training.flops import counted_flops
 from neumap.training.guide import GuidedEmbedder, RowsBetween, guided_terms
 
 __all__ = ["Guidance", "Guided", "choose_guidance", "guided"]
@@ -171,10 +171,8 @@ def _relative_cost(
     task: Task, recipe: Recipe, positions: NetworkPositions, encoder: nn.Module
 ) -> float | None:
     """Return the operations of a network, relative to the preset's MLP; None if not countable."""
-    try:
-        with torch_seeded(task.seed, "operations"):  # the network may draw random numbers
-            own = forward_flops(encoder, probe_rows(task.rows))
-    except Exception:  # of any kind: torch's counter meets layers of the user
+    own = counted_flops(encoder, probe_rows(task.rows))
+    if own is None:
         return None
     return own / mlp_flops(task.rows.n_features, positions.preset.hidden, recipe.n_components)
 

@@ -35,8 +35,8 @@ from neumap.training.sharing import sum_gradients
 __all__ = ["AutogradStep", "Step", "choose_step", "record_step", "training_precision"]
 
 
-# Operations of one row, forward, from which a step uses all cores. The page's conv net
-# of umap-learn has 11 million; three layers of 100, with .2 million, gained a tenth.
+# Operations of one row, forward, from which a step uses all cores. The conv net of
+# umap-learn's page has 11 million; three layers of 100, with .2 million, gained a tenth.
 LONG_STEP = 2e6
 COUNTED_ROWS = 2
 

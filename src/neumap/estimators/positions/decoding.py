@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from neumap.data import RowStore
 from neumap.losses.reconstruction import DecodedRows
-from neumap.training.flops import forward_flops
+from neumap.training.flops import counted_flops
 
 __all__ = ["decoded_rows", "mlp_flops", "some_positions"]
 
@@ -64,11 +64,10 @@ def decoded_rows(
     if wanted != "auto":
         return DecodedRows(0.0, int(wanted))
     inputs = rows.gather(torch.arange(COUNTED_ROWS) % rows.n_rows)
-    try:
-        decoding = forward_flops(decoder, positions[:COUNTED_ROWS])
-        encoding = 0.0 if encoder is None else forward_flops(encoder, inputs)
-    except Exception as error:  # of any kind: torch's counter meets layers of the user
-        logger.info("all rows are decoded: the operations cannot be counted (%s)", error)
+    decoding = counted_flops(decoder, positions[:COUNTED_ROWS])
+    encoding = 0.0 if encoder is None else counted_flops(encoder, inputs)
+    if decoding is None or encoding is None:
+        logger.info("all rows are decoded: the operations cannot be counted")
         return DecodedRows()
     affordable = AFFORDABLE * max(encoding, mlp_flops(rows.n_features, hidden, positions.shape[1]))
     if decoding <= affordable:
