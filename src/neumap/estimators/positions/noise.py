@@ -63,7 +63,7 @@ def input_noise(
 
     def read(flat: Tensor) -> Tensor:
         formed = front.form(flat)
-        return formed if basis is None else formed @ basis.t()
+        return formed if basis is None else formed @ basis.t().to(formed.dtype)
 
     lengths = neighbor_distances(rows, graph, read, float(front.scale))
     width = rows.n_features if basis is None else len(basis)
