@@ -27,6 +27,7 @@ from neumap.data import (
     RowStore,
     as_rows,
     check_input,
+    first_rows,
 )
 from neumap.data.disk import tile_starts
 from neumap.data.rows import is_row_store
@@ -528,3 +529,9 @@ def test_rows_on_a_graphics_card(kind: str, tmp_path: Path) -> None:
         np.testing.assert_array_equal(got.cpu().numpy(), expected)
     np.testing.assert_array_equal(as_dense(rows.to_matrix()), X)
     assert rows.mean_and_scale().mean.device == rows.device
+
+
+def test_the_first_rows_of_short_data_come_several_times() -> None:
+    X = np.arange(6, dtype=np.float32).reshape(3, 2)
+    np.testing.assert_array_equal(first_rows(as_rows(X), 5), X[[0, 1, 2, 0, 1]])
+    np.testing.assert_array_equal(first_rows(as_rows(X), 2), X[:2])

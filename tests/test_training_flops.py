@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from neumap import _device
 from neumap.data import as_rows
-from neumap.training import AutogradStep, EncoderEmbedder
+from neumap.training import AutogradStep, EncoderEmbedder, embedders
 from neumap.training.flops import counted_flops, forward_flops
 
 
@@ -71,6 +71,22 @@ def test_counting_leaves_random_numbers_alone_and_fails_quietly() -> None:
     assert counted_flops(Drawing(), torch.zeros(2, 5)) == 2.0 * 5 * 2
     assert torch.equal(torch.get_rng_state(), before)
     assert counted_flops(Refusing(), torch.zeros(2, 5)) is None
+
+
+def test_an_encoder_is_counted_when_first_asked_and_then_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    n_counts = 0
+
+    def counted(module: nn.Module, rows: torch.Tensor) -> float | None:
+        nonlocal n_counts
+        n_counts += 1
+        return counted_flops(module, rows)
+
+    monkeypatch.setattr(embedders, "counted_flops", counted)
+    embedder = EncoderEmbedder(nn.Linear(5, 2), as_rows(torch.zeros(3, 5)))
+    assert n_counts == 0
+    assert (embedder.flops, embedder.flops, n_counts) == (2.0 * 5 * 2, 2.0 * 5 * 2, 1)
 
 
 @pytest.mark.parametrize(("width", "threads"), [(600, 3), (2100, 6)])

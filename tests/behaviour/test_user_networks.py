@@ -18,6 +18,7 @@ from torch.utils.data import TensorDataset
 from neumap import ParametricUMAP, load
 from neumap.callbacks import LambdaCallback
 from neumap.neighbors import NeighborSearch
+from neumap.networks import MLP
 
 GENERATOR = np.random.default_rng(0)
 X = GENERATOR.normal(size=(60, 4)).astype(np.float32)
@@ -259,6 +260,7 @@ ACCEPTED: dict[str, Callable[[int, int], nn.Module]] = {
     "float64 output": around(lambda f, x: f(x).double()),
     "float16 output": around(lambda f, x: f(x).half()),
     "float64 inside": lambda i, o: Around(nn.Linear(i, o).double(), lambda f, x: f(x.double())),
+    "MLP in float64": lambda i, o: MLP(i, o, (6,), subspace=2).double(),
     "compiled": given(lambda f: torch.compile(f, backend="eager")),
     "DataParallel": given(nn.DataParallel),
     "ScriptModule": given(lambda f: torch.jit.script(nn.Sequential(f, nn.Tanh()))),

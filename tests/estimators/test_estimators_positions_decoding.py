@@ -16,6 +16,7 @@ from neumap.estimators.positions.presets import PRESETS
 from neumap.losses.reconstruction import DecodedRows, ReconstructionTerm, reconstruction_loss
 from neumap.losses.terms import Batch
 from neumap.networks import MLP
+from neumap.training.embedders import EncoderEmbedder
 from neumap.training.flops import forward_flops
 
 HIDDEN = PRESETS["default"].hidden
@@ -52,7 +53,8 @@ class TableOnly(nn.Module):
 
 
 def decide(wanted: Any, encoder: nn.Module | None, decoder: nn.Module) -> DecodedRows:
-    return decoded_rows(wanted, IMAGES, encoder, decoder, POSITIONS, HIDDEN)
+    encoding = 0.0 if encoder is None else EncoderEmbedder(encoder, IMAGES).flops
+    return decoded_rows(wanted, IMAGES, encoding, decoder, POSITIONS, HIDDEN)
 
 
 def test_the_decoder_of_the_page_decodes_few_rows() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from typing import Any
 
@@ -165,6 +166,20 @@ def test_noise_is_that_of_the_preset_for_this_number_of_rows() -> None:
     lengths = neighbor_distances(one.rows, GRAPH.fuzzy, lambda flat: flat, 1.0)
     # Few rows: 1.6 times the noise. Few features: as for sixteen.
     torch.testing.assert_close(noise.scale, 1.6 * 0.02 * lengths / 4)
+
+
+@pytest.mark.parametrize("subspace", [None, 3])
+def test_a_network_in_float64_gets_the_noise_of_one_in_float32(subspace: int | None) -> None:
+    torch.manual_seed(0)
+    given, one = MLP(5, 2, (6,), subspace=subspace), task()
+    noises = []
+    for encoder in (given, copy.deepcopy(given).double()):
+        made = positions(encoder=encoder)
+        noises.append(made.build(one, made.network(one), GRAPH).noise)
+    in_float32, in_float64 = noises
+    assert in_float32 is not None
+    assert in_float64 is not None
+    torch.testing.assert_close(in_float64.scale, in_float32.scale)
 
 
 def test_wide_rows_are_read_in_principal_directions() -> None:

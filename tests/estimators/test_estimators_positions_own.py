@@ -227,8 +227,7 @@ PLAN = Plan(n_steps=3600, batch_edges=500)
     ],
 )
 def test_expensive_networks_take_fewer_steps(width: int, n_steps: int) -> None:
-    network = nn.Linear(100, width)
-    found = shortened(PLAN, network, torch.zeros(2, 100), has_batch_size=False)
+    found = shortened(PLAN, 200.0 * width, has_batch_size=False)
     assert found == replace(PLAN, n_steps=n_steps)
 
 
@@ -238,21 +237,14 @@ def test_expensive_networks_take_fewer_steps(width: int, n_steps: int) -> None:
 def test_few_steps_become_twice_as_many_of_half_the_edges(
     has_batch_size: bool, n_steps: int, batch_edges: int
 ) -> None:
-    short, rows = replace(PLAN, n_steps=900), torch.zeros(2, 100)
-    found = shortened(short, nn.Linear(100, 5_250), rows, has_batch_size=has_batch_size)
+    short = replace(PLAN, n_steps=900)
+    found = shortened(short, 1_050_000.0, has_batch_size=has_batch_size)
     assert (found.n_steps, found.batch_edges) == (n_steps, batch_edges)
-    assert shortened(short, nn.Linear(100, 2), rows, has_batch_size=has_batch_size) == short
+    assert shortened(short, 400.0, has_batch_size=has_batch_size) == short
 
 
 def test_networks_whose_arithmetic_cannot_be_counted_take_all_steps() -> None:
-    class Refuses(nn.Linear):
-        def forward(self, rows: Tensor) -> Tensor:
-            if len(rows) < 3:
-                raise RuntimeError("too few rows")
-            return super().forward(rows)
-
-    refuses = Refuses(100, 50_000)
-    assert shortened(PLAN, refuses, torch.zeros(2, 100), has_batch_size=False) is PLAN
+    assert shortened(PLAN, None, has_batch_size=False) is PLAN
 
 
 PRESET = Preset((6,), n_steps=40, batch_edges=64, peak_learning_rate=2e-3)

@@ -12,7 +12,7 @@ from neumap.data.dataset import DatasetRows
 from neumap.data.dense import DenseRows
 from neumap.data.disk import MemmapRows
 from neumap.data.finite import find_non_finite
-from neumap.data.rows import RowMoments, RowStore
+from neumap.data.rows import RowMoments, RowStore, first_rows
 from neumap.data.shards import RowFiles, open_rows
 from neumap.data.sparse import CsrRows
 from neumap.data.validate import Validated, check_input
@@ -32,6 +32,7 @@ __all__ = [
     "distinct",
     "embed_anndata",
     "find_non_finite",
+    "first_rows",
     "like",
     "open_rows",
     "row_count",

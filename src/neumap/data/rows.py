@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
-__all__ = ["Matrix", "RowMoments", "RowStore", "is_row_store", "resolve_row_shape"]
+__all__ = ["Matrix", "RowMoments", "RowStore", "first_rows", "is_row_store", "resolve_row_shape"]
+
+TRIAL_ROWS = 8
 
 Matrix = NDArray[Any] | sparse.csr_matrix[Any]
 
@@ -104,6 +106,11 @@ class RowStore(Protocol):
             Decides which rows are drawn.
         """
         ...
+
+
+def first_rows(rows: RowStore, number: int = TRIAL_ROWS) -> Tensor:
+    """Return the first rows, those of short data several times, to try a network on."""
+    return rows.gather(torch.arange(number) % rows.n_rows)
 
 
 def is_row_store(X: Any) -> TypeGuard[RowStore]:

@@ -17,11 +17,11 @@ from torch import Tensor, nn
 
 from neumap._random import torch_seeded
 from neumap.callbacks import Callback, ProgressBar
+from neumap.data import first_rows
 from neumap.estimators.graph import Graph
 from neumap.estimators.objective import Objective
 from neumap.estimators.positions import NetworkPositions
 from neumap.estimators.positions.decoding import mlp_flops
-from neumap.estimators.positions.networks import probe_rows
 from neumap.estimators.positions.own import read_columns
 from neumap.estimators.positions.presets import Budget
 from neumap.estimators.recipe import Recipe
@@ -161,7 +161,7 @@ def _why_not_trained(
     if not (isinstance(metric, str) and metric in ("euclidean", "l2")):
         return "not measured for this metric"
     with torch_seeded(task.seed, "trial"):  # the network may draw random numbers
-        columns = read_columns(encoder, probe_rows(task.rows))
+        columns = read_columns(encoder, first_rows(task.rows))
     if columns is None or not columns.any():  # a table of embeddings reads codes
         return "the encoder does not read rows as measurements"
     return None
@@ -171,7 +171,7 @@ def _relative_cost(
     task: Task, recipe: Recipe, positions: NetworkPositions, encoder: nn.Module
 ) -> float | None:
     """Return the operations of a network, relative to the preset's MLP; None if not countable."""
-    own = counted_flops(encoder, probe_rows(task.rows))
+    own = counted_flops(encoder, first_rows(task.rows))
     if own is None:
         return None
     return own / mlp_flops(task.rows.n_features, positions.preset.hidden, recipe.n_components)

@@ -206,7 +206,7 @@ class Objective:
         if task.warm_start is not None:
             terms.append(self._landmark_term(task))
         if networks.decoder is not None:
-            terms.append(self._reconstruction_term(networks, task.rows))
+            terms.append(self._reconstruction_term(networks, task.rows, embedder))
         if self.correlation_weight:
             terms.append(CorrelationTerm(self.correlation_weight, rows=task.rows))
         penalty = regularization_term([networks.encoder, networks.decoder])
@@ -239,7 +239,9 @@ class Objective:
         targets = torch.from_numpy(positions).to(task.device)
         return LandmarkTerm(targets, weight, self.landmarks.loss_fn)
 
-    def _reconstruction_term(self, networks: Networks, rows: RowStore) -> ReconstructionTerm:
+    def _reconstruction_term(
+        self, networks: Networks, rows: RowStore, embedder: Embedder
+    ) -> ReconstructionTerm:
         given = self.reconstruction
         assert given is not None
         assert networks.decoder is not None
@@ -253,7 +255,7 @@ class Objective:
             joint=given.trains_encoder,
             rows=rows,
             decoded=decoded_rows(
-                given.rows, rows, networks.encoder, networks.decoder, positions, hidden
+                given.rows, rows, embedder.flops, networks.decoder, positions, hidden
             ),
             mixed=choose_precision(networks.decoder, positions),
         )

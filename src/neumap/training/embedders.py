@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -19,9 +20,10 @@ from torch.nn import functional
 from neumap._device import torch_threads
 from neumap._modes import evaluating
 from neumap._ranks import current_ranks
-from neumap.data import RowStore
+from neumap.data import RowStore, first_rows
 from neumap.networks import MLP, ConvDecoder, ConvEncoder, Standardize
 from neumap.training.auxiliary import AuxiliaryDimensions
+from neumap.training.flops import counted_flops
 from neumap.training.last_layer import LastLayer
 from neumap.training.noise import InputNoise
 from neumap.training.precision import Source, choose_precision
@@ -62,6 +64,11 @@ class Embedder(Protocol):
     @property
     def encoder(self) -> nn.Module | None:
         """The network, or None for free positions."""
+        ...
+
+    @property
+    def flops(self) -> float | None:
+        """Operations of one row, forward; None where they cannot be counted."""
         ...
 
     def embed(self, indices: Tensor) -> tuple[Tensor | None, Tensor]:
@@ -221,6 +228,11 @@ class EncoderEmbedder(nn.Module):
         """Number of training rows."""
         return self.rows.n_rows
 
+    @cached_property
+    def flops(self) -> float | None:
+        """Operations of one row, forward; None where they cannot be counted."""
+        return counted_flops(self.encoder, first_rows(self.rows))
+
     @property
     def sources(self) -> list[Source]:
         """What batches draw random numbers from."""
@@ -321,6 +333,7 @@ class FreeEmbedder(nn.Module):
     """
 
     encoder: None = None
+    flops = 0.0
 
     def __init__(self, initial: np.ndarray) -> None:
         super().__init__()

@@ -122,6 +122,11 @@ class GuidedEmbedder(nn.Module):
         return self.embedder.encoder
 
     @property
+    def flops(self) -> float | None:
+        """Operations of one row, without those of the guide."""
+        return self.embedder.flops
+
+    @property
     def guide(self) -> nn.Module:
         """What it learns from; not one of its parts."""
         guide: nn.Module = self.__dict__["_guide"]

@@ -22,7 +22,6 @@ from neumap.data import DenseRows
 from neumap.losses.reconstruction import ReconstructionTerm
 from neumap.losses.terms import Batch, Term, UmapTerm
 from neumap.training.embedders import Embedder, EncoderEmbedder
-from neumap.training.flops import counted_flops
 from neumap.training.guide import GuidedEmbedder, GuideTerm, Later
 from neumap.training.mlp_step import MLPStep
 from neumap.training.noise import InputNoise, NoiseStarts
@@ -38,7 +37,6 @@ __all__ = ["AutogradStep", "Step", "choose_step", "record_step", "training_preci
 # Operations of one row, forward, from which a step uses all cores. The conv net of
 # umap-learn's page has 11 million; three layers of 100, with .2 million, gained a tenth.
 LONG_STEP = 2e6
-COUNTED_ROWS = 2
 
 
 class Step(Protocol):
@@ -96,17 +94,8 @@ class AutogradStep:
     @property
     def n_threads(self) -> int:
         """Few threads for free positions, more for networks; see :func:`training_threads`."""
-        return training_threads(is_small=self.embedder.encoder is None, is_long=self._is_long)
-
-    @property
-    def _is_long(self) -> bool:
-        """Whether the encoder computes so much that every core is worth a thread."""
-        inner = self.embedder
-        inner = inner.embedder if isinstance(inner, GuidedEmbedder) else inner
-        if not isinstance(inner, EncoderEmbedder):
-            return False
-        probe = inner.rows.gather(torch.arange(min(COUNTED_ROWS, inner.n_rows)))
-        return (counted_flops(inner.encoder, probe) or 0.0) >= LONG_STEP
+        is_long = (self.embedder.flops or 0.0) >= LONG_STEP
+        return training_threads(is_small=self.embedder.encoder is None, is_long=is_long)
 
     def parameters(self) -> list[nn.Parameter]:
         """Return the trainable parameters of the embedder and of the terms."""

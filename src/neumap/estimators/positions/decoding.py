@@ -38,7 +38,7 @@ EXTENT = 5.0
 def decoded_rows(
     wanted: str | int | None,
     rows: RowStore,
-    encoder: nn.Module | None,
+    encoding: float | None,
     decoder: nn.Module,
     positions: Tensor,
     hidden: Sequence[int],
@@ -51,8 +51,8 @@ def decoded_rows(
         As the user set it; None decodes all.
     rows : RowStore
         The training rows.
-    encoder : nn.Module or None
-        None for free positions.
+    encoding : float or None
+        Operations of the encoder for one row; None where they cannot be counted.
     decoder : nn.Module
     positions : Tensor of shape (n, n_components)
         A few, to try the decoder on.
@@ -63,9 +63,7 @@ def decoded_rows(
         return DecodedRows()
     if wanted != "auto":
         return DecodedRows(0.0, int(wanted))
-    inputs = rows.gather(torch.arange(COUNTED_ROWS) % rows.n_rows)
     decoding = counted_flops(decoder, positions[:COUNTED_ROWS])
-    encoding = 0.0 if encoder is None else counted_flops(encoder, inputs)
     if decoding is None or encoding is None:
         logger.info("all rows are decoded: the operations cannot be counted")
         return DecodedRows()

@@ -17,7 +17,6 @@ from neumap.estimators.positions.networks import (
     copy_module,
     own_auxiliary,
     prepare_encoder,
-    probe_rows,
     start_around,
 )
 from neumap.estimators.positions.noise import input_noise, own_noise
@@ -193,8 +192,7 @@ class NetworkPositions:
             return plan
         return shortened(
             plan,
-            embedder.encoder,
-            probe_rows(embedder.rows),
+            embedder.flops,
             has_batch_size=self.budget.batch_size is not None,
         )
 

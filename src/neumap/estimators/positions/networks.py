@@ -12,7 +12,7 @@ from sklearn.utils.extmath import randomized_svd
 from torch import Tensor, nn
 
 from neumap._random import layers_seeded, torch_seeded
-from neumap.data import DenseRows, RowStore
+from neumap.data import DenseRows, RowStore, first_rows
 from neumap.data.moments import sample_rows
 from neumap.estimators.constraints import short_text
 from neumap.estimators.positions.linear_start import start_linear
@@ -30,7 +30,6 @@ __all__ = [
     "own_auxiliary",
     "prepare_decoder",
     "prepare_encoder",
-    "probe_rows",
     "start_around",
     "tie_parameters",
 ]
@@ -170,7 +169,7 @@ def prepare_encoder(
         else:
             module = copy_network(encoder, rows.row_shape, "encoder")
         module = module.to(rows.device)
-        try_network(module, probe_rows(rows), (n_components,), "encoder", learns=learns)
+        try_network(module, first_rows(rows), (n_components,), "encoder", learns=learns)
     _fit_input(module, rows, seed, starts=is_builtin)
     return module
 
@@ -245,11 +244,6 @@ def _named_encoder(
     )
 
 
-def probe_rows(rows: RowStore) -> torch.Tensor:
-    """Return the first rows, those of short data several times."""
-    return rows.gather(torch.arange(TRIAL_ROWS) % rows.n_rows)
-
-
 def auxiliary_dimensions(
     encoder: nn.Module, n_auxiliary: int, seed: int
 ) -> AuxiliaryDimensions | None:
@@ -273,7 +267,7 @@ def own_auxiliary(
     if n_auxiliary == 0:
         return None, None
     with torch_seeded(seed, "trial"):
-        found = last_layer(encoder, probe_rows(rows))
+        found = last_layer(encoder, first_rows(rows))
     if found is None:
         return None, None
     with layers_seeded(seed, "spare dimensions"):

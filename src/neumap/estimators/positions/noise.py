@@ -14,9 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from neumap._random import torch_seeded
-from neumap.data import RowStore
+from neumap.data import RowStore, first_rows
 from neumap.data.moments import sample_rows
-from neumap.estimators.positions.networks import probe_rows
 from neumap.estimators.positions.own import read_columns
 from neumap.fuzzy import FuzzyGraph
 from neumap.networks import Standardize
@@ -78,7 +77,7 @@ def own_noise(
     There is none for rows of zeros and ones. Numbers that the network turns into integers stay as
     they are. The parameters are those of :func:`input_noise`.
     """
-    probe = probe_rows(rows)
+    probe = first_rows(rows)
     with torch_seeded(seed, "trial"):
         smooth = read_columns(encoder, probe)
     if relative == 0.0 or smooth is None or _is_binary(rows, seed):

@@ -17,7 +17,6 @@ from torch.nn.modules.conv import _ConvNd
 from neumap._modes import evaluating
 from neumap.keras_bridge import KerasModule
 from neumap.training import Plan
-from neumap.training.flops import counted_flops
 from neumap.training.last_layer import LastLayer, find_last_layer
 from neumap.training.muon import Matrix
 
@@ -127,21 +126,18 @@ def read_columns(network: nn.Module, probe: Tensor) -> Tensor | None:
     return None if slope is None else (slope != 0).flatten(1).any(0)
 
 
-def shortened(plan: Plan, network: nn.Module, probe: Tensor, *, has_batch_size: bool) -> Plan:
+def shortened(plan: Plan, flops: float | None, *, has_batch_size: bool) -> Plan:
     """Return a plan with fewer encoded rows if a network is expensive.
 
     Parameters
     ----------
     plan : Plan
         Of a cheap network.
-    network : nn.Module
-        Already tried.
-    probe : Tensor of shape (n, ...)
-        A few rows.
+    flops : float or None
+        Operations of the network for one row, forward; None where they cannot be counted.
     has_batch_size : bool
         Whether the user chose the edges per step, which then stay.
     """
-    flops = counted_flops(network, probe)
     if flops is None:
         return plan
     share = min(1.0, max(SHORTEST, CHEAP / max(flops, 1.0)))
