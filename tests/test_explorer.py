@@ -102,7 +102,10 @@ def test_layers_give_what_the_network_gives(network: nn.Module) -> None:
     assert layers is not None
     with torch.no_grad():
         expected = network(rows).flatten(1).numpy()
-    np.testing.assert_allclose(layers.apply(rows.numpy()), expected, rtol=1e-5, atol=1e-5)
+    for dtype in (np.float32, np.float64):  # of the runtime, and of the page
+        found = layers.apply(rows.numpy().astype(dtype))
+        assert found.dtype == dtype
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(

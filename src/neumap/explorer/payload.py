@@ -30,9 +30,10 @@ from neumap.explorer.images import (
     step_of,
     tiles_of,
 )
-from neumap.explorer.networks import Layers, layers_of
+from neumap.explorer.networks import layers_of
 from neumap.explorer.reference import reference_of, sample_of
 from neumap.plots.reading import categories_of, title_of, values_of
+from neumap.runtime.layers import Layers
 
 __all__ = ["Inputs", "Payload", "payload_of"]
 
@@ -359,7 +360,7 @@ def _checked_encoder(
     layers = layers_of(getattr(model, "encoder_", None))
     if layers is None:
         return None
-    found = layers.apply(rows.gather(numbers))
+    found = layers.apply(np.asarray(rows.gather(numbers), dtype=np.float64))
     extent = float(np.ptp(positions[np.isfinite(positions).all(axis=1)], axis=0).max()) or 1.0
     off = np.abs(found - positions[numbers]).max()
     return layers if off <= TOLERANCE * extent else None
@@ -373,8 +374,9 @@ def _checked_decoder(model: Any, positions: NDArray[Any]) -> Layers | None:
     expected = np.asarray(model.inverse_transform(positions), dtype=np.float64)
     expected = expected.reshape(len(expected), -1)
     extent = float(np.abs(expected).max()) or 1.0
+    placed = np.asarray(positions, dtype=np.float64)
     for candidate in (layers, layers.followed_by("sigmoid")):
-        if np.abs(candidate.apply(positions) - expected).max() <= TOLERANCE * extent:
+        if np.abs(candidate.apply(placed) - expected).max() <= TOLERANCE * extent:
             return candidate
     return None
 

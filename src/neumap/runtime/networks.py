@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neumap._card import in_form
 from neumap._optional import require
 from neumap.archive.errors import ArchiveError
 from neumap.archive.schema import check, misfit, nullable, size
+from neumap.runtime.layers import mlp_layers
 from neumap.runtime.reading import Network
 
 __all__ = ["Evaluate", "mlp", "onnx_network"]
@@ -81,41 +81,8 @@ def mlp(network: Network, role: str, n_inputs: int, n_outputs: int) -> Evaluate:
         if name not in tensors or tensors[name].shape != shape:
             got = str(tensors[name].shape) if name in tensors else "none"
             raise misfit(f"{role}.{name}", f"an array of shape {shape}", got)
-    layers = [
-        (tensors[f"layers.{index}.weight"].T, tensors[f"layers.{index}.bias"])
-        for index in range(len(widths) - 1)
-    ]
-    front = (tensors["standardize.mean"], tensors["standardize.scale"], tensors.get("basis"))
-    evaluated = _Perceptron(config["rows"], front, layers, config["residual"])
-    return lambda rows: _in_blocks(evaluated, rows, n_outputs, max(n_inputs, *widths))
-
-
-class _Perceptron:
-    """The layers of an MLP, checked."""
-
-    def __init__(
-        self,
-        form: str,
-        front: tuple[Array, Array, Array | None],
-        layers: list[tuple[Array, Array]],
-        is_residual: bool,
-    ) -> None:
-        self.form, self.front, self.layers, self.is_residual = form, front, layers, is_residual
-
-    def __call__(self, rows: Array) -> Array:
-        """Map rows (n, n_inputs) to outputs (n, n_outputs)."""
-        mean, scale, basis = self.front
-        x = (in_form(rows, self.form) - mean) / scale
-        if basis is not None:
-            x = x @ basis.T
-        *hidden, (last, bias) = self.layers
-        for weight, shift in hidden:
-            y = x @ weight
-            y += shift
-            np.maximum(y, 0.0, out=y)
-            x = x + y if self.is_residual and x.shape == y.shape else y
-        outputs: Array = x @ last + bias
-        return outputs
+    layers = mlp_layers(config, tensors)
+    return lambda rows: _in_blocks(layers.apply, rows, n_outputs, max(n_inputs, *widths))
 
 
 def _in_blocks(
