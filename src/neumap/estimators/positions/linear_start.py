@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from neumap._random import torch_generator
 from neumap.networks import MLP
 
-__all__ = ["start_linear"]
+__all__ = ["WIDEST_COVARIANCE", "principal_axes", "start_linear"]
 
 # Standard deviation of the first component in the first map. Maps are some twenty times as large in
 # the end; starting at 5 gave the same scores.
 EXTENT = 1.0
-WIDEST = 2048  # the covariance of more directions takes longer than it is worth
+WIDEST_COVARIANCE = 2048  # that of more directions takes longer than it is worth
 SMALLEST_RATIO = 1e-6  # of a component's variance to the first
 
 
@@ -47,7 +47,7 @@ def start_linear(network: MLP, sample: Tensor, seed: int) -> bool:
     """
     widths = network.hidden
     fits = widths and all(w % 2 == 0 and w >= 2 * network.n_outputs for w in widths)
-    if network.residual or not fits or network.n_read > WIDEST:
+    if network.residual or not fits or network.n_read > WIDEST_COVARIANCE:
         return False
     directions, spreads = _principal(sample)
     if len(spreads) < network.n_outputs:
@@ -70,10 +70,15 @@ def start_linear(network: MLP, sample: Tensor, seed: int) -> bool:
 def _principal(sample: Tensor) -> tuple[Tensor, Tensor]:
     """Return principal directions as rows, and the standard deviation along each, largest first."""
     centred = (sample - sample.mean(0)).double()
-    variances, directions = torch.linalg.eigh(centred.t() @ centred / len(sample))
-    variances, directions = variances.flip(0), directions.flip(1).t()
+    variances, directions = principal_axes(centred.t() @ centred / len(sample))
     counts = variances > SMALLEST_RATIO * variances[0].clamp_min(torch.finfo(torch.float64).tiny)
     return directions[counts], variances[counts].sqrt()
+
+
+def principal_axes(covariance: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the variances along the principal axes, and the axes as rows, largest first."""
+    variances, axes = torch.linalg.eigh(covariance)
+    return variances.flip(0), axes.flip(1).t()
 
 
 def _orthogonal(n_rows: int, n_columns: int, generator: torch.Generator) -> Tensor:

@@ -15,7 +15,11 @@ from neumap._random import layers_seeded, torch_seeded
 from neumap.data import DenseRows, RowStore, first_rows
 from neumap.data.moments import sample_rows
 from neumap.estimators.constraints import short_text
-from neumap.estimators.positions.linear_start import start_linear
+from neumap.estimators.positions.linear_start import (
+    WIDEST_COVARIANCE,
+    principal_axes,
+    start_linear,
+)
 from neumap.estimators.positions.own import last_layer
 from neumap.estimators.positions.trial import TRIAL_ROWS, try_network
 from neumap.keras_bridge import KerasModule, is_keras_model
@@ -42,9 +46,8 @@ ROW_FORMS: dict[str, RowForm] = {"cosine": "unit", "correlation": "centred unit"
 MOMENT_ROWS = 10_000
 MOMENT_COPIES = 4
 
-# Principal directions are the eigenvectors of the covariance up to this width; of wider rows they
-# are found by a randomised decomposition (Halko et al. 2011).
-WIDEST_COVARIANCE = 2048
+# Principal directions of rows too wide for a covariance are found by a randomised decomposition
+# (Halko et al. 2011).
 POWER_ITERATIONS = 2
 
 
@@ -308,8 +311,7 @@ def _principal_directions(front: Standardize, sample: Tensor, number: int, seed:
     """Return the first principal directions of a sample of rows, (number, n_features)."""
     standard = _whole((sample - front.mean) / front.scale)
     if standard.shape[1] <= WIDEST_COVARIANCE:
-        directions: Tensor = torch.linalg.eigh((standard.t() @ standard).double())[1]
-        return directions.flip(1)[:, :number].t()
+        return principal_axes((standard.t() @ standard).double())[1][:number]
     _, _, found = randomized_svd(
         standard.cpu().numpy(), number, n_iter=POWER_ITERATIONS, random_state=seed % 2**31
     )
