@@ -10,12 +10,19 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUM
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("KERAS_BACKEND", "torch")
 
+import importlib
 import random
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 
 
 @pytest.fixture(autouse=True)
@@ -24,6 +31,32 @@ def _fixed_seeds() -> None:
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002 - libraries that draw from the global state are meant here
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def no_search(monkeypatch: pytest.MonkeyPatch) -> type[Exception]:
+    """Let a neighbour search raise an exception of its own, and return the class of this."""
+
+    class SearchStarted(Exception):
+        """The neighbour search was reached."""
+
+    def started(*args: Any, **kwargs: Any) -> Any:
+        raise SearchStarted
+
+    monkeypatch.setattr("neumap.neighbors.NeighborSearch.find", started)
+    return SearchStarted
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], ModuleType]]:
+    """Import a module of benchmarks/, which is a folder of scripts and not a package."""
+    before = set(sys.modules)
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    yield importlib.import_module
+    for name in set(sys.modules) - before:
+        file = getattr(sys.modules[name], "__file__", None)
+        if file is not None and BENCHMARKS in Path(file).parents:
+            del sys.modules[name]
 
 
 @pytest.fixture

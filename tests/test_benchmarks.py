@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -15,13 +14,10 @@ BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 
 
 @pytest.fixture
-def bench(monkeypatch):
-    """The modules of benchmarks/, which is a folder of scripts and no package."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
+def bench(script):
+    """The modules of benchmarks/lib."""
     names = ("data", "methods", "child", "report", "processes")
-    yield SimpleNamespace(**{name: importlib.import_module(f"lib.{name}") for name in names})
-    for name in [name for name in sys.modules if name.partition(".")[0] == "lib"]:
-        del sys.modules[name]
+    return SimpleNamespace(**{name: script(f"lib.{name}") for name in names})
 
 
 def run_of(method, seed, fit, trust, error=None):

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,11 +16,8 @@ BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 
 
 @pytest.fixture
-def own(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    yield importlib.import_module("own_networks")
-    for name in [n for n in sys.modules if n.partition(".")[0] in ("lib", "own_networks")]:
-        del sys.modules[name]
+def own(script: Callable[[str], ModuleType]) -> ModuleType:
+    return script("own_networks")
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import subprocess
 import sys
@@ -14,18 +13,6 @@ import scipy.sparse
 from sklearn.metrics import pairwise_distances
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
-
-
-@pytest.fixture
-def script(monkeypatch):
-    """Import a module of benchmarks/, which is a folder of scripts and not a package."""
-    before = set(sys.modules)
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    yield importlib.import_module
-    for name in set(sys.modules) - before:
-        file = getattr(sys.modules[name], "__file__", None)
-        if file is not None and BENCHMARKS in Path(file).parents:
-            del sys.modules[name]
 
 
 def result_row(data, method, seed=0, variant="", n_train=1000, **scores):

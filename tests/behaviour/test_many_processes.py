@@ -98,7 +98,7 @@ here.in_float32()
 torch.set_num_threads(1)
 rank, size, folder = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 dist.init_process_group("gloo", init_method="file://" + folder + "/store" + sys.argv[4], rank=rank,
-                        world_size=size, timeout=datetime.timedelta(seconds=60))
+                        world_size=size, timeout=datetime.timedelta(seconds=180))
 """
 
 
@@ -128,7 +128,7 @@ def launch(
     ]
 
 
-def ended(processes: list[subprocess.Popen[str]], seconds: float = 300) -> list[tuple[int, str]]:
+def ended(processes: list[subprocess.Popen[str]], seconds: float = 600) -> list[tuple[int, str]]:
     """Return exit codes and outputs of processes; none of them may hang."""
     end = time.monotonic() + seconds
     try:

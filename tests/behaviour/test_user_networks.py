@@ -17,7 +17,6 @@ from torch.utils.data import TensorDataset
 
 from neumap import ParametricUMAP, load
 from neumap.callbacks import LambdaCallback
-from neumap.neighbors import NeighborSearch
 from neumap.networks import MLP
 
 GENERATOR = np.random.default_rng(0)
@@ -277,18 +276,6 @@ FROZEN: dict[str, Callable[[int, int], nn.Module]] = {
 }
 
 
-class SearchStarted(Exception):
-    """The neighbour search was reached."""
-
-
-@pytest.fixture
-def no_search(monkeypatch: pytest.MonkeyPatch) -> None:
-    def started(*args: Any, **kwargs: Any) -> Any:
-        raise SearchStarted
-
-    monkeypatch.setattr(NeighborSearch, "find", started)
-
-
 def as_role(role: str, make: Callable[[int, int], Any], **parameters: Any) -> ParametricUMAP:
     if role == "encoder":
         return quick(encoder=make(4, 2), **parameters)
@@ -299,7 +286,7 @@ def as_role(role: str, make: Callable[[int, int], Any], **parameters: Any) -> Pa
 @pytest.mark.parametrize("role", ["encoder", "decoder"])
 @pytest.mark.parametrize("name", REFUSED)
 def test_networks_that_do_not_fit_are_refused_before_the_search(
-    role: str, name: str, no_search: None
+    role: str, name: str, no_search: type[Exception]
 ) -> None:
     make, message = REFUSED[name]
     with pytest.raises((ValueError, TypeError), match=rf"(?s)^{role} must .*") as caught:
@@ -318,7 +305,9 @@ of_torch = pytest.mark.filterwarnings(
 
 @of_torch
 @pytest.mark.parametrize("name", FROZEN)
-def test_an_encoder_without_anything_to_train_is_refused(name: str, no_search: None) -> None:
+def test_an_encoder_without_anything_to_train_is_refused(
+    name: str, no_search: type[Exception]
+) -> None:
     with pytest.raises(ValueError, match=r"encoder must have parameters to train.*n_epochs=0"):
         as_role("encoder", FROZEN[name]).fit(X)
 

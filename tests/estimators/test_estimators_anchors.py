@@ -9,11 +9,10 @@ import pytest
 import torch
 from sklearn.base import clone
 from sklearn.datasets import load_digits
+from tasks import task_of
 
 from neumap import UMAP, ParametricUMAP, load
-from neumap.data import check_input
 from neumap.estimators import anchors as room
-from neumap.estimators.task import prepare
 from neumap.fuzzy import FuzzyGraph, reset_local_connectivity
 from neumap.metrics import knn_accuracy
 from neumap.neighbors import find_neighbors
@@ -91,7 +90,7 @@ def test_equal_rows_are_one_candidate_with_unique() -> None:
 def chosen(rows: Any, y: Any = None, **settings: Any) -> np.ndarray | None:
     """Return the anchors of a fit without fitting."""
     recipe = ParametricUMAP(random_state=0, device="cpu", **settings)._recipe()
-    task = prepare(check_input(rows), y, dims=None, unique=False, device="cpu", random_state=0)
+    task = task_of(rows, y)
     return room.choose_anchors(task, recipe)
 
 

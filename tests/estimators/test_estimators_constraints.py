@@ -21,7 +21,6 @@ from neumap import UMAP, ParametricUMAP
 from neumap.callbacks import Callback, EarlyStopping, LambdaCallback
 from neumap.estimators import Preset
 from neumap.keras_bridge.callbacks import KerasCallbacks
-from neumap.neighbors import NeighborSearch
 
 GENERATOR = np.random.default_rng(0)
 X = GENERATOR.normal(size=(40, 4)).astype(np.float32)
@@ -30,18 +29,6 @@ POSITIONS = GENERATOR.normal(size=(40, 2)).astype(np.float32)
 QUICK: dict[str, Any] = {"n_neighbors": 5, "n_epochs": 2, "random_state": 0}
 KINDS = [UMAP, ParametricUMAP]
 SECONDS = 2.0
-
-
-class SearchStarted(Exception):
-    """The neighbour search was reached."""
-
-
-@pytest.fixture
-def no_search(monkeypatch: pytest.MonkeyPatch) -> None:
-    def started(*args: Any, **kwargs: Any) -> Any:
-        raise SearchStarted
-
-    monkeypatch.setattr(NeighborSearch, "find", started)
 
 
 def names_of(kind: type[UMAP]) -> list[str]:
@@ -147,7 +134,7 @@ def is_refused(model: UMAP, pattern: str, **fit: Any) -> None:
 
 @pytest.mark.parametrize(("kind", "name", "value"), list(wrong_values()))
 def test_values_of_a_wrong_kind_are_refused_by_name(
-    kind: type[UMAP], name: str, value: Any, no_search: None
+    kind: type[UMAP], name: str, value: Any, no_search: type[Exception]
 ) -> None:
     is_refused(model_of(kind, name, value), rf"\b{name}\b")
 
@@ -293,13 +280,13 @@ PARAMETRIC: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_values_that_are_wrong_in_themselves(name: str, no_search: None) -> None:
+def test_values_that_are_wrong_in_themselves(name: str, no_search: type[Exception]) -> None:
     parameters, message = WRONG[name]
     is_refused(UMAP(**{**QUICK, **parameters}), f"(?s){message}")
 
 
 @pytest.mark.parametrize("name", PARAMETRIC)
-def test_values_that_are_wrong_for_a_network(name: str, no_search: None) -> None:
+def test_values_that_are_wrong_for_a_network(name: str, no_search: type[Exception]) -> None:
     parameters, message = PARAMETRIC[name]
     model = ParametricUMAP(**{"preset": "fast", **QUICK, **parameters})
     with pytest.raises((ValueError, TypeError), match=f"(?s){message}"):
@@ -322,7 +309,7 @@ BAD_LOSSES: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize("name", BAD_LOSSES)
-def test_losses_are_tried_before_the_search(name: str, no_search: None) -> None:
+def test_losses_are_tried_before_the_search(name: str, no_search: type[Exception]) -> None:
     loss, message = BAD_LOSSES[name]
     model = ParametricUMAP(
         preset="fast", **QUICK, parametric_reconstruction=True,
@@ -345,7 +332,7 @@ def test_losses_are_tried_before_the_search(name: str, no_search: None) -> None:
         (3, "Expected 2D"),
     ],
 )
-def test_validation_rows_are_named(rows: Any, message: str, no_search: None) -> None:
+def test_validation_rows_are_named(rows: Any, message: str, no_search: type[Exception]) -> None:
     model = model_of(ParametricUMAP, "reconstruction_validation", rows)
     is_refused(model, f"(?s)reconstruction_validation must hold rows like X: .*{message}")
 
@@ -362,7 +349,9 @@ def test_arguments_of_the_bar_that_are_right(capsys: pytest.CaptureFixture[str])
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_factory_that_makes_no_optimiser_is_named(kind: type[UMAP], no_search: None) -> None:
+def test_a_factory_that_makes_no_optimiser_is_named(
+    kind: type[UMAP], no_search: type[Exception]
+) -> None:
     nothing = model_of(kind, "optimizer", lambda parameters: None)
     is_refused(nothing, r"optimizer must return an optimiser .* got None")
     fails = model_of(kind, "optimizer", lambda p: torch.optim.SGD(p, 0.1, momentum=None))
@@ -388,12 +377,14 @@ def test_a_factory_is_tried_on_parameters_like_those_it_gets(kind: type[UMAP]) -
 
 
 @pytest.mark.parametrize("loss", [None, "mse", lambda true, guess: (true - guess).square()])
-def test_rows_too_large_to_square_are_refused_before_the_search(loss: Any, no_search: None) -> None:
+def test_rows_too_large_to_square_are_refused_before_the_search(
+    loss: Any, no_search: type[Exception]
+) -> None:
     model = model_of(ParametricUMAP, "parametric_reconstruction_loss_fcn", loss)
     pattern = "reconstruction.* finite numbers" if callable(loss) else r"X must be within ±1e\+15"
     with pytest.raises(ValueError, match=pattern):
         model.fit(X * np.float32(1e30))
-    with pytest.raises(SearchStarted):
+    with pytest.raises(no_search):
         model.fit(X)
 
 
@@ -490,14 +481,14 @@ def right_values() -> Iterator[Any]:
 @pytest.mark.filterwarnings("ignore:.*has no effect while:UserWarning")
 @pytest.mark.parametrize(("kind", "name", "value"), list(right_values()))
 def test_right_values_reach_the_search(
-    kind: type[UMAP], name: str, value: Any, no_search: None
+    kind: type[UMAP], name: str, value: Any, no_search: type[Exception]
 ) -> None:
     beside = {"a": {"b": 0.9}, "b": {"a": 1.6}}.get(name, {}) if value is not None else {}
     model = model_of(kind, name, value).set_params(**beside)
     if name == "precomputed_knn" and value is not None and value[0] is not None:
         model.fit(X)  # nothing is searched for
         return
-    with pytest.raises(SearchStarted):
+    with pytest.raises(no_search):
         model.fit(np.abs(X @ X.T) if isinstance(value, str) and value == "precomputed" else X, Y)
 
 

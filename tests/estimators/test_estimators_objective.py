@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tasks import task_of
 from torch import nn
 
-from neumap.data import as_rows, check_input
+from neumap.data import as_rows
 from neumap.estimators.graph import Graph
 from neumap.estimators.landmarks import WarmStart
 from neumap.estimators.objective import (
@@ -23,7 +24,7 @@ from neumap.estimators.objective import (
 )
 from neumap.estimators.positions.forces import Forces
 from neumap.estimators.positions.presets import PRESETS
-from neumap.estimators.task import Task, prepare
+from neumap.estimators.task import Task
 from neumap.fuzzy import fuzzy_simplicial_set
 from neumap.losses.reconstruction import reconstruction_loss
 from neumap.losses.terms import Softening, Term
@@ -42,15 +43,7 @@ DECODER = Reconstruction(decoder=None, preset="fast", loss=None, weight=2.0, tra
 
 
 def task(y: Any = None, warm_start: WarmStart | None = None) -> Task:
-    return prepare(
-        check_input(X),
-        y,
-        dims=None,
-        unique=False,
-        device="cpu",
-        random_state=3,
-        warm_start=warm_start,
-    )
+    return task_of(X, y, random_state=3, warm_start=warm_start)
 
 
 def terms_of(

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tasks import task_of
 
 from neumap import UMAP, ParametricUMAP
-from neumap.data import check_input
 from neumap.estimators.graph import Graph
 from neumap.estimators.landmarks import WarmStart
 from neumap.estimators.positions import FreePositions
-from neumap.estimators.task import Task, prepare
+from neumap.estimators.task import Task
 from neumap.fuzzy import FuzzyGraph, fuzzy_simplicial_set
 from neumap.layout import initial_positions
 from neumap.neighbors import find_neighbors
@@ -30,15 +30,7 @@ def positions(**parameters: Any) -> FreePositions:
 
 
 def task(warm_start: WarmStart | None = None) -> Task:
-    return prepare(
-        check_input(X),
-        None,
-        dims=None,
-        unique=False,
-        device="cpu",
-        random_state=1,
-        warm_start=warm_start,
-    )
+    return task_of(X, random_state=1, warm_start=warm_start)
 
 
 def start(made: FreePositions, one: Task | None = None, graph: Graph = GRAPH) -> np.ndarray:

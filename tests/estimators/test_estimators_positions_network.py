@@ -9,16 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tasks import task_of
 from torch import nn
 
 from neumap import ParametricUMAP
-from neumap.data import as_rows, check_input
+from neumap.data import as_rows
 from neumap.estimators.graph import Graph
 from neumap.estimators.landmarks import WarmStart
 from neumap.estimators.positions import NetworkPositions
 from neumap.estimators.positions.noise import neighbor_distances
 from neumap.estimators.positions.presets import PRESETS, Preset
-from neumap.estimators.task import Task, prepare
+from neumap.estimators.task import Task
 from neumap.fuzzy import fuzzy_simplicial_set
 from neumap.losses.terms import Softening
 from neumap.neighbors import find_neighbors
@@ -48,15 +49,7 @@ def positions(**parameters: Any) -> NetworkPositions:
 
 
 def task(warm_start: WarmStart | None = None) -> Task:
-    return prepare(
-        check_input(X),
-        None,
-        dims=None,
-        unique=False,
-        device="cpu",
-        random_state=1,
-        warm_start=warm_start,
-    )
+    return task_of(X, random_state=1, warm_start=warm_start)
 
 
 def kept(encoder: nn.Module | None) -> WarmStart:

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tasks import task_of
 
-from neumap.data import check_input
 from neumap.estimators.landmarks import WarmStart
-from neumap.estimators.task import Task, prepare
+from neumap.estimators.task import Task
 
 # Rows 0 and 2 are equal, and rows 1, 3 and 4.
 REPEATED = np.array([[5, 0], [3, 1], [5, 0], [3, 1], [3, 1], [9, 9]], dtype=np.float32)
@@ -18,8 +18,7 @@ Y = np.arange(6)
 
 
 def task(y: Any = None, **changed: Any) -> Task:
-    settings = {"dims": None, "unique": False, "device": "cpu", "random_state": 7}
-    return prepare(check_input(REPEATED), y, **{**settings, **changed})
+    return task_of(REPEATED, y, **{"random_state": 7, **changed})
 
 
 def test_all_rows_are_trained_on() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ __all__ = [
     "check_numeric",
     "choose_columns",
     "column_values",
+    "labelled_table",
     "read_arrow",
     "read_json_lines",
     "read_parquet",
@@ -110,15 +112,23 @@ def table_of(table: Any, selection: Selection, file: Path, taken: Columns | None
     _check_names(table.column_names, file)
     if taken is None:
         taken = choose_columns(table, selection, file)
+    rows = _numbers(table, taken) if taken.vectors is None else _vectors(table, taken, file)
+    made = labelled_table(rows, taken, table)
+    if not selection.keeps:
+        return made
+    return replace(made, kept={name: table.column(name) for name in table.column_names})
+
+
+def labelled_table(rows: Any, taken: Columns, named: Any) -> Table:
+    """Return the rows of the chosen columns with the labels and ids of a table of pyarrow."""
     return Table(
-        _numbers(table, taken) if taken.vectors is None else _vectors(table, taken, file),
+        rows,
         columns=taken.numbers if taken.vectors is None else None,
-        labels=column_values(table, taken.label),
-        ids=column_values(table, taken.id),
+        labels=column_values(named, taken.label),
+        ids=column_values(named, taken.id),
         label_name=taken.label or "label",
         id_name=taken.id or "id",
         stored_index=taken.stored_index,
-        kept={name: table.column(name) for name in table.column_names} if selection.keeps else None,
         vectors=taken.vectors,
         left_out=taken.left_out,
     )

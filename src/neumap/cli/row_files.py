@@ -7,7 +7,7 @@ from typing import Any
 
 from neumap._optional import require
 from neumap.cli.arrays import array_from, flat_rows
-from neumap.cli.columns import choose_columns, column_values, readable
+from neumap.cli.columns import choose_columns, labelled_table, readable
 from neumap.cli.errors import CommandError
 from neumap.cli.table import Selection, Table
 
@@ -66,14 +66,4 @@ def _of_tables(folder: Path, files: list[Path], selection: Selection) -> Table:
         taken = choose_columns(source.schema.empty_table(), selection, folder)
         named = source.to_table(columns=[name for name in (taken.label, taken.id) if name])
     rows = open_rows(files, taken.vectors or taken.numbers).flat()
-    return Table(
-        flat_rows(rows, folder),
-        columns=taken.numbers if taken.vectors is None else None,
-        labels=column_values(named, taken.label),
-        ids=column_values(named, taken.id),
-        label_name=taken.label or "label",
-        id_name=taken.id or "id",
-        stored_index=taken.stored_index,
-        vectors=taken.vectors,
-        left_out=taken.left_out,
-    )
+    return labelled_table(flat_rows(rows, folder), taken, named)

@@ -56,7 +56,7 @@ from neumap.estimators.new_rows.to_file import write_positions
 from neumap.estimators.new_rows.transform import embed, invert
 from neumap.estimators.new_rows.unusual import warn_of_unusual_rows
 from neumap.estimators.recipe import Recipe, free_recipe
-from neumap.estimators.saving.copies import SETTINGS, cloned, deeply_copied
+from neumap.estimators.saving.copies import cloned, deeply_copied, settings_of
 from neumap.estimators.saving.files import SavedModel, save_model
 from neumap.estimators.umap_learn_names import UmapLearnNames
 from neumap.fuzzy import FuzzyGraph, difference, intersection, union
@@ -983,7 +983,7 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
             type(self).__name__,
             self.get_params(deep=False),
             vars(self).get("_fitted"),
-            {name: vars(self)[name] for name in SETTINGS if name in vars(self)},
+            settings_of(vars(self)),
         )
         return save_model(saved, path, keep=keep, keep_data=keep_data, notes=card)
 

@@ -30,7 +30,7 @@ from neumap._workers import Run, workers
 from neumap.neighbors.exact import euclidean_neighbors
 from neumap.neighbors.graph import Found, own_row_first
 from neumap.neighbors.mapped import MappedRows, is_in_a_file, on_device
-from neumap.neighbors.metrics import EuclideanMetric, Metric
+from neumap.neighbors.metrics import EuclideanMetric, Metric, as_euclidean
 from neumap.neighbors.partition import (
     GROUP,
     find_centres,
@@ -103,16 +103,12 @@ class CellBackend:
 
         Rows of a file that the metric would copy are mapped when they are read.
         """
-        if not isinstance(metric, EuclideanMetric):
-            raise ValueError(
-                "metric must reduce to Euclidean distance where backend='cells', got "
-                f"{metric.name!r}. Use backend='exact' or 'pynndescent'."
-            )
+        known = as_euclidean(metric, self.name)
         if self.device == "cpu" and is_in_a_file(data):
-            is_ready = metric.prepare is float_rows and data.dtype == np.float32
+            is_ready = known.prepare is float_rows and data.dtype == np.float32
             if not (is_ready and data.flags.c_contiguous):
-                return MappedRows(data, metric.prepare)
-        return metric.prepare(data)
+                return MappedRows(data, known.prepare)
+        return known.prepare(data)
 
     def search(self, rows: NDArray[Any] | MappedRows, n_neighbors: int, metric: Metric) -> Found:
         """Neighbours of each row among all rows, itself first."""

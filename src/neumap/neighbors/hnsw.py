@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from neumap._device import allowed_threads, usable_cores
 from neumap.neighbors.exact import euclidean_neighbors
 from neumap.neighbors.graph import Found, own_row_first
-from neumap.neighbors.metrics import EuclideanMetric, Metric
+from neumap.neighbors.metrics import EuclideanMetric, Metric, as_euclidean
 
 __all__ = ["HnswBackend", "found_share"]
 
@@ -62,12 +62,7 @@ class HnswBackend:
 
     def prepare(self, data: Any, metric: Metric) -> NDArray[Any]:
         """Map the rows to those whose Euclidean distance gives the metric."""
-        if not isinstance(metric, EuclideanMetric):
-            raise ValueError(
-                "metric must reduce to Euclidean distance where backend='hnsw', got "
-                f"{metric.name!r}. Use backend='exact' or 'pynndescent'."
-            )
-        return metric.prepare(data)
+        return as_euclidean(metric, self.name).prepare(data)
 
     def search(self, rows: NDArray[Any], n_neighbors: int, metric: Metric) -> Found:
         """Neighbours of each row among all rows, itself first."""

@@ -28,6 +28,7 @@ __all__ = [
     "Metric",
     "PynndescentMetric",
     "TiledMetric",
+    "as_euclidean",
     "disconnection_distance_of",
     "resolve_metric",
 ]
@@ -69,6 +70,16 @@ class PynndescentMetric:
 
 
 Metric = EuclideanMetric | TiledMetric | PynndescentMetric
+
+
+def as_euclidean(metric: Metric, backend: str) -> EuclideanMetric:
+    """Return the metric; raise ValueError if a backend of Euclidean distance does not know it."""
+    if not isinstance(metric, EuclideanMetric):
+        raise ValueError(
+            f"metric must reduce to Euclidean distance where backend={backend!r}, got "
+            f"{metric.name!r}. Use backend='exact' or 'pynndescent'."
+        )
+    return metric
 
 
 def _minkowski(name: str, *, p: float = 2.0) -> Metric:

@@ -48,7 +48,7 @@ from neumap.estimators.landmarks import WarmStart
 from neumap.estimators.parametric import ParametricUMAP
 from neumap.estimators.positions.presets import Preset
 from neumap.estimators.recipe import Recipe
-from neumap.estimators.saving.copies import SETTINGS, cloned, deeply_copied
+from neumap.estimators.saving.copies import cloned, deeply_copied, settings_of
 from neumap.estimators.saving.files import SavedModel, save_model
 from neumap.estimators.umap import UMAP
 from neumap.training.loop import History
@@ -499,7 +499,7 @@ class AlignedUMAP(BaseEstimator):
             type(self).__name__,
             self.get_params(deep=False),
             None,
-            {name: vars(self)[name] for name in SETTINGS if name in vars(self)},
+            settings_of(vars(self)),
             vars(self).get("_aligned"),
         )
         return save_model(saved, path, keep_data=None)

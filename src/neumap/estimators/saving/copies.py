@@ -7,13 +7,14 @@ Keras copies a model by writing and reading it, which fails for subclassed model
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import Any
 
 from sklearn.base import clone
 
 from neumap.keras_bridge import copy_keras, is_keras_loss, is_keras_model, is_keras_optimizer
 
-__all__ = ["SETTINGS", "cloned", "deeply_copied"]
+__all__ = ["SETTINGS", "cloned", "deeply_copied", "settings_of"]
 
 # What else scikit-learn's own clone takes along.
 SETTINGS = ("_metadata_request", "_sklearn_output_config")
@@ -26,10 +27,13 @@ def cloned(estimator: Any) -> Any:
     if "guide" in parameters:
         copies["guide"] = parameters["guide"]  # a guide is fitted, which a clone would not be
     new = type(estimator)(**copies)
-    for name in SETTINGS:
-        if name in vars(estimator):
-            vars(new)[name] = copy.deepcopy(vars(estimator)[name])
+    vars(new).update(copy.deepcopy(settings_of(vars(estimator))))
     return new
+
+
+def settings_of(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of the attributes of an estimator that are settings of scikit-learn."""
+    return {name: attributes[name] for name in SETTINGS if name in attributes}
 
 
 def deeply_copied(estimator: Any, memo: dict[int, Any]) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from neumap.estimators.saving.copies import SETTINGS
+from neumap.estimators.saving.copies import settings_of
 
 __all__ = ["of_version_1"]
 
@@ -41,7 +41,7 @@ def of_version_1(nodes: Mapping[str, Any]) -> dict[str, Any]:
     ``unique=True``. There a node finds the distinct rows among all rows.
     """
     attributes, parameters = nodes["fitted"] or {}, nodes["parameters"]
-    settings = {name: attributes[name] for name in SETTINGS if name in attributes}
+    settings = settings_of(attributes)
     if "graph_" not in attributes:
         return {**nodes, "settings": settings, "fitted": None}
     fields = {field: attributes[name] for name, field in FIELD_OF.items() if name in attributes}
