@@ -59,6 +59,14 @@ def test_neighbours_stay_together_and_new_rows_find_them(kind: type[UMAP], metri
     np.testing.assert_array_equal(make(kind, metric).fit_transform(SOME), model.embedding_)
 
 
+@pytest.mark.parametrize("metric", ["hyperboloid", "haversine"])
+def test_new_rows_lie_among_training_rows_as_these_do(metric: str) -> None:
+    model = make(UMAP, metric).fit(SOME)
+    positions = np.concatenate([model.embedding_, model.transform(OTHERS)])
+    of_all = trust(np.concatenate([SOME, OTHERS]), positions, metric)
+    assert of_all >= trust(SOME, model.embedding_, metric) - 0.01
+
+
 def test_rows_of_data_for_positions() -> None:
     model = make(UMAP, "haversine").fit(SOME)
     back = model.inverse_transform(model.embedding_[:20] + np.float32([0.0, 2 * np.pi]))
