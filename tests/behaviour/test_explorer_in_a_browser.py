@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -584,3 +585,16 @@ class _Line:
 
     def transform(self, X: Any) -> NDArray[Any]:
         return np.array([[0.0, 0.0], [1.0, 1.0], [2.0, 2.0]])
+
+
+def test_the_benchmark_opens_pages(
+    script: Callable[[str], Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    script("explorer_size").main(["--rows", "3000", "--open"])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["digits", "3,000", "pictures"]
+    for line in lines:
+        found = re.fullmatch(r"\s*\S+ +([\d,]+) bytes, of them .*; (\d+\.\d\d) s", line)
+        assert found is not None
+        assert 900_000 < int(found[1].replace(",", "")) < 3_000_000
+        assert 0.0 < float(found[2]) < 60.0
