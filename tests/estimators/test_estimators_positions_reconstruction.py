@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 import pytest
 import scipy.sparse
 import torch
+from sklearn.preprocessing import StandardScaler
 
+from neumap import ParametricUMAP
 from neumap.data import as_rows
-from neumap.estimators.positions.reconstruction import choose_loss, data_range
+from neumap.estimators.positions.reconstruction import (
+    choose_loss,
+    data_range,
+    warn_of_units,
+)
 
 UNIT = as_rows(np.array([[0.0, 1.0], [0.5, 0.25]], dtype=np.float32))
 WIDE = as_rows(np.array([[0.0, 1.0], [-3.0, 255.0]], dtype=np.float32))
@@ -71,3 +78,38 @@ def test_keras_losses_of_logits_get_the_sigmoid() -> None:
     keras = pytest.importorskip("keras")
     logits = keras.losses.BinaryCrossentropy(from_logits=True)
     assert choose_loss(logits, UNIT).activation is torch.sigmoid
+
+
+NORMAL = np.random.default_rng(0).normal(size=(400, 30))
+
+
+@pytest.mark.parametrize("rows", [NORMAL + 100.0, NORMAL * 1e10, 1e-3 * NORMAL - 1.0])
+def test_rows_that_a_decoder_does_not_reach_are_told(rows: Any) -> None:
+    with pytest.warns(UserWarning, match=r"around 0 and of ordinary size.*Standardise X"):
+        warn_of_units(choose_loss(None, as_rows(rows.astype(np.float32))), as_rows(rows), 0)
+
+
+@pytest.mark.parametrize("rows", [NORMAL, NORMAL + 5.0, NORMAL * 1e4, np.full((9, 3), 7.0)])
+def test_rows_of_ordinary_size_and_losses_of_logits_or_of_the_user_are_not(rows: Any) -> None:
+    warn_of_units(choose_loss(None, as_rows(rows)), as_rows(rows), 0)
+    far = as_rows((NORMAL * 1e-4 + 0.5).astype(np.float32))
+    assert choose_loss(None, far).name == "bce"
+    warn_of_units(choose_loss(None, far), far, 0)
+    warn_of_units(choose_loss(lambda y_true, y_pred: y_true - y_pred, far), far, 0)
+
+
+def test_standardised_rows_have_a_decoder_that_learns() -> None:
+    """The advice works: far rows are told of, and decoded once they are standardised."""
+    clusters = np.repeat(np.random.default_rng(1).normal(size=(3, 8)), 40, axis=0)
+    rows = clusters * 1e10 + np.random.default_rng(2).normal(size=(120, 8)) * 1e9
+    model = ParametricUMAP(
+        parametric_reconstruction=True, n_neighbors=10, preset="fast", random_state=0
+    )
+    shares = []
+    for X in (rows, StandardScaler().fit_transform(rows)):
+        is_told = pytest.warns(UserWarning, match="Standardise X") if X is rows else nullcontext()
+        with is_told:
+            model.fit(X)
+        left = np.square(model.inverse_transform(model.embedding_) - X).sum()
+        shares.append(left / np.square(X - X.mean(0)).sum())
+    assert shares[1] < 0.3 < shares[0]

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from neumap.data import RowStore
+from neumap.data import RowStore, first_rows
 from neumap.estimators.constraints import short_text
 from neumap.estimators.positions.trial import TRIAL_ROWS
 from neumap.losses.reconstruction import ReconstructionLoss
@@ -24,8 +24,7 @@ def try_reconstruction_loss(loss: ReconstructionLoss, rows: RowStore) -> None:
     Those of the package are known.
     """
     if loss.name == "custom":
-        truth = rows.gather(torch.arange(TRIAL_ROWS) % rows.n_rows)
-        _try("parametric_reconstruction_loss_fcn", loss.function, truth)
+        _try("parametric_reconstruction_loss_fcn", loss.function, first_rows(rows))
 
 
 def try_landmark_loss(

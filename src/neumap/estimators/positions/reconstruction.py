@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from neumap._warnings import warn_user
 from neumap.data import RowStore
+from neumap.data.moments import sample_rows
 from neumap.keras_bridge import is_keras_loss, loss_function
 from neumap.losses.reconstruction import ReconstructionLoss, reconstruction_loss
 
-__all__ = ["choose_loss", "data_range"]
+__all__ = ["choose_loss", "data_range", "warn_of_units"]
+
+# Losses in the units of the data.
+OF_DIFFERENCES = ("mse", "mae", "huber")
+# A decoder starts at numbers around 0 and of size 1. Rows farther from 0, in standard deviations of
+# a number, or larger than this it does not reach; see "Units of a decoder" in docs/decisions.md.
+FARTHEST, LARGEST = 20.0, 1e6
+SAMPLED_ROWS = 1000
 
 
 def data_range(rows: RowStore, batch_rows: int = 4096) -> tuple[float, float]:
@@ -37,3 +47,34 @@ def choose_loss(given: Any, rows: RowStore) -> ReconstructionLoss:
             f"{span[1]:.4g}]. Scale X, or leave the loss at None to have the squared error chosen.",
         )
     return loss
+
+
+def warn_of_units(loss: ReconstructionLoss, rows: RowStore, seed: int) -> None:
+    """Warn if the rows lie so far from 0, or are so large, that a built-in decoder learns little.
+
+    Parameters
+    ----------
+    loss : ReconstructionLoss
+        Those in units of the data can be far from their minimum at the start.
+    rows : RowStore
+        The training rows, of which a sample is read.
+    seed : int
+        Of the sample.
+    """
+    if loss.name not in OF_DIFFERENCES:
+        return
+    chosen = sample_rows(rows.n_rows, SAMPLED_ROWS, seed, 8 * rows.n_features)
+    sample = rows.gather(torch.from_numpy(chosen)).flatten(1).double()
+    sample = sample[sample.isfinite().all(1)]
+    if len(sample) < 2:
+        return
+    mean = sample.mean(0)
+    spread = float((sample - mean).square().mean().sqrt())
+    offset = float(mean.square().mean().sqrt())
+    if spread > 0.0 and (offset > FARTHEST * spread or spread > LARGEST):
+        warn_user(
+            "X should have numbers around 0 and of ordinary size for a decoder of neumap, got "
+            f"means of about {offset:.3g} and standard deviations of about {spread:.3g}: the "
+            "decoded rows will be far from those of X. Standardise X, for example with "
+            "sklearn.preprocessing.StandardScaler, before fit and before transform."
+        )
