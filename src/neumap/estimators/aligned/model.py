@@ -17,6 +17,15 @@ from sklearn.utils.validation import check_is_fitted
 from neumap._random import RandomState
 from neumap.callbacks import Callback
 from neumap.data import Validated, row_count
+from neumap.estimators.aligned.arguments import (
+    PER_SET,
+    check_changed,
+    check_columns,
+    check_sets,
+    check_targets,
+    is_list,
+    value_for,
+)
 from neumap.estimators.aligned.learned import AlignedFitted, misalignment
 from neumap.estimators.aligned.one_network import fit_one_network
 from neumap.estimators.aligned.relations import (
@@ -55,26 +64,6 @@ from neumap.training.loop import History
 
 __all__ = ["AlignedUMAP"]
 
-# Parameters of a single map, which may be a list with one value per data set.
-PER_SET = (
-    "n_neighbors",
-    "metric",
-    "metric_kwds",
-    "init",
-    "min_dist",
-    "spread",
-    "set_op_mix_ratio",
-    "local_connectivity",
-    "repulsion_strength",
-    "negative_sample_rate",
-    "a",
-    "b",
-    "target_n_neighbors",
-    "target_metric",
-    "target_metric_kwds",
-    "target_weight",
-    "disconnection_distance",
-)
 OWN = ("alignment_regularisation", "alignment_window_size", "parametric")
 OF_NETWORKS = ("encoder", "preset")
 
@@ -352,8 +341,8 @@ class AlignedUMAP(BaseEstimator):
             If the loss is no longer finite.
         """
         self._check()
-        sets = _check_sets(X, "X")
-        targets = _check_targets(y, len(sets))
+        sets = check_sets(X, "X")
+        targets = check_targets(y, len(sets))
         recipes = [self._recipe(number, {}) for number in range(len(sets))]
         data = [self._checked(rows, number) for number, rows in enumerate(sets)]
         checked = check_relations(relations, [row_count(part.X) for part in data])
@@ -418,7 +407,7 @@ class AlignedUMAP(BaseEstimator):
         learned = self._model()
         self._check()
         number = len(learned.sizes)
-        _check_changed(parameters, self._has_network)
+        check_changed(parameters, self._has_network)
         recipe = self._recipe(number, parameters)
         data = self._checked(X, number)
         n_old, n_new = learned.sizes[-1], row_count(data.X)
@@ -526,7 +515,7 @@ class AlignedUMAP(BaseEstimator):
                         "Set parametric=True."
                     )
             return
-        lists = [name for name in PER_SET if _is_list(name, getattr(self, name))]
+        lists = [name for name in PER_SET if is_list(name, getattr(self, name))]
         if lists:
             raise ValueError(
                 f"{lists[0]} must be one value with a network, which gives equal rows one place "
@@ -544,7 +533,7 @@ class AlignedUMAP(BaseEstimator):
         """Return an unfitted model of one data set."""
         parameters = self.get_params(deep=False)
         for name in PER_SET:
-            parameters[name] = _value_for(name, parameters[name], number, name in changed)
+            parameters[name] = value_for(name, parameters[name], number, name in changed)
         parameters |= changed
         own = {name: parameters.pop(name) for name in (*OWN, *OF_NETWORKS)}
         if not self._has_network:
@@ -577,7 +566,7 @@ class AlignedUMAP(BaseEstimator):
         relations: tuple[NDArray[np.int64], ...],
     ) -> AlignedFitted:
         for number, part in enumerate(data):
-            _check_columns(part, data[0].n_features, number)
+            check_columns(part, data[0].n_features, number)
         stopped = replace(recipe, stops_at_graph=True, n_anchors=None)
         graphs = [fit_map(d, stopped, y=t).graph for d, t in zip(data, targets, strict=True)]
         fitted = fit_one_network(data, graphs, relations, self._alignment, recipe)
@@ -596,7 +585,7 @@ class AlignedUMAP(BaseEstimator):
         relations: tuple[NDArray[np.int64], ...],
     ) -> AlignedFitted:
         old = learned.parts[0]
-        _check_columns(data, old.n_features, len(learned.sizes))
+        check_columns(data, old.n_features, len(learned.sizes))
         before = old.data("update of a network")
         graph = fit_map(data, replace(recipe, stops_at_graph=True, n_anchors=None), y=y).graph
         start = WarmStart.after(old.positions, old.embed(data), old.encoder, old.history)
@@ -654,78 +643,3 @@ def _free(
 def _with_report(learned: AlignedFitted) -> AlignedFitted:
     found = misalignment(learned.embeddings(), learned.relations)
     return replace(learned, report={**learned.report, "misalignment": found})
-
-
-def _is_list(name: str, value: Any) -> bool:
-    """Whether a parameter has one value per data set."""
-    if isinstance(value, np.ndarray) and name == "init":
-        return False  # one array of positions
-    return isinstance(value, list | tuple | range | np.ndarray)
-
-
-def _value_for(name: str, value: Any, number: int, is_changed: bool) -> Any:
-    """Return a parameter of one data set."""
-    if not _is_list(name, value):
-        return value
-    if number < len(value):
-        chosen = value[number]
-        return chosen.item() if isinstance(chosen, np.generic) else chosen
-    if is_changed:
-        return None  # what update was given replaces it
-    raise ValueError(
-        f"{name} must have a value for each data set, got {len(value)} for data set {number}, "
-        f"counted from 0. Add values, or pass {name}=... to update."
-    )
-
-
-def _check_sets(sets: Any, name: str) -> list[Any]:
-    is_one = isinstance(sets, np.ndarray) and sets.ndim == 2
-    if (
-        isinstance(sets, str | bytes | Mapping)
-        or is_one
-        or not isinstance(sets, Sequence | np.ndarray)
-    ):
-        raise ValueError(
-            f"{name} must be a list of data sets, got {type(sets).__name__}. Put each data set "
-            "into the list, in order."
-        )
-    if len(sets) == 0:
-        raise ValueError(f"{name} must hold at least one data set, got none. Pass a list of them.")
-    return list(sets)
-
-
-def _check_targets(y: Any, n_sets: int) -> list[Any]:
-    if y is None:
-        return [None] * n_sets
-    targets = _check_sets(y, "y")
-    if len(targets) != n_sets:
-        raise ValueError(
-            f"y must hold one array of targets per data set, {n_sets}, got {len(targets)}. Use "
-            "None for a data set without targets."
-        )
-    return targets
-
-
-def _check_changed(parameters: Mapping[str, Any], has_network: bool) -> None:
-    unknown = sorted(parameters.keys() - set(PER_SET))
-    if unknown or (has_network and parameters):
-        allowed = "none with a network" if has_network else f"of {list(PER_SET)}"
-        raise ValueError(
-            f"Parameters of update must be {allowed}, got {unknown or sorted(parameters)}. Set "
-            "others in the constructor."
-        )
-    for name, value in parameters.items():
-        if _is_list(name, value):
-            raise ValueError(
-                f"{name} must be one value in update, which adds one data set, got "
-                f"{short_text(value)}. Pass the value of this data set."
-            )
-
-
-def _check_columns(data: Validated, n_features: int, number: int) -> None:
-    if data.n_features != n_features:
-        raise ValueError(
-            f"X must have the same columns in all data sets with a network, {n_features}, got "
-            f"{data.n_features} in data set {number}. Select the common columns, or set "
-            "parametric=False."
-        )
