@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -211,6 +212,8 @@ def build_graph(
     *,
     device: torch.device,
     anchors: NDArray[np.int64] | None = None,
+    known: NeighborGraph | None = None,
+    keep: Callable[[NeighborGraph], None] | None = None,
 ) -> Graph:
     """Find neighbours, turn them into membership strengths, and let targets reshape those.
 
@@ -228,9 +231,15 @@ def build_graph(
         Where neighbours are searched for and, on a CUDA card, memberships computed.
     anchors : array of shape (n_anchors,), int64, optional
         Numbers of the rows whose neighbours are searched for; by default all rows.
+    known : NeighborGraph, optional
+        What the search has found before; `matrix` is not used then.
+    keep : callable, optional
+        Gets the neighbours when the search has ended.
     """
     began = time.perf_counter()
-    neighbors = training_neighbors(matrix, settings, device, anchors)
+    neighbors = known or training_neighbors(matrix, settings, device, anchors)
+    if keep is not None:
+        keep(neighbors)
     found = time.perf_counter()
     fuzzy = fuzzy_simplicial_set(
         neighbors,
