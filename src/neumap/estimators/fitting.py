@@ -439,6 +439,7 @@ def _graph(
         recipe.targets,
         device=task.device,
         anchors=ready.anchors,
+        ranks=task.ranks,
         known=ready.kept,
         keep=keep,
     )
