@@ -25,6 +25,7 @@ from neumap.neighbors import cells as cells_room
 from neumap.neighbors import exact as exact_room
 from neumap.neighbors import search as search_room
 from neumap.neighbors import sparse as sparse_room
+from neumap.training import embedders
 
 pytestmark = pytest.mark.skipif(
     not (distributed.is_available() and distributed.is_gloo_available()), reason="needs gloo"
@@ -198,6 +199,7 @@ with there.small_cells():
         model = fit()
         graph = model.graph_
         np.savez(f"{folder}/fit {name} {rank}.npz", d=graph.data, i=graph.indices, p=graph.indptr)
+    np.savez(f"{folder}/placed {rank}.npz", **there.placed())
 dist.destroy_process_group()
 """
 ROWS = normal(1500)
@@ -208,6 +210,21 @@ FITS: dict[str, Callable[[], ParametricUMAP]] = {
 }
 
 
+def placed() -> dict[str, Any]:
+    """The positions of a fit, of its rows as new rows, and how many rows this process encoded."""
+    n_rows: list[int] = []
+
+    def counted(n_outputs: int, expected: int) -> None:
+        n_rows.append(n_outputs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(embedders, "ENCODE_ROWS", 256)
+        patch.setattr(embedders, "check_row_count", counted)
+        model = network(n_epochs=0).fit(ROWS)
+        n_encoded = sum(n_rows)
+        return {"own": model.embedding_, "new": model.transform(ROWS), "n": n_encoded}
+
+
 @contextmanager
 def small_cells() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
@@ -216,7 +233,7 @@ def small_cells() -> Iterator[None]:
         yield
 
 
-def test_the_graph_of_a_fit_is_that_of_one_process(
+def test_graph_and_positions_of_a_fit_are_those_of_one_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     outputs = ended(launch(tmp_path, FIT))
@@ -230,6 +247,13 @@ def test_the_graph_of_a_fit_is_that_of_one_process(
                 np.testing.assert_array_equal(found["p"], expected.indptr)
                 np.testing.assert_array_equal(found["i"], expected.indices)
                 np.testing.assert_array_equal(found["d"], expected.data)
+    together = [dict(np.load(tmp_path / f"placed {rank}.npz")) for rank in range(2)]
+    alone = placed()
+    for found in together:
+        np.testing.assert_array_equal(found["own"], alone["own"])
+        np.testing.assert_array_equal(found["own"], found["new"])
+    assert [int(found["n"]) for found in together] == [768, 732]  # of six parts
+    assert alone["n"] == 1500
 
 
 # ---- what goes wrong ----------------------------------------------------------------------------

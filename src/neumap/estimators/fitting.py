@@ -133,7 +133,7 @@ def fit_map(
     course = _course(task, recipe, found, guidance, embedder, terms, resumes=before is not None)
     course = replace(course, origin=origin, resume=before)
     history, counter = _train(task, recipe, found, course, validate)
-    positions = _positions(embedder, found, recipe)
+    positions = _positions(embedder, found, recipe, ranks)
     now = time.perf_counter()
     report = {
         **_report(task, recipe, found, positions, counter.n_steps),
@@ -562,9 +562,11 @@ class _StepCounter(Callback):
         self.is_replayed = bool(getattr(run, "is_replayed", False))
 
 
-def _positions(embedder: Embedder, graph: Graph, recipe: Recipe) -> NDArray[np.float32]:
+def _positions(
+    embedder: Embedder, graph: Graph, recipe: Recipe, ranks: Ranks
+) -> NDArray[np.float32]:
     """Return the position of every row; NaN for a free row without any neighbour."""
-    positions = embedder.embed_all()
+    positions = embedder.embed_all(ranks)
     if embedder.encoder is None:
         if recipe.objective.metric is not None:
             positions = recipe.objective.metric.written(positions)
