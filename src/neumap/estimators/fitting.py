@@ -26,6 +26,7 @@ from neumap._random import RandomState, numpy_generator
 from neumap._ranks import Ranks, current_ranks, telling
 from neumap.callbacks import Callback, TrainingRun
 from neumap.data import RowStore, Validated, as_rows, check_input, find_non_finite
+from neumap.data.unpacking import unpack_together
 from neumap.estimators.anchors import choose_anchors
 from neumap.estimators.constraints import short_text
 from neumap.estimators.describing import card_of_a_fit, extent_of
@@ -108,6 +109,7 @@ def fit_map(
         If the loss is no longer finite.
     """
     began, ranks = time.perf_counter(), current_ranks()
+    unpack_together(data.X, ranks)
     task, origin = _task(data, y, recipe, distances, warm_start, resume, sample_weight)
     ready = _ready(task, recipe, distances, resume, origin, searches=graph is None)
     networks, guidance, validate = ready.networks, ready.guidance, ready.validate
