@@ -45,7 +45,8 @@ for kind in ("npy", "other"):
     del written[:]
     model = here.short().fit(rows)
     np.save(f"{folder}/{kind} {rank}.npy", model.embedding_)
-    print(kind, "|", inode(rows), sum(written), len([*pathlib.Path(tempfile.tempdir).glob("neumap-*")]))
+    left = [*pathlib.Path(tempfile.tempdir).glob("neumap-*")]
+    print(kind, "|", inode(rows), sum(written), len(left))
     again = here.short().fit(rows)  # unpacked already
     assert np.array_equal(again.embedding_, model.embedding_)
 
