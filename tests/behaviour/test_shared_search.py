@@ -357,6 +357,7 @@ dist.destroy_process_group()
 """
 
 
+@pytest.mark.slow
 def test_processes_go_on_from_the_neighbours(tmp_path: Path) -> None:
     (first, _), (second, _) = ended(launch(tmp_path, FIRST))
     assert (first, second) == (3, -signal.SIGKILL)

@@ -117,7 +117,7 @@ def in_stage(name, path):
     if name == "validation":
         fitting.check_supervision = fitting._try_metric = kill
     elif name == "search":
-        ExactBackend.query = kill
+        ExactBackend.search = kill
     elif name == "writing the neighbours":
         while_writing("c.search.neumap", 1)
     elif name == "graph":
