@@ -79,10 +79,7 @@ def test_it_solves_poissons_equation(seed: int) -> None:
 
 
 def test_a_bridge_between_two_groups_carries_little() -> None:
-    """Two groups, each with one label, and a row that hangs on one group's labelled row.
-
-    By strength alone the strong bridge from the other group would give its rows to the nearer label.
-    """
+    """By strength alone, row 5 would get the label at the other end of its strongest edge."""
     rows = [
         (i, j, 0.2) for group in ((0, 1, 2, 3, 4), (5, 6, 7, 8, 9)) for i in group for j in group
     ]
