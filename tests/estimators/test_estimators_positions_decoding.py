@@ -71,7 +71,8 @@ def test_the_decoder_of_the_page_decodes_few_rows() -> None:
 def test_more_training_rows_are_decoded_more_at_a_time(n_rows: int, expected: int) -> None:
     """One in 120, so that every row has its turn about as often whatever their number."""
     rows = DenseRows(np.zeros((1, 1, 28, 28), dtype=np.float32).repeat(2, 0)[np.zeros(n_rows, int)])
-    found = decoded_rows("auto", rows, page_encoder(), page_decoder(), POSITIONS, HIDDEN)
+    encoding = EncoderEmbedder(page_encoder(), rows).flops
+    found = decoded_rows("auto", rows, encoding, page_decoder(), POSITIONS, HIDDEN)
     assert found.at_least == expected
 
 
