@@ -279,7 +279,7 @@ def test_scanpys_own_components_are_understood(tmp_path: Path) -> None:
     made.obsm["X_umap"] = made.obsm["X_pca"][:, :2]
     made.write_h5ad(tmp_path / "published.h5ad")
     atlas = from_atlas(anndata.read_h5ad(tmp_path / "published.h5ad"), **FAST)
-    # scanpy's ingest: the reference's mean is subtracted, then the components are applied.
+    # As scanpy's pca: the reference's mean is subtracted, then the components are applied.
     means = np.asarray(made.X.mean(0)).ravel()
     expected = (query.X.toarray() - means) @ made.varm["PCs"]
     np.testing.assert_allclose(atlas.projection(query, None, "error"), expected, atol=1e-4)
