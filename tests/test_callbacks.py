@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import pickle
+import struct
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -491,11 +493,64 @@ def test_loggers_fit_tensorboard_mlflow_and_wandb() -> None:
     assert to.wandb == ({"loss": 0.5}, STEPS_PER_EPOCH)
 
 
+LOGGED = [(STEPS_PER_EPOCH, 3.0), (2 * STEPS_PER_EPOCH, 2.0)]
+
+
+def train_with(logger: ScalarLogger) -> None:
+    ScriptedRun([{"loss": 3.0}, {"loss": 2.0}]).train(logger)
+
+
+@pytest.mark.integration("tensorboard")
 def test_tensorboard_itself_reads_what_was_logged(tmp_path: Path) -> None:
-    tensorboard = pytest.importorskip("torch.utils.tensorboard", exc_type=ImportError)
-    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    tensorboard = importlib.import_module("torch.utils.tensorboard")
+    events = importlib.import_module("tensorboard.backend.event_processing.event_accumulator")
     with tensorboard.SummaryWriter(tmp_path) as writer:
-        ScriptedRun([{"loss": 3.0}, {"loss": 2.0}]).train(ScalarLogger(writer.add_scalar))
-    events = accumulator.EventAccumulator(str(tmp_path)).Reload()
-    expected = [(STEPS_PER_EPOCH, 3.0), (2 * STEPS_PER_EPOCH, 2.0)]
-    assert [(event.step, event.value) for event in events.Scalars("loss")] == expected
+        train_with(ScalarLogger(writer.add_scalar))
+    read = events.EventAccumulator(str(tmp_path)).Reload()
+    assert [(event.step, event.value) for event in read.Scalars("loss")] == LOGGED
+
+
+@pytest.mark.integration("mlflow")
+def test_mlflow_itself_reads_what_was_logged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: Any
+) -> None:
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    store = (tmp_path / "runs").as_uri()
+    package.set_tracking_uri(store)
+    with package.start_run() as run:
+        train_with(ScalarLogger(package.log_metric))
+    history = package.MlflowClient(store).get_metric_history(run.info.run_id, "loss")
+    assert [(metric.step, metric.value) for metric in history] == LOGGED
+
+
+def wandb_records(written: bytes) -> Iterator[bytes]:
+    """Yield the records of a small W&B file: LevelDB's log format after a header of 7 bytes."""
+    assert len(written) < 32 * 1024  # larger files have several blocks
+    at = 7
+    while at + 7 <= len(written):
+        _, length, kind = struct.unpack_from("<IHB", written, at)
+        assert kind == 1  # a record that is not divided
+        yield written[at + 7 : at + 7 + length]
+        at += 7 + length
+
+
+@pytest.mark.integration("wandb")
+def test_wandb_itself_keeps_what_was_logged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: Any
+) -> None:
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    run = package.init(mode="offline", project="maps", dir=tmp_path)
+    train_with(ScalarLogger(lambda name, value, step: run.log({name: value}, step=step)))
+    run.finish()
+    (file,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
+    messages = importlib.import_module("wandb.proto.wandb_internal_pb2")
+    records = map(messages.Record.FromString, wandb_records(file.read_bytes()))
+    history = [each.history for each in records if each.WhichOneof("record_type") == "history"]
+    logged = [
+        (row.step.num, float(item.value_json))
+        for row in history
+        for item in row.item
+        if "loss" in (item.key, *item.nested_key)
+    ]
+    assert logged == LOGGED
