@@ -26,7 +26,10 @@ import pandas as pd
 import pytest
 from sklearn.cluster import HDBSCAN, MiniBatchKMeans
 from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import adjusted_rand_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from neumap import ParametricUMAP, load_ParametricUMAP
 from neumap.integrations import embedding_atlas
@@ -457,6 +460,39 @@ def test_datamapplot_draws_positions_as_they_are(package: Any) -> None:
     packed = re.findall(r"H4sI[A-Za-z0-9+/=]{100,}", str(page))  # the data, gzip in base64
     data = b"".join(gzip.decompress(base64.b64decode(part)) for part in packed)
     assert all(f"digit {digit}".encode() in data for digit in range(10))
+
+
+# ------------------------------------------------------------------ scikit-learn's callbacks
+
+
+class Seen:
+    """A callback that scikit-learn hands on to the steps of a pipeline."""
+
+    max_propagation_depth = None
+
+    def __init__(self) -> None:
+        self.fitted: list[str] = []
+
+    def setup(self, estimator: Any, context: Any) -> None: ...
+
+    def teardown(self, estimator: Any, context: Any) -> None: ...
+
+    def on_fit_task_begin(self, estimator: Any, context: Any) -> None: ...
+
+    def on_fit_task_end(self, estimator: Any, context: Any) -> None:
+        self.fitted.append(type(estimator).__name__)
+
+
+@pytest.mark.integration("sklearn.callback")
+def test_a_pipeline_with_scikit_learns_callbacks_trains_the_map() -> None:
+    seen = Seen()
+    steps = make_pipeline(StandardScaler(), make(n_epochs=1), LogisticRegression())
+    with pytest.warns(UserWarning, match="ParametricUMAP does not support callbacks"):
+        steps.set_callbacks(seen).fit(X[:100], Y[:100])
+    assert {"StandardScaler", "LogisticRegression", "Pipeline"} <= set(seen.fitted)
+    assert "ParametricUMAP" not in seen.fitted
+    expected = make(n_epochs=1).fit(StandardScaler().fit_transform(X[:100]), Y[:100])
+    np.testing.assert_array_equal(steps[1].embedding_, expected.embedding_)
 
 
 # ------------------------------------------------------------------ the page

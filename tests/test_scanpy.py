@@ -18,6 +18,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from neumap.archive import ArchiveError
 from neumap.scanpy import Atlas, from_atlas, load_atlas, place
+from neumap.scanpy import neumap as embed
 
 anndata = pytest.importorskip("anndata")
 
@@ -285,6 +286,15 @@ def test_scanpys_own_components_are_understood(tmp_path: Path, package: Any) -> 
     np.testing.assert_allclose(atlas.projection(query, None, "error"), expected, atol=1e-4)
     atlas.place(query)
     assert query.obsm["X_umap"].shape == (40, 2)
+
+
+@pytest.mark.integration("scanpy")
+def test_scanpy_draws_the_map(package: Any) -> None:
+    made = cells(slice(60))
+    embed(made, use_rep="X", **FAST)
+    axes = package.pl.embedding(made, basis="neumap", show=False)
+    drawn = np.asarray(axes.collections[0].get_offsets())
+    np.testing.assert_allclose(drawn, made.obsm["X_neumap"], rtol=1e-5)
 
 
 # ------------------------------------------------------------------ the page
