@@ -289,6 +289,7 @@ def test_scanpys_own_components_are_understood(tmp_path: Path, package: Any) -> 
 
 
 @pytest.mark.integration("scanpy")
+@pytest.mark.filterwarnings("ignore:The set_bad function:PendingDeprecationWarning")  # by scanpy
 def test_scanpy_draws_the_map(package: Any) -> None:
     made = cells(slice(60))
     embed(made, use_rep="X", **FAST)
