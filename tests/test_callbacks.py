@@ -8,6 +8,7 @@ import pickle
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -524,15 +525,41 @@ def test_mlflow_itself_reads_what_was_logged(
     assert [(metric.step, metric.value) for metric in history] == LOGGED
 
 
+BLOCK = 32 * 1024
+FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
+
+
 def wandb_records(written: bytes) -> Iterator[bytes]:
-    """Yield the records of a small W&B file: LevelDB's log format after a header of 7 bytes."""
-    assert len(written) < 32 * 1024  # larger files have several blocks
-    at = 7
+    """Yield the records of a W&B file: LevelDB's log format after a header of 7 bytes."""
+    at, record = 7, b""
     while at + 7 <= len(written):
+        if BLOCK - at % BLOCK < 7:  # no room for a part: the block ends in zeros
+            at += BLOCK - at % BLOCK
+            continue
         _, length, kind = struct.unpack_from("<IHB", written, at)
-        assert kind == 1  # a record that is not divided
-        yield written[at + 7 : at + 7 + length]
+        assert kind in (FULL, FIRST, MIDDLE, LAST), (kind, at)
+        part = written[at + 7 : at + 7 + length]
+        if len(part) < length:  # not yet written
+            return
+        record = part if kind in (FULL, FIRST) else record + part
+        if kind in (FULL, LAST):
+            yield record
         at += 7 + length
+
+
+def test_records_that_cross_a_block_are_put_together() -> None:
+    def part(kind: int, content: bytes) -> bytes:
+        return struct.pack("<IHB", 0, len(content), kind) + content
+
+    long = bytes(range(256)) * 300  # 76,800 bytes, in three blocks
+    first = BLOCK - 7 - 7 - 3 - 7  # of block 0: its header, a record of three bytes, its own head
+    rest = long[first:]
+    parts = part(FULL, b"abc") + part(FIRST, long[:first]) + part(MIDDLE, rest[: BLOCK - 7])
+    parts += part(LAST, rest[BLOCK - 7 :])
+    gap = BLOCK - (7 + len(parts)) % BLOCK - 5  # leaves 5 bytes of the block, too few for a part
+    filling = bytes(gap - 7)
+    written = b"header." + parts + part(FULL, filling) + bytes(5) + part(FULL, b"d")
+    assert list(wandb_records(written)) == [b"abc", long, filling, b"d"]
 
 
 @pytest.mark.integration("wandb")
@@ -540,12 +567,19 @@ def test_wandb_itself_keeps_what_was_logged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: Any
 ) -> None:
     monkeypatch.setenv("WANDB_SILENT", "true")
-    run = package.init(mode="offline", project="maps", dir=tmp_path)
+    quiet = package.Settings(console="off", silent=True)
+    run = package.init(mode="offline", project="maps", dir=tmp_path, settings=quiet)
     train_with(ScalarLogger(lambda name, value, step: run.log({name: value}, step=step)))
     run.finish()
     (file,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
     messages = importlib.import_module("wandb.proto.wandb_internal_pb2")
-    records = map(messages.Record.FromString, wandb_records(file.read_bytes()))
+    until = time.monotonic() + 60
+    while True:  # another process writes the file, and may be at it when the run has finished
+        records = [messages.Record.FromString(each) for each in wandb_records(file.read_bytes())]
+        if records and records[-1].WhichOneof("record_type") == "exit":
+            break
+        assert time.monotonic() < until, "W&B's file is not complete"
+        time.sleep(0.1)
     history = [each.history for each in records if each.WhichOneof("record_type") == "history"]
     logged = [
         (row.step.num, float(item.value_json))
