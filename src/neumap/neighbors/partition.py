@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from neumap._device import is_on_card
+from neumap._ranks import ALONE, Ranks, telling
 from neumap._workers import Run
 from neumap.neighbors.mapped import MappedRows
 
@@ -171,13 +172,21 @@ def find_centres(
 
 
 def nearest_cells(
-    rows: Tensor | MappedRows, centres: Tensor, m: int, dtype: torch.dtype, run: Run
+    rows: Tensor | MappedRows,
+    centres: Tensor,
+    m: int,
+    dtype: torch.dtype,
+    run: Run,
+    ranks: Ranks = ALONE,
 ) -> Tensor:
-    """The m nearest cells of each row, nearest first, shape (n, m), int32."""
+    """The m nearest cells of each row, nearest first, shape (n, m), int32.
+
+    Each of several processes assigns a share of the blocks of rows.
+    """
     middle = centres.mean(dim=0)
     n_padded = -(-len(centres) // GROUP) * GROUP
     right = right_factor(centres - middle, n_padded, dtype)
-    found = torch.empty(len(rows), m, dtype=torch.int32, device=rows.device)
+    found = torch.zeros(len(rows), m, dtype=torch.int32, device=rows.device)
     step = max(1, BLOCK_SCORES // n_padded) if is_on_card(centres) else BLOCK_ROWS
 
     def assign(start: int) -> None:
@@ -190,5 +199,8 @@ def nearest_cells(
         columns = smallest_columns(scores, m)
         found[part] = sorted_keys(scores.gather(1, columns), columns, m)
 
-    run(assign, range(0, len(rows), step))
+    blocks = range(0, len(rows), step)
+    with telling(ranks):
+        run(assign, blocks[ranks.share(len(blocks))])
+    ranks.add_(found)
     return found
