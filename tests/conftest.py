@@ -13,7 +13,9 @@ os.environ.setdefault("KERAS_BACKEND", "torch")
 import importlib
 import random
 import sys
+import warnings
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -81,3 +83,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "gpu" in item.keywords:
             item.add_marker(skip)
+
+
+@pytest.fixture
+def package(request: pytest.FixtureRequest) -> Any:
+    """The package of an integration, imported without its own warnings, such as of old syntax."""
+    (marker,) = request.node.iter_markers("integration")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return importlib.import_module(*marker.args)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test of an integration whose package is missing, or fail it if that is asked for.
+
+    `make test-integrations` asks, so that no test of its packages is left out in silence.
+    """
+    for marker in item.iter_markers("integration"):
+        (package,) = marker.args
+        if find_spec(package) is not None:
+            continue
+        if os.environ.get("NEUMAP_INTEGRATIONS"):
+            pytest.fail(f"{package} is not installed, and NEUMAP_INTEGRATIONS asks for it")
+        pytest.skip(f"{package} is not installed")

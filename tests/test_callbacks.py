@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import pickle
+import struct
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -491,11 +494,97 @@ def test_loggers_fit_tensorboard_mlflow_and_wandb() -> None:
     assert to.wandb == ({"loss": 0.5}, STEPS_PER_EPOCH)
 
 
+LOGGED = [(STEPS_PER_EPOCH, 3.0), (2 * STEPS_PER_EPOCH, 2.0)]
+
+
+def train_with(logger: ScalarLogger) -> None:
+    ScriptedRun([{"loss": 3.0}, {"loss": 2.0}]).train(logger)
+
+
+@pytest.mark.integration("tensorboard")
 def test_tensorboard_itself_reads_what_was_logged(tmp_path: Path) -> None:
-    tensorboard = pytest.importorskip("torch.utils.tensorboard", exc_type=ImportError)
-    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    tensorboard = importlib.import_module("torch.utils.tensorboard")
+    events = importlib.import_module("tensorboard.backend.event_processing.event_accumulator")
     with tensorboard.SummaryWriter(tmp_path) as writer:
-        ScriptedRun([{"loss": 3.0}, {"loss": 2.0}]).train(ScalarLogger(writer.add_scalar))
-    events = accumulator.EventAccumulator(str(tmp_path)).Reload()
-    expected = [(STEPS_PER_EPOCH, 3.0), (2 * STEPS_PER_EPOCH, 2.0)]
-    assert [(event.step, event.value) for event in events.Scalars("loss")] == expected
+        train_with(ScalarLogger(writer.add_scalar))
+    read = events.EventAccumulator(str(tmp_path)).Reload()
+    assert [(event.step, event.value) for event in read.Scalars("loss")] == LOGGED
+
+
+@pytest.mark.integration("mlflow")
+def test_mlflow_itself_reads_what_was_logged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: Any
+) -> None:
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    store = (tmp_path / "runs").as_uri()
+    package.set_tracking_uri(store)
+    with package.start_run() as run:
+        train_with(ScalarLogger(package.log_metric))
+    history = package.MlflowClient(store).get_metric_history(run.info.run_id, "loss")
+    assert [(metric.step, metric.value) for metric in history] == LOGGED
+
+
+BLOCK = 32 * 1024
+FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
+
+
+def wandb_records(written: bytes) -> Iterator[bytes]:
+    """Yield the records of a W&B file: LevelDB's log format after a header of 7 bytes."""
+    at, record = 7, b""
+    while at + 7 <= len(written):
+        if BLOCK - at % BLOCK < 7:  # no room for a part: the block ends in zeros
+            at += BLOCK - at % BLOCK
+            continue
+        _, length, kind = struct.unpack_from("<IHB", written, at)
+        assert kind in (FULL, FIRST, MIDDLE, LAST), (kind, at)
+        part = written[at + 7 : at + 7 + length]
+        if len(part) < length:  # not yet written
+            return
+        record = part if kind in (FULL, FIRST) else record + part
+        if kind in (FULL, LAST):
+            yield record
+        at += 7 + length
+
+
+def test_records_that_cross_a_block_are_put_together() -> None:
+    def part(kind: int, content: bytes) -> bytes:
+        return struct.pack("<IHB", 0, len(content), kind) + content
+
+    long = bytes(range(256)) * 300  # 76,800 bytes, in three blocks
+    first = BLOCK - 7 - 7 - 3 - 7  # of block 0: its header, a record of three bytes, its own head
+    rest = long[first:]
+    parts = part(FULL, b"abc") + part(FIRST, long[:first]) + part(MIDDLE, rest[: BLOCK - 7])
+    parts += part(LAST, rest[BLOCK - 7 :])
+    gap = BLOCK - (7 + len(parts)) % BLOCK - 5  # leaves 5 bytes of the block, too few for a part
+    filling = bytes(gap - 7)
+    written = b"header." + parts + part(FULL, filling) + bytes(5) + part(FULL, b"d")
+    assert list(wandb_records(written)) == [b"abc", long, filling, b"d"]
+
+
+@pytest.mark.integration("wandb")
+def test_wandb_itself_keeps_what_was_logged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: Any
+) -> None:
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    quiet = package.Settings(console="off", silent=True)
+    run = package.init(mode="offline", project="maps", dir=tmp_path, settings=quiet)
+    train_with(ScalarLogger(lambda name, value, step: run.log({name: value}, step=step)))
+    run.finish()
+    (file,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
+    messages = importlib.import_module("wandb.proto.wandb_internal_pb2")
+    until = time.monotonic() + 60
+    while True:  # another process writes the file, and may be at it when the run has finished
+        records = [messages.Record.FromString(each) for each in wandb_records(file.read_bytes())]
+        if records and records[-1].WhichOneof("record_type") == "exit":
+            break
+        assert time.monotonic() < until, "W&B's file is not complete"
+        time.sleep(0.1)
+    history = [each.history for each in records if each.WhichOneof("record_type") == "history"]
+    logged = [
+        (row.step.num, float(item.value_json))
+        for row in history
+        for item in row.item
+        if "loss" in (item.key, *item.nested_key)
+    ]
+    assert logged == LOGGED

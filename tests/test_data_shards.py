@@ -230,19 +230,19 @@ def test_hugging_face_datasets_are_read_by_ranges(monkeypatch: pytest.MonkeyPatc
         assert np.array_equal(rows[start:stop], X[start:stop])
 
 
-def test_hugging_face_datasets(tmp_path: Path) -> None:
-    datasets = pytest.importorskip("datasets")
+@pytest.mark.integration("datasets")
+def test_hugging_face_datasets(tmp_path: Path, package: Any) -> None:
     values = {"id": list(range(300)), "v": X[::-1].tolist()}
-    features = datasets.Features(
-        {"id": datasets.Value("int64"), "v": datasets.List(datasets.Value("float32"))}
+    features = package.Features(
+        {"id": package.Value("int64"), "v": package.List(package.Value("float32"))}
     )
-    whole = datasets.Dataset.from_dict(values, features=features)
+    whole = package.Dataset.from_dict(values, features=features)
     assert np.array_equal(open_rows(whole, "v")[:], X[::-1])
     assert np.array_equal(open_rows(whole.select(range(299, -1, -1)), "v")[:], X)
     chosen = whole.filter(lambda row: row["id"] >= 10).with_format("torch")
     assert np.array_equal(open_rows(chosen, "v")[5:40], X[::-1][15:50])
     whole.save_to_disk(str(tmp_path / "saved"), num_shards=3)
-    saved = datasets.load_from_disk(str(tmp_path / "saved"))
+    saved = package.load_from_disk(str(tmp_path / "saved"))
     assert np.array_equal(open_rows(saved, "v")[:], X[::-1])
     files = open_rows(tmp_path / "saved", "v")
     assert len(files.files) == 3

@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -414,16 +415,23 @@ def test_a_notebook_gets_the_page_in_a_frame(X: NDArray[np.float32], model: Para
     assert frame.count('"') == 4
 
 
-def test_the_widget_needs_its_extra(X: NDArray[np.float32], model: ParametricUMAP) -> None:
+def test_the_widget_needs_its_extra(
+    X: NDArray[np.float32], model: ParametricUMAP, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "anywidget", None)
+    with pytest.raises(ImportError, match=r'pip install "neumap\[explorer\]"'):
+        explorer.show(model, X).widget()
+
+
+@pytest.mark.integration("anywidget")
+def test_the_widget_holds_the_page(X: NDArray[np.float32], model: ParametricUMAP) -> None:
     page = explorer.show(model, X)
-    try:
-        import anywidget  # type: ignore[import-not-found, unused-ignore] # noqa: F401
-    except ImportError:
-        with pytest.raises(ImportError, match=r'pip install "neumap\[explorer\]"'):
-            page.widget()
-        return
     widget = page.widget(height="300px")
     assert (widget.head, widget.height, widget.selection) == (page.payload.head, "300px", [])
+    # What a notebook's front end is sent when the widget is displayed.
+    state = widget.get_state()
+    assert set(state["parts"]) == set(page.payload.parts)
+    assert "render" in state["_esm"]
 
 
 def test_colours_are_those_of_the_plots() -> None:

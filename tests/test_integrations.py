@@ -1,7 +1,7 @@
 """neumap inside other tools: the real package where it is installed, its contract otherwise.
 
-FiftyOne needs a database to be imported as a whole. Its brain's visualization module is run here
-with stand-ins for the parts of FiftyOne that it only mentions.
+FiftyOne as a whole needs a database, which `make test-fiftyone` brings along. Without it the
+visualization module of its brain runs with stand-ins for the parts that it only mentions.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import base64
 import gzip
 import importlib
+import json
+import os
 import pickle
 import re
 import subprocess
@@ -16,7 +18,6 @@ import sys
 import types
 import zlib
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,10 @@ import pandas as pd
 import pytest
 from sklearn.cluster import HDBSCAN, MiniBatchKMeans
 from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import adjusted_rand_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from neumap import ParametricUMAP, load_ParametricUMAP
 from neumap.integrations import embedding_atlas
@@ -192,6 +196,75 @@ def test_fiftyone_keeps_the_reducer_and_places_new_samples(brain: Any, tmp_path:
     np.testing.assert_allclose(placed, expected.transform(X[300:320]), atol=1e-5)
 
 
+IN_FIFTYONE = """
+import sys
+import fiftyone as fo
+import fiftyone.brain as fob
+import numpy as np
+from neumap.integrations.fiftyone import NeumapVisualizationConfig
+
+step, vectors, positions = sys.argv[1:]
+vectors = np.load(vectors)
+samples = lambda name: [
+    fo.Sample(filepath=f"/{name}/{row}.png", clip=vector.tolist())
+    for row, vector in enumerate(vectors)
+]
+if step == "fit":
+    dataset = fo.Dataset("digits", persistent=True)
+    dataset.add_samples(samples("old"))
+    results = fob.compute_visualization(
+        dataset,
+        embeddings="clip",
+        brain_key="map",
+        method=NeumapVisualizationConfig,
+        seed=0,
+        verbose=False,
+        preset="fast",
+        parameters={"n_epochs": 3},
+    )
+else:
+    dataset = fo.load_dataset("digits")
+    results = dataset.load_brain_results("map")
+    ids = dataset.add_samples(samples("new"))
+    results.add_samples(dataset.select(ids))
+    assert results.total_index_size == len(dataset)
+    dataset.delete_samples(ids)
+np.save(positions, results.points)
+"""
+
+
+def has_database() -> bool:
+    """Whether FiftyOne can start or reach one."""
+    if os.environ.get("FIFTYONE_DATABASE_URI"):
+        return True
+    return any((Path(at) / "fiftyone" / "db" / "bin" / "mongod").is_file() for at in sys.path)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.integration("fiftyone")
+def test_fiftyone_itself_maps_a_dataset_and_adds_samples_later(tmp_path: Path) -> None:
+    if not os.environ.get("NEUMAP_INTEGRATIONS") and not has_database():
+        pytest.skip("FiftyOne has no database here")
+    expected = make(n_epochs=3).fit(X[:300])
+    environment = {**os.environ, "HOME": str(tmp_path), "FIFTYONE_DO_NOT_TRACK": "true"}
+    for step, rows in (("fit", X[:300]), ("add", X[300:320])):  # each in a process of its own
+        np.save(tmp_path / "vectors.npy", rows)
+        arguments = [step, str(tmp_path / "vectors.npy"), str(tmp_path / f"{step}.npy")]
+        done = subprocess.run(
+            [sys.executable, "-c", IN_FIFTYONE, *arguments],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr
+    np.testing.assert_allclose(np.load(tmp_path / "fit.npy"), expected.embedding_, atol=1e-5)
+    placed = np.load(tmp_path / "add.npy")
+    np.testing.assert_allclose(placed[:300], expected.embedding_, atol=1e-5)
+    np.testing.assert_allclose(placed[300:], expected.transform(X[300:320]), atol=1e-5)
+
+
 def test_fiftyone_is_asked_for_when_it_is_needed_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "fiftyone", None)
     with pytest.raises(ImportError, match="Install it with: pip install fiftyone"):
@@ -237,6 +310,28 @@ def test_embedding_atlas_gets_its_columns(tmp_path: Path) -> None:
     lists = {"ids": pyarrow.list_(pyarrow.int64()), "distances": pyarrow.list_(pyarrow.float64())}
     for name, kind in lists.items():
         assert schema.field("neighbors").type.field(name).type == kind
+
+
+@pytest.mark.slow
+@pytest.mark.integration("embedding_atlas")
+def test_embedding_atlas_itself_takes_the_columns(tmp_path: Path) -> None:
+    model = make(n_epochs=3).fit(X[:300])
+    path = embedding_atlas.write_parquet(tmp_path / "map.parquet", model, {"label": Y[:300]})
+    columns = ["--x", "projection_x", "--y", "projection_y", "--neighbors", "neighbors"]
+    program = [sys.executable, "-m", "embedding_atlas.cli", str(path), *columns]
+    site = tmp_path / "site"
+    done = subprocess.run(
+        [*program, "--export-application", str(site)], capture_output=True, text=True, timeout=200
+    )
+    assert done.returncode == 0, done.stderr
+    shown = json.loads((site / "data" / "metadata.json").read_text("utf-8"))["props"]["data"]
+    assert shown["projection"] == {"x": "projection_x", "y": "projection_y"}
+    assert shown["neighbors"] == "neighbors"
+    kept = pd.read_parquet(site / "data" / "dataset.parquet")
+    assert kept["label"].tolist() == Y[:300].tolist()
+    positions = kept[["projection_x", "projection_y"]].to_numpy()
+    np.testing.assert_array_equal(positions.astype(np.float32), model.embedding_)
+    assert kept["neighbors"][57]["ids"][0] == 57
 
 
 def test_embedding_atlas_gets_new_rows_and_three_components() -> None:
@@ -288,11 +383,11 @@ def documents(n_each: int, seed: int) -> tuple[list[str], np.ndarray, np.ndarray
 
 
 @pytest.mark.slow
-def test_bertopic_reduces_places_and_grows_with_a_model() -> None:
-    bertopic = pytest.importorskip("bertopic", reason="bertopic is not installed")
+@pytest.mark.integration("bertopic")
+def test_bertopic_reduces_places_and_grows_with_a_model(package: Any) -> None:
     texts, vectors, topics = documents(60, 0)
     reducer = make(n_components=5, metric="cosine", n_epochs=20)
-    model = bertopic.BERTopic(
+    model = package.BERTopic(
         umap_model=reducer,
         hdbscan_model=MiniBatchKMeans(3, random_state=0, n_init=3),
         embedding_model=None,
@@ -309,14 +404,14 @@ def test_bertopic_reduces_places_and_grows_with_a_model() -> None:
 
 
 @pytest.mark.slow
-def test_bertopics_partial_fit_has_bounded_memory() -> None:
-    bertopic = pytest.importorskip("bertopic", reason="bertopic is not installed")
+@pytest.mark.integration("bertopic")
+def test_bertopics_partial_fit_has_bounded_memory(package: Any) -> None:
     online = importlib.import_module("bertopic.vectorizers")
     texts, vectors, topics = documents(100, 0)
     order = np.random.default_rng(0).permutation(300)
     first = order[:100]
     reducer = make(n_components=5, n_epochs=20).partial_fit(vectors[first], max_rows=50)
-    model = bertopic.BERTopic(
+    model = package.BERTopic(
         umap_model=reducer,
         hdbscan_model=MiniBatchKMeans(3, random_state=0, n_init=3),
         vectorizer_model=online.OnlineCountVectorizer(),
@@ -337,28 +432,67 @@ def test_bertopics_partial_fit_has_bounded_memory() -> None:
 # ------------------------------------------------------------------ clusters and labelled pictures
 
 
-def test_clusters_are_found_on_a_map_and_new_rows_join_them() -> None:
-    model = make(min_dist=0.0).fit(X[:1200])
-    labels = HDBSCAN(min_cluster_size=40, copy=True).fit_predict(model.embedding_)
+@pytest.fixture(scope="module")
+def for_clusters() -> ParametricUMAP:
+    return make(min_dist=0.0).fit(X[:1200])
+
+
+def test_clusters_are_found_on_a_map(for_clusters: ParametricUMAP) -> None:
+    labels = HDBSCAN(min_cluster_size=40, copy=True).fit_predict(for_clusters.embedding_)
     known = labels >= 0
     assert adjusted_rand_score(Y[:1200][known], labels[known]) > 0.8
-    if find_spec("hdbscan") is None:
-        return
-    clusterer = importlib.import_module("hdbscan")
-    fitted = clusterer.HDBSCAN(min_cluster_size=40, prediction_data=True).fit(model.embedding_)
-    joined, _ = clusterer.approximate_predict(fitted, model.transform(X[1200:1500]))
+
+
+@pytest.mark.integration("hdbscan")
+def test_new_rows_join_the_clusters_of_hdbscan(for_clusters: ParametricUMAP, package: Any) -> None:
+    fitted = package.HDBSCAN(min_cluster_size=40, prediction_data=True)
+    fitted.fit(for_clusters.embedding_)
+    joined, _ = package.approximate_predict(fitted, for_clusters.transform(X[1200:1500]))
     assert adjusted_rand_score(Y[1200:1500][joined >= 0], joined[joined >= 0]) > 0.7
 
 
 @pytest.mark.slow
-def test_datamapplot_draws_positions_as_they_are() -> None:
-    datamapplot = pytest.importorskip("datamapplot", reason="datamapplot is not installed")
+@pytest.mark.integration("datamapplot")
+def test_datamapplot_draws_positions_as_they_are(package: Any) -> None:
     model = make(n_epochs=20).fit(X[:300])
     names = np.array([f"digit {y}" for y in Y[:300]])
-    page = datamapplot.create_interactive_plot(model.embedding_, names, inline_data=True)
+    page = package.create_interactive_plot(model.embedding_, names, inline_data=True)
     packed = re.findall(r"H4sI[A-Za-z0-9+/=]{100,}", str(page))  # the data, gzip in base64
     data = b"".join(gzip.decompress(base64.b64decode(part)) for part in packed)
     assert all(f"digit {digit}".encode() in data for digit in range(10))
+
+
+# ------------------------------------------------------------------ scikit-learn's callbacks
+
+
+class Seen:
+    """A callback that scikit-learn hands on to the steps of a pipeline."""
+
+    max_propagation_depth = None
+
+    def __init__(self) -> None:
+        self.fitted: list[str] = []
+
+    def setup(self, estimator: Any, context: Any) -> None: ...
+
+    def teardown(self, estimator: Any, context: Any) -> None: ...
+
+    def on_fit_task_begin(self, estimator: Any, context: Any) -> None: ...
+
+    def on_fit_task_end(self, estimator: Any, context: Any) -> None:
+        self.fitted.append(type(estimator).__name__)
+
+
+@pytest.mark.integration("sklearn.callback")
+def test_a_pipeline_with_scikit_learns_callbacks_trains_the_map() -> None:
+    seen = Seen()
+    steps = make_pipeline(StandardScaler(), make(n_epochs=1), LogisticRegression())
+    with pytest.warns(UserWarning, match="ParametricUMAP does not support callbacks"):
+        steps.set_callbacks(seen).fit(X[:100], Y[:100])
+    assert {"StandardScaler", "LogisticRegression", "Pipeline"} <= set(seen.fitted)
+    assert "ParametricUMAP" not in seen.fitted
+    expected = make(n_epochs=1).fit(StandardScaler().fit_transform(X[:100]), Y[:100])
+    np.testing.assert_array_equal(steps[1].embedding_, expected.embedding_)
 
 
 # ------------------------------------------------------------------ the page

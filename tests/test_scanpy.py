@@ -18,6 +18,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from neumap.archive import ArchiveError
 from neumap.scanpy import Atlas, from_atlas, load_atlas, place
+from neumap.scanpy import neumap as embed
 
 anndata = pytest.importorskip("anndata")
 
@@ -269,22 +270,32 @@ def test_repeated_gene_names_are_refused(atlas: Atlas) -> None:
         atlas.place(query)
 
 
-def test_scanpys_own_components_are_understood(tmp_path: Path) -> None:
-    scanpy = pytest.importorskip("scanpy", reason="scanpy is not installed")
+@pytest.mark.integration("scanpy")
+def test_scanpys_own_components_are_understood(tmp_path: Path, package: Any) -> None:
     made, query = cells(slice(300)), cells(slice(300, 340))
     for each in (made, query):
-        scanpy.pp.normalize_total(each, target_sum=100)
-        scanpy.pp.log1p(each)
-    scanpy.pp.pca(made, n_comps=12)
+        package.pp.normalize_total(each, target_sum=100)
+        package.pp.log1p(each)
+    package.pp.pca(made, n_comps=12)
     made.obsm["X_umap"] = made.obsm["X_pca"][:, :2]
     made.write_h5ad(tmp_path / "published.h5ad")
     atlas = from_atlas(anndata.read_h5ad(tmp_path / "published.h5ad"), **FAST)
-    # scanpy's ingest: the reference's mean is subtracted, then the components are applied.
+    # As scanpy's pca: the reference's mean is subtracted, then the components are applied.
     means = np.asarray(made.X.mean(0)).ravel()
     expected = (query.X.toarray() - means) @ made.varm["PCs"]
     np.testing.assert_allclose(atlas.projection(query, None, "error"), expected, atol=1e-4)
     atlas.place(query)
     assert query.obsm["X_umap"].shape == (40, 2)
+
+
+@pytest.mark.integration("scanpy")
+@pytest.mark.filterwarnings("ignore:The set_bad function:PendingDeprecationWarning")  # by scanpy
+def test_scanpy_draws_the_map(package: Any) -> None:
+    made = cells(slice(60))
+    embed(made, use_rep="X", **FAST)
+    axes = package.pl.embedding(made, basis="neumap", show=False)
+    drawn = np.asarray(axes.collections[0].get_offsets())
+    np.testing.assert_allclose(drawn, made.obsm["X_neumap"], rtol=1e-5)
 
 
 # ------------------------------------------------------------------ the page

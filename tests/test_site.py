@@ -9,7 +9,9 @@ import re
 import shutil
 import subprocess
 import sys
+from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
@@ -62,6 +64,58 @@ def test_every_page_is_in_a_table_of_contents() -> None:
     assert {name for name in listed if "/" not in name} <= pages
 
 
+class Links(HTMLParser):
+    """Addresses that a page leads to or loads, and the places in it that have a name."""
+
+    def __init__(self, page: Path) -> None:
+        super().__init__()
+        self.found: set[str] = set()
+        self.names: set[str] = set()
+        self.feed(page.read_text("utf-8"))
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        for name, value in attributes:
+            if name in ("href", "src") and value:
+                self.found.add(value)
+            elif name == "id" and value:
+                self.names.add(value)
+
+
+def dead_links(site: Path) -> set[str]:
+    """Return the links from page to page of a site whose file or heading does not exist."""
+    files = [file.resolve() for file in site.rglob("*.html") if "_static" not in file.parts]
+    pages = {file: Links(file) for file in files}
+    dead = set()
+    for file, page in pages.items():
+        for link in page.found:
+            address = urlsplit(link)
+            if address.scheme or address.netloc:
+                continue
+            target = (file.parent / unquote(address.path)).resolve() if address.path else file
+            # The pages of the source name a function by its module, wherever it is documented.
+            has_name = address.fragment and target in pages and "_modules" not in file.parts
+            if not target.exists() or (
+                has_name and unquote(address.fragment) not in pages[target].names
+            ):
+                dead.add(f"{file.relative_to(site.resolve())} -> {link}")
+    return dead
+
+
+def test_a_dead_link_of_a_site_is_found(tmp_path: Path) -> None:
+    (tmp_path / "api").mkdir()
+    (tmp_path / "index.html").write_text(
+        '<h1 id="top">a</h1><a href="api/b.html#c">b</a><a href="#top">c</a><a href="#gone">d</a>'
+        '<img src="gone.png"><a href="https://a.example/gone">e</a>'
+    )
+    (tmp_path / "api" / "b.html").write_text('<a href="../index.html#top">a</a><a href="#c">c</a>')
+    assert dead_links(tmp_path) == {
+        "index.html -> api/b.html#c",
+        "index.html -> #gone",
+        "index.html -> gone.png",
+        "api/b.html -> #c",
+    }
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
@@ -89,6 +143,7 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     contents = (tmp_path / "site" / "llms.txt").read_text("utf-8")
     for target in re.findall(r"\]\((_sources/[^)]+)\)", contents):
         assert (tmp_path / "site" / target).is_file(), target
+    assert not dead_links(tmp_path / "site")
 
 
 # Described on the first page of the reference, not on a page of their own.

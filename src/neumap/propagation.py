@@ -84,7 +84,8 @@ def _within_classes(weights: scipy.sparse.csr_matrix) -> scipy.sparse.csr_matrix
         both = degrees[block][common.row] + degrees[common.col]
         share = common.data / (both - common.data)
         parts.append(scipy.sparse.csr_matrix((share, common.coords), shape=common.shape))
-    return scipy.sparse.vstack(parts, format="csr").multiply(weights).power(2).tocsr()
+    shares = scipy.sparse.vstack(parts, format="csr")
+    return scipy.sparse.csr_matrix(shares.multiply(weights).power(2))
 
 
 def _flow(

@@ -225,13 +225,13 @@ def test_fixed_size_lists_are_not_copied() -> None:
 # --------------------------------------------------------------- tables of other libraries
 
 
-def test_duckdb(expected: Any) -> None:
-    duckdb = pytest.importorskip("duckdb")
+@pytest.mark.integration("duckdb")
+def test_duckdb(expected: Any, package: Any) -> None:
     wide = pa.table({f"c{i}": X[:, i] for i in range(6)})
-    model = quick(ParametricUMAP).fit(duckdb.from_arrow(wide))
+    model = quick(ParametricUMAP).fit(package.from_arrow(wide))
     assert model.feature_names_in_.tolist() == wide.column_names
     np.testing.assert_array_equal(model.embedding_, expected[ParametricUMAP][0])
-    vectors = duckdb.from_arrow(pa.table({"id": range(len(X)), "v": fixed(X)}))
+    vectors = package.from_arrow(pa.table({"id": range(len(X)), "v": fixed(X)}))
     model = quick(ParametricUMAP, column="v").fit(vectors)
     np.testing.assert_array_equal(model.embedding_, expected[ParametricUMAP][0])
 
@@ -270,9 +270,9 @@ def test_hugging_face_datasets_by_their_methods(
         quick(UMAP).fit(selected)
 
 
-def test_hugging_face_datasets(expected: Any) -> None:
-    datasets = pytest.importorskip("datasets")
-    whole = datasets.Dataset.from_dict({"id": list(range(len(X))), "v": X[::-1].tolist()})
+@pytest.mark.integration("datasets")
+def test_hugging_face_datasets(expected: Any, package: Any) -> None:
+    whole = package.Dataset.from_dict({"id": list(range(len(X))), "v": X[::-1].tolist()})
     selected = whole.select(range(len(X) - 1, -1, -1)).with_format("torch")
     model = quick(UMAP, column="v").fit(selected)
     np.testing.assert_array_equal(model.embedding_, expected[UMAP][0])

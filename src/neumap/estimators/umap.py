@@ -47,6 +47,7 @@ from neumap.estimators.constraints import (
     check_parameter,
     check_parameters,
 )
+from neumap.estimators.documentation import DocumentationLink
 from neumap.estimators.fitted import EnsureFinite, Fitted, Learned, check_rows, left_out
 from neumap.estimators.fitting import fit_map
 from neumap.estimators.growing import Stream, keep_rows, labels_after
@@ -73,7 +74,13 @@ def _labels_of(fitted: Fitted) -> Any:
     return () if fitted.classes is None else fitted.classes
 
 
-class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class UMAP(
+    UmapLearnNames,
+    DocumentationLink,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    BaseEstimator,
+):
     r"""UMAP: one free position per row, learned from the fuzzy graph of nearest neighbours.
 
     Names, meanings and defaults are those of ``umap.UMAP``. :class:`ParametricUMAP` learns a

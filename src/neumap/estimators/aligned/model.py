@@ -51,6 +51,7 @@ from neumap.estimators.constraints import (
     check_parameters,
     short_text,
 )
+from neumap.estimators.documentation import DocumentationLink
 from neumap.estimators.fitted import check_rows
 from neumap.estimators.fitting import fit_map
 from neumap.estimators.landmarks import WarmStart
@@ -68,7 +69,7 @@ OWN = ("alignment_regularisation", "alignment_window_size", "parametric")
 OF_NETWORKS = ("encoder", "preset")
 
 
-class AlignedUMAP(BaseEstimator):
+class AlignedUMAP(DocumentationLink, BaseEstimator):
     r"""UMAP of several related data sets, on maps on which related rows lie near each other.
 
     Such as windows of a series over time, the same rows measured again, or the same data with
