@@ -37,6 +37,7 @@ N_ROUNDS = 6
 SUM_ROWS = 1 << 14  # summed at once
 SUM_STEPS = 2.0**40  # which leaves room for sums of 4 million rows
 BLOCK_ROWS = 512  # their scores stay in the cache of a core
+TASK_ROWS = 1 << 14  # of one task, whose bookkeeping takes memory and time
 BLOCK_SCORES = 1 << 26  # on a card
 
 
@@ -122,6 +123,13 @@ def _smallest(scores: Tensor, k: int) -> Tensor:
     return (chosen & ((1 << n_bits) - 1)).long()
 
 
+def _smallest_column(scores: Tensor) -> Tensor:
+    """Column of the smallest score of each row, the first of equal ones, shape (n,)."""
+    if is_on_card(scores):
+        return scores.argmin(dim=1)
+    return torch.from_numpy(scores.numpy().argmin(axis=1))  # vectorised, unlike torch's
+
+
 def sorted_keys(scores: Tensor, numbers: Tensor, k: int) -> Tensor:
     """Keys of the k smallest scores, int64: the upper half the score, the lower half the number.
 
@@ -179,16 +187,21 @@ def nearest_cells(
     right = right_factor(centres - middle, n_padded, dtype)
     found = torch.empty(len(rows), m, dtype=torch.int32, device=rows.device)
     step = max(1, BLOCK_SCORES // n_padded) if is_on_card(centres) else BLOCK_ROWS
+    n_of_task = step if is_on_card(centres) else TASK_ROWS
 
     def assign(start: int) -> None:
         part = slice(start, start + step)
         block = rows[part] - middle
         scores = scores_as_integers(left_factor(block, len(block), dtype), right)
         if m == 1:
-            found[part] = scores.argmin(dim=1, keepdim=True)
+            found[part, 0] = _smallest_column(scores)
             return
         columns = smallest_columns(scores, m)
         found[part] = sorted_keys(scores.gather(1, columns), columns, m)
 
-    run(assign, range(0, len(rows), step))
+    def assign_all(first: int) -> None:
+        for start in range(first, min(first + n_of_task, len(rows)), step):
+            assign(start)
+
+    run(assign_all, range(0, len(rows), n_of_task))
     return found
