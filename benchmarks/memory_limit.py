@@ -28,6 +28,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -289,7 +290,7 @@ def faults(limited: list[dict[str, Any]], options: argparse.Namespace) -> Iterat
                 yield f"The {what} {where} must take at most {most:g} s."
         if not run["placed_equals_fit"]:
             yield f"transform must place the rows {where} where fit placed them."
-    for few, many in zip(limited, limited[1:], strict=False):
+    for few, many in pairwise(limited):
         n_more = many["rows"] - few["rows"]
         grown = many["peak_bytes"] - few["peak_bytes"]
         print(f"peak of {n_more:,} more rows: {grown / 1e6:+.0f} MB, {grown / n_more:.1f} B a row")

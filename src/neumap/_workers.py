@@ -15,7 +15,8 @@ from neumap._device import allowed_threads, torch_threads, usable_cores
 
 __all__ = ["Run", "in_order", "workers"]
 
-T, R = TypeVar("T"), TypeVar("R")
+T = TypeVar("T")
+R = TypeVar("R")
 
 Run = Callable[[Callable[[Any], Any], Iterable[Any]], list[Any]]
 

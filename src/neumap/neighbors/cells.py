@@ -468,7 +468,6 @@ def _by_cell(cells: Tensor, n_cells: int) -> tuple[list[int], Tensor]:
 
 def _exact(rows: Tensor | MappedRows, queries: Tensor, k: int, run: Run) -> tuple[Tensor, Tensor]:
     """Exact neighbours (n_queries, k) and squared distances of a few queries, block by block."""
-
     best = torch.full((len(queries), k), NOTHING, device=rows.device)
     merging = Lock()
 
