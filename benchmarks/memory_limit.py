@@ -245,15 +245,15 @@ class Watch:
             }
 
     def _poll(self) -> None:
-        largest, due = 0, 0.0
-        while not self._ended.is_set():
+        largest, due, is_open = 0, 0.0, True
+        while is_open:
+            is_open = not self._ended.is_set()
             largest = max(largest, anonymous_bytes())
             now = time.perf_counter()
-            if now >= due:
+            if now >= due or not is_open:
                 self.samples.append((now, largest, time.process_time()))
                 self.peak, largest, due = max(self.peak, largest), 0, now + SAMPLE_SECONDS
             time.sleep(POLL_SECONDS)
-        self.peak = max(self.peak, largest)
 
 
 def anonymous_bytes() -> int:
