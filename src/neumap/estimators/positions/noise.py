@@ -67,7 +67,7 @@ def input_noise(
 
     lengths = neighbor_distances(rows, graph, read, float(front.scale))
     width = rows.n_features if basis is None else len(basis)
-    return InputNoise(lengths * _per_feature(relative, width), seed, basis)
+    return InputNoise(lengths.mul_(_per_feature(relative, width)), seed, basis)
 
 
 def own_noise(
@@ -132,9 +132,10 @@ def neighbor_distances(rows: RowStore, edges: FuzzyGraph, read: Read, unit: floa
     if not known.any():
         return means
     count = _sums(known.float(), heads, tails, rows.n_rows)
-    means.div_(count.clamp_min(1.0))  # in place: the rows may be many
-    median = means[count > 0].median()
+    is_counted = count > 0
+    means.div_(count.clamp_min_(1.0))  # in place: the rows may be many
     del count
+    median = means[is_counted].median()
     return means.masked_fill_(alone, median).clamp_max_(LONGEST * median).mul_(unit)
 
 
