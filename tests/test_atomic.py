@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from neumap._atomic import _host, replacing
+from neumap._atomic import process_space, replacing
 
 
 def names(folder: Path) -> list[str]:
@@ -103,7 +103,7 @@ def test_links_and_modes_stay(tmp_path: Path) -> None:
 
 WAITS = """
 import sys, time
-from neumap._atomic import _host, replacing
+from neumap._atomic import process_space, replacing
 
 with replacing(sys.argv[1]) as draft:
     draft.write_bytes(bytes(1000))
@@ -146,7 +146,7 @@ def test_next_write_removes_what_a_killed_one_left(tmp_path: Path) -> None:
 def test_only_own_scratch_folders_are_removed(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as ended:
         pass
-    host = _host()
+    host = process_space()
     other = "0" * 8 if host != "0" * 8 else "1" * 8
     kept = [
         f".neumap-{host}-{os.getpid()}-x",  # this process

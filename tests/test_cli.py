@@ -463,10 +463,35 @@ def test_resume_ends_as_a_fit_that_was_not_interrupted(
     assert kept.exists()
     assert not model.exists()
     assert run(*words, "--resume", "--verbose") == 0
-    assert "the training goes on from here" in capsys.readouterr().err
+    assert "the fit goes on from here" in capsys.readouterr().err
     found, expected = neumap.load(model), neumap.load(folder / "map.neumap")
     np.testing.assert_array_equal(found.embedding_, expected.embedding_)
     assert found.callbacks is None
+
+
+def test_resume_goes_on_before_the_first_checkpoint(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from neumap.estimators import fitting, graph
+
+    def interrupt(*given: object, **named: object) -> None:
+        raise KeyboardInterrupt
+
+    def refused(*given: object) -> None:
+        raise AssertionError("searched again")
+
+    model, kept = tmp_path / "m.neumap", tmp_path / "{step}.c"
+    words = ["fit", folder / "train.csv", *LABELLED, "-o", model, "--checkpoint", kept, *SMALL]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fitting, "train", interrupt)
+        assert run(*words, "--resume") == 130
+    assert [file.name for file in tmp_path.iterdir()] == ["{step}.search.neumap"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(graph, "training_neighbors", refused)
+        assert run(*words, "--resume", "--verbose") == 0
+    assert "{step}.search.neumap: the fit goes on from here" in capsys.readouterr().err
+    found, expected = neumap.load(model), neumap.load(folder / "map.neumap")
+    np.testing.assert_array_equal(found.embedding_, expected.embedding_)
 
 
 def test_a_checkpoint_that_cannot_be_used_is_refused(

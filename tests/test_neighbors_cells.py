@@ -423,7 +423,7 @@ def test_the_first_of_equally_near_cells_takes_a_row(monkeypatch):
     rows, centres = torch.from_numpy(normal(900, 5)), torch.from_numpy(normal(40, 5, seed=1))
     twice = torch.cat([centres, centres])
     monkeypatch.setattr(partition_module, "BLOCK_ROWS", 64)
-    monkeypatch.setattr(partition_module, "TASK_ROWS", 200)  # not a multiple of the block
+    monkeypatch.setattr(partition_module, "BLOCKS_OF_TASK", 4)  # of 15
     for dtype in (torch.float32, torch.bfloat16):
         with workers(2) as run:
             found = nearest_cells(rows, twice, 1, dtype, run)[:, 0]

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 from sklearn.neighbors import KNeighborsClassifier
 
+from neumap import propagation
 from neumap.fuzzy import FuzzyGraph, fuzzy_simplicial_set
 from neumap.neighbors import find_neighbors
 from neumap.propagation import spread_labels
@@ -30,13 +31,21 @@ def test_path_is_cut_in_the_middle() -> None:
 
 
 def test_weights_move_the_cut() -> None:
-    """On a path, potentials between sources fall by 1/weight per edge.
+    """On a path, potentials between sources fall by the inverse conductance of each edge.
 
     Poisson's equation with sources of +1/2 and -1/2 at the ends sends the same flow through every
-    edge, so the drops are proportional to 1, 1, 10 and 1, and the middle of 13 lies in the third.
+    edge. Conductances are (w J)^2 with J = 2/3, 1/2, 1/2, 2/3, so the drops are proportional to
+    2.25, 4, 400 and 2.25, and the middle lies in the third.
     """
     strong_then_weak = graph_of(5, (0, 1, 1.0), (1, 2, 1.0), (2, 3, 0.1), (3, 4, 1.0))
     assert spread_labels(strong_then_weak, np.array([0, -1, -1, -1, 1])).tolist() == [0, 0, 0, 1, 1]
+
+
+def conductances(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(w J)^2 with J from sets: neighbours that both ends have, of those that one of them has."""
+    near = [{i, *np.flatnonzero(row)} for i, row in enumerate(weights)]
+    shares = [[len(a & b) / len(a | b) for b in near] for a in near]
+    return np.square(weights * np.array(shares))
 
 
 def poisson(weights: NDArray[np.float64], classes: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -65,8 +74,31 @@ def test_it_solves_poissons_equation(seed: int) -> None:
     graph = fuzzy_simplicial_set(find_neighbors(X, 8))
     classes = np.where(rng.random(90) < 0.15, kind, -1)
     assert set(classes) == {-1, 0, 1, 2}
-    exact = poisson(graph.to_csr().toarray().astype(np.float64), classes)
+    exact = poisson(conductances(graph.to_csr().toarray().astype(np.float64)), classes)
     assert np.mean(spread_labels(graph, classes) == exact) > 0.95
+
+
+def test_a_bridge_between_two_groups_carries_little() -> None:
+    """Two groups, each with one label, and a row that hangs on one group's labelled row.
+
+    By strength alone the strong bridge from the other group would give its rows to the nearer label.
+    """
+    rows = [
+        (i, j, 0.2) for group in ((0, 1, 2, 3, 4), (5, 6, 7, 8, 9)) for i in group for j in group
+    ]
+    edges = [(i, j, w) for i, j, w in rows if i < j] + [(4, 5, 1.0)]
+    classes = np.full(10, -1)
+    classes[[4, 9]] = 0, 1
+    assert spread_labels(graph_of(10, *edges), classes).tolist() == [0] * 5 + [1] * 5
+
+
+def test_neighbours_are_counted_block_by_block(monkeypatch: Any, digits: Any) -> None:
+    X, y = digits
+    graph = fuzzy_simplicial_set(find_neighbors(X[:300], 10))
+    classes = np.where(np.arange(300) % 15 == 0, y[:300], -1)
+    whole = spread_labels(graph, classes)
+    monkeypatch.setattr(propagation, "BLOCK_ROWS", 7)
+    np.testing.assert_array_equal(spread_labels(graph, classes), whole)
 
 
 def test_a_class_with_more_labels_does_not_drown_the_other() -> None:

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["replacing"]
+__all__ = ["process_space", "replacing"]
 
 SCRATCH = re.compile(r"\.neumap-([0-9a-f]{8})-([0-9]{1,10})-\w+")
 
@@ -103,10 +103,10 @@ def _at(target: Path, error: OSError) -> OSError:
 
 
 def _prefix() -> str:
-    return f".neumap-{_host()}-{os.getpid()}-"
+    return f".neumap-{process_space()}-{os.getpid()}-"
 
 
-def _host() -> str:
+def process_space() -> str:
     """Return a name of the space in which process ids are unique."""
     try:
         # Containers with the same host name count their processes separately.
@@ -117,7 +117,7 @@ def _host() -> str:
 
 
 def _remove_abandoned(folder: Path) -> None:
-    host = _host()
+    host = process_space()
     for scratch in folder.glob(f".neumap-{host}-*"):
         match = SCRATCH.fullmatch(scratch.name)
         if match and not scratch.is_symlink() and not _is_alive(int(match[2])):

@@ -30,6 +30,9 @@ __all__ = [
 # How long the command waits for another process: they do the same work at about the same speed.
 TIMEOUT = timedelta(minutes=10)
 
+MESSAGE = 1 << 24  # numbers of a large array that are sent at once
+TOLD = "_neumap_all_processes_know"
+
 
 class LostProcessError(RuntimeError):
     """Another process of the fit has ended, or does not answer in time."""
@@ -95,6 +98,33 @@ class Ranks:
                 tensor.copy_(part.view_as(tensor))
                 start += tensor.numel()
 
+    def add_(self, values: Tensor) -> None:
+        """Replace a large array by its sum over all processes, a part at a time.
+
+        Where all but one have zeros, this gathers: sums with zero are exact.
+        """
+        if self.is_alone:
+            return
+        flat = values.view(-1)
+        for start in range(0, len(flat), MESSAGE):
+            part = flat[start : start + MESSAGE]
+            sent = part.to(_device())
+            with _asking():
+                dist.all_reduce(sent)
+            part.copy_(sent)
+
+    def of_all(self, own: Tensor) -> list[Tensor]:
+        """Return the arrays of all processes, which have one shape."""
+        if self.is_alone:
+            return [own]
+        parts = []
+        for rank in range(self.size):
+            sent = (own if rank == self.rank else torch.empty_like(own)).to(_device()).contiguous()
+            with _asking():
+                dist.broadcast(sent, rank)
+            parts.append(sent.to(own.device))
+        return parts
+
     def take_first_(self, tensors: Sequence[Tensor]) -> None:
         """Replace tensors by those of the first process."""
         if self.is_alone:
@@ -154,6 +184,9 @@ def current_ranks() -> Ranks:
 def telling(ranks: Ranks) -> Iterator[dict[str, Any]]:
     """Let all processes end a block of code, or none.
 
+    Blocks may lie within each other. Between two of them, processes exchange arrays only directly
+    after a block has ended: whatever may fail stands in one.
+
     Yields
     ------
     dict
@@ -173,16 +206,18 @@ def telling(ranks: Ranks) -> Iterator[dict[str, Any]]:
     try:
         yield known
     except Exception as error:
-        ranks.texts(_error_text(error))
+        _tell(ranks, error)
         raise
     told = [json.loads(text) for text in ranks.texts(json.dumps({"known": known}))]
     failed = [(rank, one["error"]) for rank, one in enumerate(told) if "error" in one]
     if failed:
         rank, reason = failed[0]
-        raise ValueError(
+        told_error = ValueError(
             f"All processes of a fit must be able to take part in it, got an error in process "
             f"{rank} of {ranks.size}. {reason}"
         )
+        setattr(told_error, TOLD, True)
+        raise told_error
     known["notes"] = [one["known"] for one in told]
 
 
@@ -192,14 +227,16 @@ def telling_errors() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        ranks = current_ranks()
-        if not ranks.is_alone:
-            ranks.texts(_error_text(error))
+        _tell(current_ranks(), error)
         raise
 
 
-def _error_text(error: Exception) -> str:
-    return json.dumps({"error": f"{type(error).__name__}: {error}"})
+def _tell(ranks: Ranks, error: Exception) -> None:
+    """Let the other processes hear of an error, unless they have or one of them is gone."""
+    if ranks.is_alone or isinstance(error, LostProcessError) or getattr(error, TOLD, False):
+        return
+    ranks.texts(json.dumps({"error": f"{type(error).__name__}: {error}"}))
+    setattr(error, TOLD, True)
 
 
 @contextmanager

@@ -62,7 +62,15 @@ def test_the_decoder_of_the_page_decodes_few_rows() -> None:
     encoding = forward_flops(page_encoder(), torch.zeros(2, 1, 28, 28))
     found = decide("auto", page_encoder(), page_decoder())
     assert found.share == pytest.approx(2 * encoding / (2 * products))
-    assert found.of(512) == 64 < found.of(2048) < 400
+    assert found.of(256) == 32 < found.of(2048) < 400
+
+
+@pytest.mark.parametrize(("n_rows", "expected"), [(2_000, 32), (12_000, 100), (60_000, 500)])
+def test_more_training_rows_are_decoded_more_at_a_time(n_rows: int, expected: int) -> None:
+    """One in 120, so that every row has its turn about as often whatever their number."""
+    rows = DenseRows(np.zeros((1, 1, 28, 28), dtype=np.float32).repeat(2, 0)[np.zeros(n_rows, int)])
+    found = decoded_rows("auto", rows, page_encoder(), page_decoder(), POSITIONS, HIDDEN)
+    assert found.at_least == expected
 
 
 def test_cheap_decoders_decode_all_rows() -> None:

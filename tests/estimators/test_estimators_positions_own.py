@@ -233,12 +233,18 @@ def test_expensive_networks_take_fewer_steps(width: int, n_steps: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("has_batch_size", "n_steps", "batch_edges"), [(False, 600, 250), (True, 300, 500)]
+    ("full", "has_batch_size", "n_steps", "batch_edges"),
+    [
+        (1800, False, 1200, 250),
+        (900, False, 750, 250),  # not 600
+        (600, False, 600, 250),  # never more than without
+        (900, True, 300, 500),
+    ],
 )
 def test_few_steps_become_twice_as_many_of_half_the_edges(
-    has_batch_size: bool, n_steps: int, batch_edges: int
+    full: int, has_batch_size: bool, n_steps: int, batch_edges: int
 ) -> None:
-    short, rows = replace(PLAN, n_steps=900), torch.zeros(2, 100)
+    short, rows = replace(PLAN, n_steps=full), torch.zeros(2, 100)
     found = shortened(short, nn.Linear(100, 5_250), rows, has_batch_size=has_batch_size)
     assert (found.n_steps, found.batch_edges) == (n_steps, batch_edges)
     assert shortened(short, nn.Linear(100, 2), rows, has_batch_size=has_batch_size) == short
@@ -277,7 +283,7 @@ def test_length_of_a_fit_by_what_the_network_costs() -> None:
     assert steps_of(nn.Linear(4, 2)) == 24  # a fifth more, half of it for so few rows
     assert steps_of(wide(40_000)) == 24
     assert steps_of(wide(80_000)) == 2 * round(24 * 350_000 / (8 * 80_000 + 16))
-    assert steps_of(wide(200_000)) == 16  # of half the edges
+    assert steps_of(wide(200_000)) == 24  # of half the edges, since 750 are the fewest
     assert steps_of(wide(200_000), batch_size=64) == 8
     assert steps_of(wide(200_000), batch_size=64, n_training_epochs=2) == 16
     asked = steps_of(nn.Linear(4, 2), n_epochs=7)

@@ -77,9 +77,7 @@ def demo(output: Path, seed: int, quick: bool, verbose: bool) -> None:
 @click.option(
     "--max-time", type=float, metavar="SECONDS", help="Stop training after this many seconds."
 )
-@click.option(
-    "--checkpoint", type=FILE, help="File to keep the state of the training in; see --resume."
-)
+@click.option("--checkpoint", type=FILE, help="File to keep the state of the fit in; see --resume.")
 @click.option(
     "--resume", is_flag=True, help="Go on from the checkpoint if there is one, else begin anew."
 )
@@ -140,7 +138,7 @@ def fit(
         targets = models.targets_of(table) if supervised else None
         say(f"{input}: {_shape(table.rows)}", verbose)
         if resume_from is not None:
-            say(f"{resume_from}: the training goes on from here", verbose)
+            say(f"{resume_from}: the fit goes on from here", verbose)
         started = time.perf_counter()
         with models.values_at_fault(assignments):
             positions = models.fit(model, table, targets, resume_from)

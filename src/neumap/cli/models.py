@@ -264,8 +264,9 @@ def set_checkpoint(model: ParametricUMAP, path: Path | None, *, resume: bool) ->
     from neumap.callbacks import Checkpoint
 
     # Braces in the name of a file are no fields of the training.
-    model.set_params(callbacks=[Checkpoint(str(path).replace("{", "{{").replace("}", "}}"))])
-    return path if resume and path.exists() else None
+    kept = Checkpoint(str(path).replace("{", "{{").replace("}", "}}"))
+    model.set_params(callbacks=[kept])
+    return kept.latest() if resume else None
 
 
 def fit(

@@ -25,11 +25,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from neumap._ranks import ALONE, Ranks
 from neumap.data.kinds import is_a, is_row_files
 from neumap.data.moments import dense_row_moments
 from neumap.data.rows import Matrix, RowMoments, resolve_row_shape
 
-__all__ = ["MemmapRows", "flat_file", "read_rows", "tile_starts", "unpack"]
+__all__ = [
+    "MemmapRows",
+    "flat_file",
+    "read_rows",
+    "temporary_folder",
+    "tile_starts",
+    "unpack",
+    "unpacked_type",
+    "write_tiles",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -157,13 +167,22 @@ def read_rows(source: Any, ascending: NDArray[np.int64]) -> NDArray[Any]:
 
 def unpack(source: Any, what: str) -> NDArray[Any]:
     """Copy an array, tile by tile, into a flat temporary file that lives as long as its map."""
-    compact = source.dtype.kind == "b" or source.dtype in (np.uint8, np.float16)
-    dtype = np.dtype(source.dtype) if compact else np.dtype(np.float32)
-    flat = flat_file(source.shape, dtype, what)
-    starts = tile_starts(source)
-    for start in starts:
-        flat[start : start + starts.step] = source[start : start + starts.step]
+    flat = flat_file(source.shape, unpacked_type(source), what)
+    write_tiles(flat, source)
     return flat
+
+
+def unpacked_type(source: Any) -> np.dtype[Any]:
+    """Return the type of the numbers of an array after :func:`unpack`."""
+    compact = source.dtype.kind == "b" or source.dtype in (np.uint8, np.float16)
+    return np.dtype(source.dtype) if compact else np.dtype(np.float32)
+
+
+def write_tiles(flat: NDArray[Any], source: Any, part: Ranks = ALONE) -> None:
+    """Copy all tiles of an array, or those of one of several processes."""
+    starts = tile_starts(source)
+    for start in starts[part.share(len(starts))]:
+        flat[start : start + starts.step] = source[start : start + starts.step]
 
 
 def flat_file(shape: tuple[int, ...], dtype: np.dtype[Any], what: str) -> NDArray[Any]:
@@ -173,6 +192,18 @@ def flat_file(shape: tuple[int, ...], dtype: np.dtype[Any], what: str) -> NDArra
     ------
     OSError
         If the folder of temporary files lacks the space; `what` says for the message what needs it.
+    """
+    with tempfile.TemporaryFile(dir=temporary_folder(shape, dtype, what)) as file:
+        return np.memmap(file, dtype=dtype, mode="w+", shape=shape)
+
+
+def temporary_folder(shape: tuple[int, ...], dtype: np.dtype[Any], what: str) -> Path:
+    """Return the folder of temporary files.
+
+    Raises
+    ------
+    OSError
+        If it lacks the space for an array; `what` says for the message what needs it.
     """
     n_bytes = math.prod(shape) * dtype.itemsize
     folder = Path(tempfile.gettempdir())
@@ -185,5 +216,4 @@ def flat_file(shape: tuple[int, ...], dtype: np.dtype[Any], what: str) -> NDArra
             "Python starts, or save the rows as one uncompressed array without chunks."
         )
     logger.info("unpacking %s of %.2f GB to %s", what, n_bytes / 1e9, folder)
-    with tempfile.TemporaryFile(dir=folder) as file:
-        return np.memmap(file, dtype=dtype, mode="w+", shape=shape)
+    return folder

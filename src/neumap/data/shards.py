@@ -214,6 +214,26 @@ class RowFiles:
                 self._flat = unpack(self, "rows of files")
             return self._flat
 
+    def to_unpack(self) -> list[Any] | None:
+        """Return which files and columns :meth:`flat` would write to a temporary file.
+
+        None where it would not, or the rows are not all those of files.
+        """
+        from_files = (_NpySource, ParquetSource, IpcSource)
+        is_mapped = len(self._sources) == 1 and isinstance(self._sources[0], _NpySource)
+        if self._flat is not None or is_mapped:
+            return None
+        if not all(isinstance(source, from_files) for source in self._sources):
+            return None
+        return [
+            [str(Path(source.name).resolve()), getattr(source, "layout", None)]
+            for source in self._sources
+        ]
+
+    def unpacked(self, flat: NDArray[Any]) -> None:
+        """Take these rows as what :meth:`flat` returns."""
+        self._flat = flat
+
     def where(self, row: int) -> str:
         """Return the words for the place of a row: its number in its file."""
         number = bisect.bisect_right(self._starts, row) - 1

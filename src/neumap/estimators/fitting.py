@@ -10,7 +10,7 @@ import logging
 import math
 import time
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version as package_version
 from typing import Any
@@ -26,6 +26,7 @@ from neumap._random import RandomState, numpy_generator
 from neumap._ranks import Ranks, current_ranks, telling
 from neumap.callbacks import Callback, TrainingRun
 from neumap.data import RowStore, Validated, as_rows, check_input, find_non_finite
+from neumap.data.unpacking import unpack_together
 from neumap.estimators.anchors import choose_anchors
 from neumap.estimators.constraints import short_text
 from neumap.estimators.describing import card_of_a_fit, extent_of
@@ -47,11 +48,13 @@ from neumap.estimators.positions.networks import tie_parameters
 from neumap.estimators.positions.own import normalises_batches
 from neumap.estimators.radii import embedded_radii
 from neumap.estimators.recipe import Recipe
+from neumap.estimators.resuming import Resume, kept_neighbors, search_keeper
 from neumap.estimators.task import Task, prepare
 from neumap.fuzzy import FuzzyGraph
 from neumap.losses.reconstruction import ReconstructionTerm
 from neumap.losses.terms import Term
 from neumap.metrics import distance_correlation
+from neumap.neighbors import NeighborGraph
 from neumap.sampling import EdgeSampler
 from neumap.training import Embedder, EncoderEmbedder, Plan, train, training_precision
 from neumap.training.embedders import rows_to_write_on
@@ -74,7 +77,7 @@ def fit_map(
     graph: FuzzyGraph | None = None,
     warm_start: WarmStart | None = None,
     sample_weight: Any = None,
-    resume: Mapping[str, Any] | None = None,
+    resume: Resume | None = None,
 ) -> Fitted:
     """Learn the embedding of checked data.
 
@@ -94,8 +97,8 @@ def fit_map(
         What the fit takes over from an earlier one.
     sample_weight : array-like of shape (n_samples,), optional
         Weights of rows in the training.
-    resume : mapping, optional
-        The checkpoint that the training goes on from.
+    resume : Resume, optional
+        What the fit goes on from.
 
     Raises
     ------
@@ -106,23 +109,14 @@ def fit_map(
         If the loss is no longer finite.
     """
     began, ranks = time.perf_counter(), current_ranks()
+    unpack_together(data.X, ranks)
     task, origin = _task(data, y, recipe, distances, warm_start, resume, sample_weight)
-    anchors = None
-    networks, validate, guidance = Networks(), None, Guidance("none")
+    ready = _ready(task, recipe, distances, resume, origin, searches=graph is None)
+    networks, guidance, validate = ready.networks, ready.guidance, ready.validate
     with telling(ranks) as known:
-        if task.targets is not None:
-            check_supervision(task.targets, recipe.targets)
-        if graph is None:
-            anchors = choose_anchors(task, recipe, has_distances=distances is not None)
-            _try_metric(task, recipe)
-        if not recipe.stops_at_graph:
-            networks = _networks(task, recipe)
-            _check_sharable(networks, ranks)
-            _try_optimizer(task, recipe, networks)
-            guidance = choose_guidance(task, recipe, networks.encoder)
-            validate = _validation(task, recipe, networks)
+        keep = _keeper(task, recipe, resume, origin, ready.kept)
         given = None if graph is None else Graph(None, graph)
-        found = given or _graph(task, recipe, distances, anchors)
+        found = given or _graph(task, recipe, distances, ready, keep)
         known["graph"] = None if ranks.is_alone else _checksum(found.fuzzy)
     _check_graphs(known["notes"])
     card = card_of_a_fit(task, recipe, networks.encoder)
@@ -137,10 +131,11 @@ def fit_map(
     embedder = recipe.positions.build(task, networks.encoder, found)
     trained = time.perf_counter()
     terms = recipe.objective.terms(task, networks, found, embedder, recipe.positions.forces)
-    course = _course(task, recipe, found, guidance, embedder, terms, resumes=resume is not None)
-    course = replace(course, origin=origin, resume=resume)
+    before = None if resume is None else resume.training
+    course = _course(task, recipe, found, guidance, embedder, terms, resumes=before is not None)
+    course = replace(course, origin=origin, resume=before)
     history, counter = _train(task, recipe, found, course, validate)
-    positions = _positions(embedder, found, recipe)
+    positions = _positions(embedder, found, recipe, ranks)
     now = time.perf_counter()
     report = {
         **_report(task, recipe, found, positions, counter.n_steps),
@@ -166,13 +161,56 @@ def fit_map(
     )
 
 
+@dataclass(frozen=True)
+class _Ready:
+    """What a fit has before the neighbour search."""
+
+    anchors: NDArray[np.int64] | None
+    kept: NeighborGraph | None
+    networks: Networks
+    guidance: Guidance
+    validate: Validation | None
+
+
+def _ready(
+    task: Task,
+    recipe: Recipe,
+    distances: Any,
+    resume: Resume | None,
+    origin: Mapping[str, Any],
+    *,
+    searches: bool,
+) -> _Ready:
+    """Refuse what can be refused, and return networks and the neighbours that are known."""
+    anchors, kept = None, None
+    networks, validate, guidance = Networks(), None, Guidance("none")
+    with telling(task.ranks) as known:
+        if task.targets is not None:
+            check_supervision(task.targets, recipe.targets)
+        if searches:
+            anchors = choose_anchors(task, recipe, has_distances=distances is not None)
+            _try_metric(task, recipe)
+        if not recipe.stops_at_graph:
+            networks = _networks(task, recipe)
+            _check_sharable(networks, task.ranks)
+            _try_optimizer(task, recipe, networks)
+            guidance = choose_guidance(task, recipe, networks.encoder)
+            validate = _validation(task, recipe, networks)
+        if searches:
+            kept = _kept(task, recipe, resume, origin, anchors)
+        known["kept"] = kept is not None
+    if not all(note["kept"] for note in known["notes"]):
+        kept = None  # a process that searches alone would wait for the others
+    return _Ready(anchors, kept, networks, guidance, validate)
+
+
 def _task(
     data: Validated,
     y: Any,
     recipe: Recipe,
     distances: Any,
     warm_start: WarmStart | None,
-    resume: Mapping[str, Any] | None,
+    resume: Resume | None,
     sample_weight: Any,
 ) -> tuple[Task, dict[str, Any]]:
     """Return what all processes work on, and what a checkpoint says about its fit."""
@@ -196,11 +234,11 @@ def _task(
     return task, {**origin, "seed": task.seed} if origin else {}
 
 
-def _seed_source(recipe: Recipe, resume: Mapping[str, Any] | None) -> RandomState:
+def _seed_source(recipe: Recipe, resume: Resume | None) -> RandomState:
     """Return what gives the seed: that of the checkpoint where the parameter is no number."""
     if resume is None or isinstance(recipe.random_state, int | np.integer):
         return recipe.random_state
-    origin = resume.get("origin")
+    origin = resume.state.get("origin")
     seed = origin.get("seed") if isinstance(origin, Mapping) else None
     return seed if isinstance(seed, int) and seed >= 0 else 0  # a wrong one is refused below
 
@@ -209,7 +247,7 @@ def _origin(
     task: Task,
     recipe: Recipe,
     distances: Any,
-    resume: Mapping[str, Any] | None,
+    resume: Resume | None,
     ranks: Ranks,
 ) -> dict[str, Any]:
     """Return what checkpoints say about this fit; raise if one to go on from is of another.
@@ -220,8 +258,9 @@ def _origin(
         return {}
     found = fingerprint(task, recipe, distances)
     if resume is not None:
-        resumable(resume, found, package_version("neumap"))
-        if recipe.n_epochs == 0 or recipe.stops_at_graph:
+        resumable(resume.state, found, package_version("neumap"))
+        trains = recipe.n_epochs != 0 and not recipe.stops_at_graph
+        if resume.training is not None and not trains:
             raise ValueError(
                 "resume_from must be left out of a fit that trains nothing, got n_epochs=0 or "
                 "transform_mode='graph'. Leave out resume_from."
@@ -384,16 +423,55 @@ def _validation(task: Task, recipe: Recipe, networks: Networks) -> Validation | 
     return recipe.objective.validation(networks, rows)
 
 
-def _graph(task: Task, recipe: Recipe, distances: Any, anchors: NDArray[np.int64] | None) -> Graph:
+def _graph(
+    task: Task,
+    recipe: Recipe,
+    distances: Any,
+    ready: _Ready,
+    keep: Callable[[NeighborGraph], None] | None,
+) -> Graph:
     shows = recipe.graph.verbose and task.ranks.is_first
+    matrix = distances
+    if ready.kept is None and distances is None:
+        matrix = task.rows.to_matrix()
     return build_graph(
-        task.rows.to_matrix() if distances is None else distances,
+        matrix,
         replace(recipe.graph, seed=task.search_seed, verbose=shows),
         task.targets,
         recipe.targets,
         device=task.device,
-        anchors=anchors,
+        anchors=ready.anchors,
+        ranks=task.ranks,
+        known=ready.kept,
+        keep=keep,
     )
+
+
+def _kept(
+    task: Task,
+    recipe: Recipe,
+    resume: Resume | None,
+    origin: Mapping[str, Any],
+    anchors: NDArray[np.int64] | None,
+) -> NeighborGraph | None:
+    """Return the neighbours that an interrupted fit has found."""
+    n_rows = task.rows.n_rows
+    asking = np.arange(n_rows) if anchors is None else anchors
+    return kept_neighbors(resume, origin, asking, n_rows, recipe.graph.n_neighbors)
+
+
+def _keeper(
+    task: Task,
+    recipe: Recipe,
+    resume: Resume | None,
+    origin: Mapping[str, Any],
+    kept: NeighborGraph | None,
+) -> Callable[[NeighborGraph], None] | None:
+    """Return what writes the neighbours beside the checkpoints, in the process that does."""
+    known_from = None if resume is None or kept is None else resume.search_path
+    keep = search_keeper(recipe, origin, known_from)
+    is_search = recipe.graph.searches and recipe.graph.metric != "precomputed"
+    return keep if is_search and task.ranks.is_first else None
 
 
 def _of_graph(task: Task, recipe: Recipe, graph: Graph) -> Fitted:
@@ -486,9 +564,11 @@ class _StepCounter(Callback):
         self.is_replayed = bool(getattr(run, "is_replayed", False))
 
 
-def _positions(embedder: Embedder, graph: Graph, recipe: Recipe) -> NDArray[np.float32]:
+def _positions(
+    embedder: Embedder, graph: Graph, recipe: Recipe, ranks: Ranks
+) -> NDArray[np.float32]:
     """Return the position of every row; NaN for a free row without any neighbour."""
-    positions = embedder.embed_all()
+    positions = embedder.embed_all(ranks)
     if embedder.encoder is None:
         if recipe.objective.metric is not None:
             positions = recipe.objective.metric.written(positions)

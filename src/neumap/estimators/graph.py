@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from neumap._labels import Column
+from neumap._ranks import ALONE, Ranks
 from neumap.fuzzy import FuzzyGraph, edge_distances, fuzzy_simplicial_set, local_radii
 from neumap.label_distances import DISCRETE_METRICS
 from neumap.neighbors import (
@@ -211,6 +213,9 @@ def build_graph(
     *,
     device: torch.device,
     anchors: NDArray[np.int64] | None = None,
+    ranks: Ranks = ALONE,
+    known: NeighborGraph | None = None,
+    keep: Callable[[NeighborGraph], None] | None = None,
 ) -> Graph:
     """Find neighbours, turn them into membership strengths, and let targets reshape those.
 
@@ -228,9 +233,17 @@ def build_graph(
         Where neighbours are searched for and, on a CUDA card, memberships computed.
     anchors : array of shape (n_anchors,), int64, optional
         Numbers of the rows whose neighbours are searched for; by default all rows.
+    ranks : Ranks, optional
+        The processes that search together.
+    known : NeighborGraph, optional
+        What the search has found before; `matrix` is not used then.
+    keep : callable, optional
+        Gets the neighbours when the search has ended.
     """
     began = time.perf_counter()
-    neighbors = training_neighbors(matrix, settings, device, anchors)
+    neighbors = known or training_neighbors(matrix, settings, device, anchors, ranks)
+    if keep is not None:
+        keep(neighbors)
     found = time.perf_counter()
     fuzzy = fuzzy_simplicial_set(
         neighbors,
@@ -331,12 +344,16 @@ def training_neighbors(
     settings: GraphSettings,
     device: torch.device,
     anchors: NDArray[np.int64] | None = None,
+    ranks: Ranks = ALONE,
 ) -> NeighborGraph:
-    """Take the user's neighbours where they fit, search otherwise, for all rows or the anchors."""
+    """Take the user's neighbours where they fit, search otherwise, for all rows or the anchors.
+
+    Several processes that call it together share the search.
+    """
     if not settings.searches:
         given = settings.precomputed_knn
         checked = neighbors_from_knn(given, matrix.shape[0], settings.n_neighbors)
         if checked is not None:
             return checked
-    search = settings.search(matrix, device)
+    search = replace(settings.search(matrix, device), ranks=ranks)
     return search.find(matrix, settings.n_neighbors, anchors=anchors, verbose=settings.verbose)

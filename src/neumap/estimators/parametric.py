@@ -19,7 +19,6 @@ from torch import nn
 from neumap._random import RandomState, resolve_seed
 from neumap._ranks import telling_errors
 from neumap.callbacks import Callback
-from neumap.callbacks.checkpoint import read_checkpoint
 from neumap.data import Validated, as_rows, row_count, take
 from neumap.estimators.alignment import aligned
 from neumap.estimators.constraints import (
@@ -52,6 +51,7 @@ from neumap.estimators.new_rows.transform import embed
 from neumap.estimators.new_rows.unusual import warn_of_unusual_rows
 from neumap.estimators.positions.presets import PRESETS, Preset
 from neumap.estimators.recipe import parametric_recipe
+from neumap.estimators.resuming import read_resume
 from neumap.estimators.saving.onnx import export_part
 from neumap.estimators.targets import accuracy, check_targets, weights_before_landmarks
 from neumap.estimators.umap import UMAP
@@ -175,7 +175,7 @@ class ParametricUMAP(UMAP):
         Rows of each batch that are decoded; None decodes all. More rows make the gradient less
         noisy and a step slower. ``"auto"`` counts operations: all rows, unless the decoder costs
         many times the encoder (as convolutions at the size of the image do), then as many as cost
-        twice the encoder, at least 64. ``report_["reconstruction_rows"]`` has the number.
+        twice the encoder, at least 32 and one in 120 training rows. ``report_["reconstruction_rows"]`` has the number.
     reconstruction_validation : array-like, optional
         Held-out rows. Their reconstruction loss is ``val_loss`` in each report.
     global_correlation_loss_weight : float, default=0.0
@@ -527,8 +527,8 @@ class ParametricUMAP(UMAP):
             them then.
         resume_from : path-like, optional
             File of a :class:`~neumap.callbacks.Checkpoint` of an interrupted fit of the same data
-            with the same parameters. The training goes on from there to the same end. The neighbour
-            search is done again.
+            with the same parameters, or the name of one that was not written yet. The fit goes on
+            to the same end. The neighbours come from the file beside it, where they were kept.
         ensure_all_finite : bool or "allow-nan", default=True
             Whether missing and infinite values raise an error.
 
@@ -549,7 +549,7 @@ class ParametricUMAP(UMAP):
         with telling_errors():
             recipe = self._checked_recipe()
             self._check_places(sample_weight=sample_weight, align_to=align_to)
-            resume = None if resume_from is None else read_checkpoint(resume_from)
+            resume = None if resume_from is None else read_resume(resume_from)
             # A network reads every row of distances; free positions leave them to the search.
             are_only_searched = precomputed_distances is None and not self.parametric_embedding
             wanted = self._may_hold(ensure_all_finite) if are_only_searched else ensure_all_finite

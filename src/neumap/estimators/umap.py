@@ -28,7 +28,6 @@ from neumap._device import resolve_device
 from neumap._random import RandomState
 from neumap._ranks import telling_errors
 from neumap.callbacks import Callback
-from neumap.callbacks.checkpoint import read_checkpoint
 from neumap.data import Validated, row_count, stack
 from neumap.estimators.alignment import aligned, check_frame
 from neumap.estimators.constraints import (
@@ -56,6 +55,7 @@ from neumap.estimators.new_rows.to_file import write_positions
 from neumap.estimators.new_rows.transform import embed, invert
 from neumap.estimators.new_rows.unusual import warn_of_unusual_rows
 from neumap.estimators.recipe import Recipe, free_recipe
+from neumap.estimators.resuming import read_resume
 from neumap.estimators.saving.copies import SETTINGS, cloned, deeply_copied
 from neumap.estimators.saving.files import SavedModel, save_model
 from neumap.estimators.umap_learn_names import UmapLearnNames
@@ -508,8 +508,8 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
             classifier follow. ``report_["alignment"]`` says how far the rows are from them then.
         resume_from : path-like, optional
             File of a :class:`~neumap.callbacks.Checkpoint` of an interrupted fit of the same data
-            with the same parameters. The training goes on from there to the same end. The neighbour
-            search is done again.
+            with the same parameters, or the name of one that was not written yet. The fit goes on
+            to the same end. The neighbours come from the file beside it, where they were kept.
         ensure_all_finite : bool or "allow-nan", default=True
             Whether missing and infinite values raise an error.
 
@@ -530,7 +530,7 @@ class UMAP(UmapLearnNames, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         with telling_errors():
             recipe = self._checked_recipe()
             self._check_places(sample_weight=sample_weight, align_to=align_to)
-            resume = None if resume_from is None else read_checkpoint(resume_from)
+            resume = None if resume_from is None else read_resume(resume_from)
             data = self._checked_rows(X, self._may_hold(ensure_all_finite))
             frame = self._frame(align_to, X, row_count(data.X))
         learned = fit_map(data, recipe, y=y, resume=resume, sample_weight=sample_weight)

@@ -10,7 +10,8 @@ Where only some rows ask, the *anchors*, a cell holds each row once and an ancho
 cells nearest to it: the other rows then cost one comparison with the centres, and no more.
 
 Cells do not depend on each other. The answer is therefore the same with any number of threads, and
-the rows may stay on a disk: they are read a cell at a time.
+the rows may stay on a disk: they are read a cell at a time. Several processes divide the rows
+together, then each answers for some of the cells.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from neumap._device import fast_dtype, is_on_card
+from neumap._ranks import ALONE, Ranks, telling
 from neumap._workers import Run, workers
 from neumap.neighbors.exact import euclidean_neighbors
 from neumap.neighbors.graph import Found, own_row_first
@@ -94,6 +96,8 @@ class CellBackend:
         Decides the cells. None draws others each time and is not faster.
     device : str, default="cpu"
         Where products are computed, for example ``"cuda"``.
+    ranks : Ranks, optional
+        The processes that share a search among the rows themselves; not one for other queries.
     """
 
     target_recall: float = 0.97
@@ -103,6 +107,7 @@ class CellBackend:
     device: str = "cpu"
     name: str = "cells"
     exact: bool = False
+    ranks: Ranks = ALONE
 
     def prepare(self, data: Any, metric: Metric) -> NDArray[Any] | MappedRows:
         """Map the rows to those whose Euclidean distance gives the metric.
@@ -128,7 +133,8 @@ class CellBackend:
         self, rows: NDArray[Any] | MappedRows, n_neighbors: int, metric: Metric
     ) -> tuple[Tensor, Tensor]:
         """Return the same as tensors on the device, with Euclidean distances."""
-        return self._ask(self.build(rows, n_neighbors, metric), rows, n_neighbors, True)
+        cells = self._divide(rows, n_neighbors, None, self.ranks)[0]
+        return self._ask(cells, rows, n_neighbors, self.ranks)
 
     @torch.no_grad()
     def search_of_anchors(
@@ -150,12 +156,14 @@ class CellBackend:
         indices, distances : tensors of shape (n_anchors, n_neighbors)
             On the device.
         """
-        cells, n_asked = self._divide(rows, n_neighbors, anchors)
+        ranks = self.ranks
+        cells, n_asked = self._divide(rows, n_neighbors, anchors, ranks)
         numbers = torch.from_numpy(anchors).to(cells.rows.device)
         keys = torch.full((len(anchors), n_neighbors), NOTHING, device=numbers.device)
         merging = Lock()
         with workers(self.n_jobs, self.device) as run:
-            asked = nearest_cells(cells.rows[numbers], cells.centres, n_asked, cells.dtype, run)
+            asking = cells.rows[numbers]
+            asked = nearest_cells(asking, cells.centres, n_asked, cells.dtype, run, ranks)
             starts, by_cell = _by_cell(asked, len(cells.centres))
 
             def answer(cell: int) -> None:
@@ -166,7 +174,10 @@ class CellBackend:
                         both = torch.cat([keys[here], found], dim=1)
                         keys[here] = smallest_keys(both, n_neighbors)
 
-            run(answer, range(len(cells.centres)))
+            with telling(ranks):
+                run(answer, _shares(starts, cells.starts, ranks))
+        if not ranks.is_alone:
+            keys = smallest_keys(torch.cat(ranks.of_all(keys), dim=1), n_neighbors)
         indices, distances = (part.cpu().numpy() for part in _decoded(keys))
         short = np.flatnonzero(indices[:, -1] < 0)
         if len(short):  # their cells hold too few rows
@@ -204,11 +215,15 @@ class CellBackend:
 
     def build(self, rows: NDArray[Any] | MappedRows, n_neighbors: int, metric: Metric) -> Cells:
         """Divide the rows among cells."""
-        return self._divide(rows, n_neighbors, None)[0]
+        return self._divide(rows, n_neighbors, None, ALONE)[0]
 
     @torch.no_grad()
     def _divide(
-        self, rows: NDArray[Any] | MappedRows, k: int, anchors: NDArray[np.int64] | None
+        self,
+        rows: NDArray[Any] | MappedRows,
+        k: int,
+        anchors: NDArray[np.int64] | None,
+        ranks: Ranks,
     ) -> tuple[Cells, int]:
         """Divide the rows among cells; the second value is in how many of these a row asks."""
         here = on_device(rows, self.device)
@@ -217,14 +232,20 @@ class CellBackend:
         per_cell = self.rows_per_cell or self._usual_rows(len(rows), anchors)
         n_cells = max(1, min(len(rows) // max(per_cell, CELL_PER_NEIGHBOR * k), 1 << 16))
         with workers(self.n_jobs, self.device) as run:
-            centres = find_centres(here, n_cells, generator, dtype, run)
-            asking: Any = len(rows) if anchors is None else anchors
-            n_asking = len(rows) if anchors is None else len(anchors)
-            chosen = np.sort(generator.choice(asking, min(N_SAMPLE, n_asking), replace=False))
-            division = _Division(here, centres, dtype, run)
-            n_met, dtype = division.measure(chosen, k, self.target_recall, anchors is not None)
+            with telling(ranks) as known:
+                centres = find_centres(here, n_cells, generator, dtype, run)
+                asking: Any = len(rows) if anchors is None else anchors
+                n_asking = len(rows) if anchors is None else len(anchors)
+                chosen = np.sort(generator.choice(asking, min(N_SAMPLE, n_asking), replace=False))
+                division = _Division(here, centres, dtype, run)
+                n_met, dtype = division.measure(chosen, k, self.target_recall, anchors is not None)
+                known["measured"] = [n_met, dtype == torch.bfloat16]
+            # Of machines that round otherwise, those of the first count.
+            n_met, is_fast = known["notes"][0]["measured"]
+            dtype = torch.bfloat16 if is_fast else torch.float32
+            ranks.take_first_([centres])
             n_held, n_asked = (n_met, 1) if anchors is None else (1, n_met)
-            cells_of_rows = nearest_cells(here, centres, n_held, dtype, run)
+            cells_of_rows = nearest_cells(here, centres, n_held, dtype, run, ranks)
         starts, held = _by_cell(cells_of_rows, n_cells)
         own = cells_of_rows[:, 0] if anchors is None else None
         return Cells(here, rows, centres, own, starts, held, n_held, dtype), n_asked
@@ -238,16 +259,21 @@ class CellBackend:
 
     def query(self, index: Cells, queries: NDArray[Any], n_neighbors: int, metric: Metric) -> Found:
         """Neighbours of each query among the rows of the index."""
-        return _on_host(self._ask(index, queries, n_neighbors, False), metric)
+        return _on_host(self._ask(index, queries, n_neighbors, None), metric)
 
     @torch.no_grad()
     def _ask(
-        self, cells: Cells, queries: NDArray[Any] | MappedRows, k: int, are_rows: bool
+        self, cells: Cells, queries: NDArray[Any] | MappedRows, k: int, together: Ranks | None
     ) -> tuple[Tensor, Tensor]:
-        """Indices and Euclidean distances (n_queries, k), on the device."""
+        """Indices and Euclidean distances (n_queries, k), on the device.
+
+        `together` are the processes that ask for the rows themselves; None for other queries.
+        """
+        are_rows, ranks = together is not None, together or ALONE
         asking = cells.rows if are_rows else on_device(queries, self.device)
-        indices = torch.full((len(asking), k), -1, device=asking.device)
-        distances = cells.centres.new_full((len(asking), k), torch.inf)
+        # Each row is answered in one cell, so that the answers of all processes can be added.
+        indices = torch.zeros((len(asking), k), dtype=torch.int64, device=asking.device)
+        distances = cells.centres.new_zeros((len(asking), k))
         with workers(self.n_jobs, self.device) as run:
             own = cells.own if are_rows else None
             if own is None:
@@ -260,7 +286,10 @@ class CellBackend:
                     keys = cells.answer(cell, asking, here, k, are_rows)
                     indices[here], distances[here] = _decoded(keys)
 
-            run(answer, range(len(cells.centres)))
+            with telling(ranks):
+                run(answer, _shares(starts, cells.starts, ranks))
+        ranks.add_(indices)
+        ranks.add_(distances)
         short = torch.nonzero(indices[:, -1] < 0).flatten()
         if len(short):  # their cell holds too few rows
             numbers = short.cpu().numpy()
@@ -439,6 +468,17 @@ class _Part:
         if self.own is not None:
             scores = torch.where(columns == self.own[tile, None], -1, scores)
         return sorted_keys(scores, self.numbers[columns], self.k)
+
+
+def _shares(asking: list[int], held: list[int], ranks: Ranks) -> list[int]:
+    """Return the cells of this process, about as many comparisons as in the others.
+
+    Both lists say where each cell starts: among the rows that ask, and among those that it holds.
+    """
+    costs = np.diff(asking) * np.diff(held)
+    if ranks.is_alone:
+        return list(range(len(costs)))
+    return [int(cell) for cell in np.argsort(-costs, kind="stable")[ranks.rank :: ranks.size]]
 
 
 def _tile_queries(row_bytes: int, n_queries: int, on_card: bool) -> int:

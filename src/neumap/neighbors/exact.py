@@ -18,10 +18,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from neumap._device import torch_threads, usable_cores
+from neumap._ranks import ALONE, Ranks
 from neumap.neighbors.graph import Found, own_row_first, wrong_distance
 from neumap.neighbors.mapped import MappedRows, on_device
 from neumap.neighbors.metrics import EuclideanMetric, Metric, TiledMetric
 from neumap.neighbors.rows import is_sparse
+from neumap.neighbors.shares import answer_shares
 
 __all__ = ["ExactBackend", "by_distance", "euclidean_neighbors", "smallest"]
 
@@ -44,12 +46,15 @@ class ExactBackend:
         Where tiles are computed, for example ``"cuda"``.
     n_jobs : int, default=-1
         Threads on the processor; -1 leaves torch's setting.
+    ranks : Ranks, optional
+        The processes that share a search among the rows themselves; not one for other queries.
     """
 
     device: str = "cpu"
     n_jobs: int = -1
     name: str = "exact"
     exact: bool = True
+    ranks: Ranks = ALONE
 
     def prepare(self, data: Any, metric: Metric) -> Any:
         """Map dense rows as the metric requires; sparse rows stay as they are until used."""
@@ -59,7 +64,18 @@ class ExactBackend:
 
     def search(self, rows: Any, n_neighbors: int, metric: Metric) -> Found:
         """Neighbours of each row among all rows, itself first."""
-        return own_row_first(*self.query(rows, rows, n_neighbors, metric))
+
+        def answer(part: slice) -> Found:
+            return self._answer(rows, rows[part], n_neighbors, metric, part.start)
+
+        tile = self.tile_rows(rows, metric)
+        found = answer_shares(answer, rows.shape[0], n_neighbors, tile, self.ranks)
+        return own_row_first(*found)
+
+    def tile_rows(self, rows: Any, metric: Metric) -> int:
+        """Queries that are compared at once."""
+        is_product = isinstance(metric, EuclideanMetric) and not is_sparse(rows)
+        return TILE_ROWS if is_product else OTHER_TILE_ROWS
 
     def build(self, rows: Any, n_neighbors: int, metric: Metric) -> Any:
         """Return the rows themselves: a query compares all of them."""
@@ -67,16 +83,27 @@ class ExactBackend:
 
     def query(self, rows: Any, queries: Any, n_neighbors: int, metric: Metric) -> Found:
         """Neighbours of each query among the rows."""
+        return self._answer(rows, queries, n_neighbors, metric, 0)
+
+    def _answer(
+        self, rows: Any, queries: Any, n_neighbors: int, metric: Metric, first: int
+    ) -> Found:
+        """Answer for queries, of which errors call the first one by this number."""
         known = _known(metric)
         with torch_threads(None if self.n_jobs < 0 else min(self.n_jobs, usable_cores())):
             if isinstance(known, EuclideanMetric) and not is_sparse(rows):
                 indices, distances = euclidean_neighbors(rows, queries, n_neighbors, self.device)
                 return indices, known.finish(distances)
-            return self._query_tiles(rows, queries, n_neighbors, known)
+            return self._query_tiles(rows, queries, n_neighbors, known, first)
 
     @torch.no_grad()
     def _query_tiles(
-        self, rows: Any, queries: Any, n_neighbors: int, metric: EuclideanMetric | TiledMetric
+        self,
+        rows: Any,
+        queries: Any,
+        n_neighbors: int,
+        metric: EuclideanMetric | TiledMetric,
+        first: int,
     ) -> Found:
         def block(source: Any, part: slice) -> Tensor:
             dense = source[part]
@@ -99,7 +126,7 @@ class ExactBackend:
 
             def scores(columns: slice, of_tile: Tensor = of_tile, start: int = start) -> Tensor:
                 distances = tile(of_tile, block(rows, columns))
-                _check_tile(distances, start, columns.start, metric)
+                _check_tile(distances, first + start, columns.start, metric)
                 return distances
 
             found, index = _smallest_of_blocks(scores, n_rows, n_neighbors)

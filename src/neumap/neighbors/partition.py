@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from neumap._device import is_on_card
+from neumap._ranks import ALONE, Ranks, telling
 from neumap._workers import Run
 from neumap.neighbors.mapped import MappedRows
 
@@ -37,7 +38,7 @@ N_ROUNDS = 6
 SUM_ROWS = 1 << 14  # summed at once
 SUM_STEPS = 2.0**40  # which leaves room for sums of 4 million rows
 BLOCK_ROWS = 512  # their scores stay in the cache of a core
-TASK_ROWS = 1 << 14  # of one task, whose bookkeeping takes memory and time
+BLOCKS_OF_TASK = 32  # a task is kept until all have ended
 BLOCK_SCORES = 1 << 26  # on a card
 
 
@@ -179,15 +180,22 @@ def find_centres(
 
 
 def nearest_cells(
-    rows: Tensor | MappedRows, centres: Tensor, m: int, dtype: torch.dtype, run: Run
+    rows: Tensor | MappedRows,
+    centres: Tensor,
+    m: int,
+    dtype: torch.dtype,
+    run: Run,
+    ranks: Ranks = ALONE,
 ) -> Tensor:
-    """The m nearest cells of each row, nearest first, shape (n, m), int32."""
+    """The m nearest cells of each row, nearest first, shape (n, m), int32.
+
+    Each of several processes assigns a share of the blocks of rows.
+    """
     middle = centres.mean(dim=0)
     n_padded = -(-len(centres) // GROUP) * GROUP
     right = right_factor(centres - middle, n_padded, dtype)
-    found = torch.empty(len(rows), m, dtype=torch.int32, device=rows.device)
+    found = torch.zeros(len(rows), m, dtype=torch.int32, device=rows.device)
     step = max(1, BLOCK_SCORES // n_padded) if is_on_card(centres) else BLOCK_ROWS
-    n_of_task = step if is_on_card(centres) else TASK_ROWS
 
     def assign(start: int) -> None:
         part = slice(start, start + step)
@@ -199,9 +207,14 @@ def nearest_cells(
         columns = smallest_columns(scores, m)
         found[part] = sorted_keys(scores.gather(1, columns), columns, m)
 
-    def assign_all(first: int) -> None:
-        for start in range(first, min(first + n_of_task, len(rows)), step):
+    def assign_all(starts: range) -> None:
+        for start in starts:
             assign(start)
 
-    run(assign_all, range(0, len(rows), n_of_task))
+    blocks = range(0, len(rows), step)
+    own = blocks[ranks.share(len(blocks))]
+    n_of_task = 1 if is_on_card(centres) else BLOCKS_OF_TASK
+    with telling(ranks):
+        run(assign_all, [own[i : i + n_of_task] for i in range(0, len(own), n_of_task)])
+    ranks.add_(found)
     return found

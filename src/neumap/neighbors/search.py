@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from neumap._ranks import ALONE, Ranks
 from neumap._structure import check_structure
 from neumap._warnings import warn_user
 from neumap.neighbors import sparse
@@ -42,6 +43,7 @@ from neumap.neighbors.metrics import (
 )
 from neumap.neighbors.precomputed import neighbors_from_distances, query_from_distances
 from neumap.neighbors.rows import is_sparse
+from neumap.neighbors.shares import answer_shares
 from neumap.neighbors.sparse import SparseBackend
 from neumap.neighbors.units import exponent_of_unit, in_user_units, largest_value, scaled_by
 
@@ -87,6 +89,9 @@ class NeighborSearch:
         with all threads.
     device : str or torch.device, default="cpu"
         Where "exact" and "cells" compute.
+    ranks : Ranks, optional
+        The processes that call ``find`` together. Each does a share of an "exact" search or one by
+        "cells"; other searches are done by all of them.
 
     Examples
     --------
@@ -103,6 +108,7 @@ class NeighborSearch:
     n_jobs: int = -1
     seed: int | None = 0
     device: str | torch.device = "cpu"
+    ranks: Ranks = ALONE
 
     def find(
         self,
@@ -194,14 +200,15 @@ class NeighborSearch:
                 f"n_jobs must be positive, or -1 for all cores, got {self.n_jobs}. Use -1."
             )
         name, device = self.backend, str(self.device)
+        ranks = self.ranks if are_rows else ALONE
         if name == "auto":
             name = _automatic(data, n_queries, metric, device, are_rows=are_rows)
         if name == "exact" and is_sparse(data) and sparse.supports(metric):
-            return SparseBackend(n_jobs=self.n_jobs)
+            return SparseBackend(n_jobs=self.n_jobs, ranks=ranks)
         if name == "exact":
-            return ExactBackend(device=device, n_jobs=self.n_jobs)
+            return ExactBackend(device=device, n_jobs=self.n_jobs, ranks=ranks)
         if name == "cells" and not is_sparse(data):
-            return CellBackend(n_jobs=self.n_jobs, seed=self.seed, device=device)
+            return CellBackend(n_jobs=self.n_jobs, seed=self.seed, device=device, ranks=ranks)
         if name == "hnsw" and not is_sparse(data):
             return HnswBackend(n_jobs=self.n_jobs, seed=self.seed)
         if name == "pynndescent":
@@ -426,8 +433,17 @@ def _search_of_anchors(
         assert isinstance(metric, EuclideanMetric)  # prepare has refused the others
         indices, distances = (p.cpu().numpy() for p in backend.search_of_anchors(rows, anchors, k))
         return indices, metric.finish(distances)
-    queries = backend.prepare(data[anchors], metric)
-    found = backend.query(backend.build(rows, k, metric), queries, k, metric)
+    index = backend.build(rows, k, metric)
+
+    def answer(part: slice) -> Found:
+        queries = backend.prepare(data[anchors[part]], metric)
+        return backend.query(index, queries, k, metric)
+
+    if isinstance(backend, ExactBackend | SparseBackend):
+        tile = backend.tile_rows(rows, metric)
+        found = answer_shares(answer, len(anchors), k, tile, backend.ranks)
+    else:
+        found = answer(slice(None))
     return own_row_first(*found, anchors)
 
 

@@ -20,9 +20,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from neumap._device import usable_cores
+from neumap._ranks import ALONE, Ranks
 from neumap.neighbors.exact import by_distance, smallest
 from neumap.neighbors.graph import Found, own_row_first
 from neumap.neighbors.metrics import EuclideanMetric, Metric, TiledMetric
+from neumap.neighbors.shares import answer_shares
 
 __all__ = ["OffsetRows", "SparseBackend", "product_cost", "supports"]
 
@@ -59,11 +61,14 @@ class SparseBackend:
     ----------
     n_jobs : int, default=-1
         Threads; -1 takes all cores, up to 16.
+    ranks : Ranks, optional
+        The processes that share a search among the rows themselves; not one for other queries.
     """
 
     n_jobs: int = -1
     name: str = "exact-sparse"
     exact: bool = True
+    ranks: Ranks = ALONE
 
     def prepare(self, data: Any, metric: Metric) -> OffsetRows:
         """Map the stored entries as the metric requires."""
@@ -77,7 +82,17 @@ class SparseBackend:
 
     def search(self, rows: OffsetRows, n_neighbors: int, metric: Metric) -> Found:
         """Neighbours of each row among all rows, itself first."""
-        return own_row_first(*self.query(rows, rows, n_neighbors, metric))
+
+        def answer(part: slice) -> Found:
+            own = OffsetRows(rows.matrix[part], rows.offsets[part])
+            return self.query(rows, own, n_neighbors, metric)
+
+        tile = self.tile_rows(rows, metric)
+        return own_row_first(*answer_shares(answer, len(rows), n_neighbors, tile, self.ranks))
+
+    def tile_rows(self, rows: OffsetRows, metric: Metric) -> int:
+        """Queries that are compared at once."""
+        return max(1, TILE_BYTES // (8 * len(rows)))
 
     def build(self, rows: OffsetRows, n_neighbors: int, metric: Metric) -> OffsetRows:
         """Return the rows themselves: a query compares all of them."""
@@ -87,10 +102,10 @@ class SparseBackend:
         self, rows: OffsetRows, queries: OffsetRows, n_neighbors: int, metric: Metric
     ) -> Found:
         """Neighbours of each query among the rows."""
-        n_queries, n_rows = len(queries), len(rows)
+        n_queries = len(queries)
         transposed = rows.matrix.T.tocsr()
         row_norms, query_norms = rows.squared_norms(), queries.squared_norms()
-        tile_rows = max(1, TILE_BYTES // (8 * n_rows))
+        tile_rows = self.tile_rows(rows, metric)
         indices = np.empty((n_queries, n_neighbors), dtype=np.int64)
         distances = np.empty((n_queries, n_neighbors), dtype=np.float32)
 

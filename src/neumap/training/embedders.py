@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from neumap._device import torch_threads
 from neumap._modes import evaluating
-from neumap._ranks import current_ranks
+from neumap._ranks import ALONE, Ranks, current_ranks, telling
 from neumap._workers import in_order
 from neumap.data import RowStore
 from neumap.networks import MLP, ConvDecoder, ConvEncoder, Standardize
@@ -69,8 +69,11 @@ class Embedder(Protocol):
         """Return network inputs (None for free positions) and coordinates of these rows."""
         ...
 
-    def embed_all(self) -> np.ndarray:
-        """Return the positions of all rows, (n_rows, n_components) float32."""
+    def embed_all(self, ranks: Ranks = ALONE) -> np.ndarray:
+        """Return the positions of all rows, (n_rows, n_components) float32.
+
+        `ranks` are the processes that call it together, each of which encodes a share of the rows.
+        """
         ...
 
 
@@ -101,6 +104,31 @@ def encode_rows(module: nn.Module, rows: RowStore, batch_rows: int | None = None
         Outputs, on the CPU.
     """
     return encode_to(module, rows, "cpu", batch_rows).numpy()
+
+
+def _encode_together(module: nn.Module, rows: RowStore, ranks: Ranks) -> np.ndarray:
+    """Return the outputs of :func:`encode_rows`, of which each process computes a share.
+
+    A share is whole slices: the outputs are those of one process to the bit.
+    """
+    size = _slice_rows(rows)
+    starts = range(0, rows.n_rows, size)
+    own = starts[ranks.share(len(starts))]
+    parts = []
+    with telling(ranks) as known:
+        with evaluating(module), torch_threads():
+            for start in own:
+                part = rows.gather(torch.arange(start, min(start + size, rows.n_rows)))
+                output = module(part).float()
+                check_row_count(len(output), len(part))
+                parts.append(output.cpu().numpy())
+        known["shape"] = parts[0].shape[1:] if parts else None
+    shape = next(note["shape"] for note in known["notes"] if note["shape"] is not None)
+    outputs = np.zeros((rows.n_rows, *shape), dtype=np.float32)
+    for start, values in zip(own, parts, strict=True):
+        outputs[start : start + len(values)] = values
+    ranks.add_(torch.from_numpy(outputs))
+    return outputs
 
 
 def encode_to(
@@ -324,9 +352,11 @@ class EncoderEmbedder(nn.Module):
             return inputs.clone()
         return front.form(inputs.flatten(1)).view(inputs.shape)
 
-    def embed_all(self) -> np.ndarray:
+    def embed_all(self, ranks: Ranks = ALONE) -> np.ndarray:
         """Return the positions of all rows, (n_rows, n_components) float32."""
-        return encode_rows(self.encoder, self.rows)
+        if ranks.is_alone:
+            return encode_rows(self.encoder, self.rows)
+        return _encode_together(self.encoder, self.rows, ranks)
 
 
 class FreeEmbedder(nn.Module):
@@ -353,6 +383,6 @@ class FreeEmbedder(nn.Module):
         """Return None and the positions of these rows."""
         return None, functional.embedding(indices, self.positions)
 
-    def embed_all(self) -> np.ndarray:
+    def embed_all(self, ranks: Ranks = ALONE) -> np.ndarray:
         """Return the positions of all rows, (n_rows, n_components) float32."""
         return self.positions.detach().cpu().numpy().copy()

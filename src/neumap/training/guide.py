@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from neumap._ranks import ALONE, Ranks
 from neumap.losses.terms import Batch, Term
 from neumap.training.embedders import EncoderEmbedder
 from neumap.training.noise import InputNoise, NumberPool, random_start
@@ -155,9 +156,9 @@ class GuidedEmbedder(nn.Module):
             self.target = self.guide(seen).float()
         return inputs, self.embedder.encode(seen)
 
-    def embed_all(self) -> np.ndarray:
+    def embed_all(self, ranks: Ranks = ALONE) -> np.ndarray:
         """Return the positions of all rows, (n_rows, n_components) float32."""
-        return self.embedder.embed_all()
+        return self.embedder.embed_all(ranks)
 
 
 @dataclass(frozen=True)

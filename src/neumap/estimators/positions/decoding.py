@@ -24,9 +24,11 @@ logger = logging.getLogger(__name__)
 # Operations of all decoded rows of a batch, relative to those of encoding the batch.
 AFFORDABLE = 2.0
 
-# With fewer rows the noise of the gradient slows the training down; see "Decoders" in
-# docs/decisions.md.
-FEWEST_ROWS = 64
+# Fewer rows make the reconstruction worse: of very few the gradient is noise, and a row that a whole
+# training decodes once or twice is not learned. One in 120 is some twelve times in a training of
+# 1,500 steps; see "Decoders" in docs/decisions.md.
+FEWEST_ROWS = 32
+ROWS_PER_DECODED = 120
 
 COUNTED_ROWS = 2
 
@@ -72,7 +74,8 @@ def decoded_rows(
     affordable = AFFORDABLE * max(encoding, mlp_flops(rows.n_features, hidden, positions.shape[1]))
     if decoding <= affordable:
         return DecodedRows()
-    return DecodedRows(affordable / decoding, FEWEST_ROWS)
+    at_least = max(FEWEST_ROWS, rows.n_rows // ROWS_PER_DECODED)
+    return DecodedRows(affordable / decoding, at_least)
 
 
 def some_positions(n_components: int, device: torch.device) -> Tensor:
