@@ -68,23 +68,20 @@ def poisson(weights: NDArray[np.float64], classes: NDArray[np.int64]) -> NDArray
 @pytest.mark.parametrize("seed", range(3))
 def test_it_solves_poissons_equation(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    centres = 3.0 * np.eye(3)
+    centres = 1.0 * np.eye(3)
     kind = rng.integers(3, size=90)
     X = (centres[kind] + rng.normal(size=(90, 3))).astype(np.float32)
     graph = fuzzy_simplicial_set(find_neighbors(X, 8))
     classes = np.where(rng.random(90) < 0.15, kind, -1)
     assert set(classes) == {-1, 0, 1, 2}
     exact = poisson(conductances(graph.to_csr().toarray().astype(np.float64)), classes)
-    assert np.mean(spread_labels(graph, classes) == exact) > 0.95
+    assert np.mean(spread_labels(graph, classes) == exact) > 0.98
 
 
 def test_a_bridge_between_two_groups_carries_little() -> None:
-    """Two groups, each with one label, and a row that hangs on one group's labelled row.
-
-    By strength alone the strong bridge from the other group would give its rows to the nearer label.
-    """
+    """By strength alone, row 5 would get the label at the other end of its strongest edge."""
     rows = [
-        (i, j, 0.2) for group in ((0, 1, 2, 3, 4), (5, 6, 7, 8, 9)) for i in group for j in group
+        (i, j, 0.1) for group in ((0, 1, 2, 3, 4), (5, 6, 7, 8, 9)) for i in group for j in group
     ]
     edges = [(i, j, w) for i, j, w in rows if i < j] + [(4, 5, 1.0)]
     classes = np.full(10, -1)

@@ -24,9 +24,9 @@ logger = logging.getLogger(__name__)
 # Operations of all decoded rows of a batch, relative to those of encoding the batch.
 AFFORDABLE = 2.0
 
-# Fewer rows make the reconstruction worse: of very few the gradient is noise, and a row that a whole
-# training decodes once or twice is not learned. One in 120 is some twelve times in a training of
-# 1,500 steps; see "Decoders" in docs/decisions.md.
+# Fewer rows make the reconstruction worse: of very few the gradient is noise, and a row that a
+# whole training decodes once or twice is not learned. One in 120 is some twelve times in a training
+# of 1,500 steps; see "Decoders" in docs/decisions.md.
 FEWEST_ROWS = 32
 ROWS_PER_DECODED = 120
 

@@ -28,8 +28,8 @@ __all__ = ["last_layer", "matrices_of", "normalises_batches", "read_columns", "s
 CHEAP = 350_000.0
 # A more expensive one trains in inverse proportion, but for no less than this share of the steps.
 SHORTEST = 1 / 3
-# If fewer steps than this remain, twice as many with half the edges reach further, and no fewer than
-# these: at 2,000 rows the worst of eight seeds was .65 with 600 steps and .73 with 840.
+# If fewer steps than this remain, twice as many with half the edges reach further, and no fewer
+# than these: at 2,000 rows the worst of eight seeds was .65 with 600 steps and .73 with 840.
 FEW_STEPS = 1_000
 FEWEST_HALVED = 750
 
