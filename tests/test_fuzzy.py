@@ -170,6 +170,13 @@ def test_matrix_degrees_and_isolated():
     assert triangle().isolated().tolist() == [3]
 
 
+def test_an_edge_that_weighs_nothing_connects_no_row():
+    weights = np.array([1.0, 0.5, 0.0], dtype=np.float32)
+    graph = FuzzyGraph(np.array([0, 0, 2]), np.array([1, 1, 3]), weights, 5)
+    assert graph.has_edges().tolist() == [True, True, False, False, False]
+    np.testing.assert_array_equal(graph.isolated(), np.flatnonzero(graph.degrees() == 0))
+
+
 def test_from_matrix_round_trip():
     again = FuzzyGraph.from_matrix(triangle().to_csr())
     for name in ("heads", "tails", "weights", "n_vertices"):

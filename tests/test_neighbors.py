@@ -28,6 +28,7 @@ from neumap.neighbors import (
     query_neighbors,
     resolve_metric,
     sparse,
+    units,
 )
 from neumap.neighbors.exact import smallest
 from neumap.neighbors.graph import own_row_first
@@ -338,6 +339,30 @@ def test_threads_are_restored():
     find_neighbors(blobs(), 5, backend="exact", n_jobs=2)
     find_neighbors(blobs(), 5, backend="cells", n_jobs=2)
     assert (faiss.omp_get_max_threads(), torch.get_num_threads()) == before
+
+
+@pytest.mark.parametrize("block_bytes", [1 << 22, 16])
+def test_the_largest_value_is_found_whatever_its_block_and_type(block_bytes, monkeypatch):
+    monkeypatch.setattr(units, "BLOCK_BYTES", block_bytes)
+    rows = np.random.default_rng(0).normal(size=(50, 3))
+    assert units.largest_value(rows) == np.abs(rows).max()
+    assert units.largest_value(scipy.sparse.csr_matrix(rows)) == np.abs(rows).max()
+    for dtype in (np.int64, np.uint16, np.float32):
+        values = np.arange(40, dtype=dtype)[:, None] * np.ones(3, dtype=dtype)
+        assert units.largest_value(values) == 39
+    assert units.largest_value(np.array([[np.iinfo(np.int64).min], [1]])) == 2.0**63
+    rows[20, 1] = np.nan
+    assert np.isnan(units.largest_value(rows))
+    assert units.largest_value(np.zeros((9, 2), dtype=np.uint8)) == 0
+
+
+def test_few_queries_and_many_get_the_same_neighbours(monkeypatch):
+    rows = np.random.default_rng(0).normal(size=(500, 6)).astype(np.float32)
+    few = exact.euclidean_neighbors(rows, rows[:40], 7)
+    monkeypatch.setattr(exact, "TILE_ROWS", 16)  # the rows are read once for every 16 queries
+    many = exact.euclidean_neighbors(rows, rows[:40], 7)
+    np.testing.assert_array_equal(few[0], many[0])
+    np.testing.assert_array_equal(few[1], many[1])
 
 
 @pytest.mark.parametrize(("n_jobs", "cores", "threads"), [(-1, 1, 1), (4, 2, 2), (1, 2, 1)])

@@ -419,6 +419,76 @@ def test_nearest_cells_are_those_of_all_distances():
     assert (found.numpy() == expected[:, :6]).mean() > 0.999
 
 
+def test_the_first_of_equally_near_cells_takes_a_row(monkeypatch):
+    rows, centres = torch.from_numpy(normal(900, 5)), torch.from_numpy(normal(40, 5, seed=1))
+    twice = torch.cat([centres, centres])
+    monkeypatch.setattr(partition_module, "BLOCK_ROWS", 64)
+    monkeypatch.setattr(partition_module, "BLOCKS_OF_TASK", 4)  # of 15
+    for dtype in (torch.float32, torch.bfloat16):
+        with workers(2) as run:
+            found = nearest_cells(rows, twice, 1, dtype, run)[:, 0]
+        assert found.max() < 40
+        expected = torch.cdist(rows.double(), centres.double()).argmin(dim=1)
+        assert (found == expected).double().mean() > (0.999 if dtype == torch.float32 else 0.9)
+
+
+@pytest.mark.parametrize("m", [1, 3])
+def test_rows_by_cell_rise_in_each_cell(m):
+    cells = torch.from_numpy(np.random.default_rng(0).integers(0, 9, (200, m)).astype(np.int32))
+    cells[cells == 4] = 5  # a cell without a row
+    starts, rows = cells_module._by_cell(cells, 9)
+    assert rows.dtype == torch.int32
+    assert starts[0] == 0
+    for cell in range(9):
+        expected = [row for row in range(200) for own in cells[row] if own == cell]
+        assert rows[starts[cell] : starts[cell + 1]].tolist() == expected
+
+
+def test_the_number_of_cells_of_anchors_makes_for_few_comparisons():
+    """Each row is compared with the centres, and each anchor with the rows of about 6 cells."""
+
+    def comparisons(n_cells):
+        return n * n_cells + 6 * n_anchors * n / n_cells
+
+    backend = CellBackend()
+    for n, n_anchors in [(10_000_000, 146_000), (3_000_000, 100_000)]:
+        n_cells = n / backend._usual_rows(n, np.arange(n_anchors))
+        least = min(comparisons(number) for number in range(100, 12_000, 20))
+        assert comparisons(n_cells) <= 1.01 * least
+        assert comparisons(n / 1000) > 1.5 * least
+    assert backend._usual_rows(300_000, np.arange(100_000)) == 1000
+    assert backend._usual_rows(10_000_000, None) == 1000
+
+
+def test_cells_of_anchors_hold_more_rows_where_anchors_are_few(monkeypatch):
+    rows, seen = normal(6000, 4), []
+    search = cells_module.find_centres
+    monkeypatch.setattr(cells_module, "ROWS_PER_CELL", 100)
+
+    def counted(rows, n_cells, *others):
+        seen.append(n_cells)
+        return search(rows, n_cells, *others)
+
+    monkeypatch.setattr(cells_module, "find_centres", counted)
+    anchors = np.arange(0, 6000, 100)
+    for backend in (CellBackend(), CellBackend(rows_per_cell=150)):
+        distances = backend.search_of_anchors(rows, anchors, 6)[1]
+        truth = np.sort(cdist(rows[anchors].astype("f8"), rows.astype("f8")), axis=1)[:, :6]
+        assert found_share(distances.numpy(), truth * (1 + 1e-4)) >= 0.95
+    assert seen == [6000 // round(6000 / np.sqrt(6 * 60)), 40]
+
+
+@pytest.mark.parametrize("block", [1 << 14, 97])
+def test_true_distances_are_those_of_all_pairs(block, monkeypatch):
+    monkeypatch.setattr(cells_module, "SAMPLE_BLOCK", block)
+    for rows in (normal(2000, 7), tight_clusters()):
+        asking = np.array([3, 4, 800, 1999])
+        found = CellBackend(n_jobs=2).true_distances(rows, asking, 9)
+        truth = np.sort(cdist(rows[asking].astype("f8"), rows.astype("f8")), axis=1)[:, :9]
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, truth, rtol=1e-4, atol=1e-6)
+
+
 def test_every_centre_is_that_of_a_row_where_many_are_equal():
     rows = torch.zeros(500, 3)
     rows[:30] = torch.from_numpy(normal(30, 3))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -15,7 +16,7 @@ import torch
 from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor, nn
 
-from neumap import _device
+from neumap import _device, _workers
 from neumap._device import torch_threads
 from neumap._modes import evaluating
 from neumap.callbacks import Callback, Checkpoint, EarlyStopping, TimeBudget
@@ -40,7 +41,7 @@ from neumap.training import (
     precision,
     train,
 )
-from neumap.training.embedders import encode_rows
+from neumap.training.embedders import encode_rows, encoded_parts
 from neumap.training.mlp_step import MLPStep
 from neumap.training.noise import InputNoise
 
@@ -616,6 +617,59 @@ def test_encoding_in_batches_equals_encoding_at_once() -> None:
         assert found.dtype == np.float32
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(EncoderEmbedder(encoder, rows).embed_all(), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("n_threads", [1, 3])
+def test_slices_are_encoded_on_several_threads_to_the_same_bits(
+    n_threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, encoder, seen = DenseRows(features(400)), MLP(5, 3, (64,)), []
+    monkeypatch.setattr(_workers, "usable_cores", lambda: 8)
+    forward = MLP.forward
+
+    def watched(self: MLP, part: torch.Tensor) -> torch.Tensor:
+        seen.append((threading.current_thread(), torch.get_num_threads()))
+        assert not torch.is_grad_enabled()
+        return forward(self, part)
+
+    with torch.no_grad():
+        expected = torch.cat([encoder(part) for part in rows.slices(7)]).numpy()
+    monkeypatch.setattr(MLP, "forward", watched)
+    with torch_threads(n_threads):
+        found = encode_rows(encoder, rows, 7)
+        assert torch.get_num_threads() == n_threads
+    assert np.array_equal(found, expected)
+    assert len(seen) == 58
+    assert {number for _, number in seen} == {1}  # threads of torch, of each operation
+    is_beside = {thread is not threading.current_thread() for thread, _ in seen}
+    assert is_beside == {n_threads > 1}
+
+
+def test_hooks_of_the_user_see_one_slice_after_the_other() -> None:
+    rows, encoder, seen = DenseRows(features(400)), MLP(5, 3, (64,)), []
+    encoder.layers[0].register_forward_hook(
+        lambda *call: seen.append((threading.current_thread(), call[1][0][0, 0].item()))
+    )
+    with torch_threads(3):
+        encode_rows(encoder, rows, 50)
+    assert {thread for thread, _ in seen} == {threading.current_thread()}
+    first = [encoder.inputs(part)[0, 0].item() for part in rows.slices(50)]
+    assert [value for _, value in seen] == pytest.approx(first)
+
+
+def test_an_error_on_a_thread_reaches_the_caller_and_modes_come_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows, encoder = DenseRows(features(400)), MLP(5, 3, (64,))
+    monkeypatch.setattr(_workers, "usable_cores", lambda: 8)
+    monkeypatch.setattr(MLP, "forward", lambda self, part: part[1:])
+    with torch_threads(3), pytest.raises(ValueError, match="got 49 for 50 rows"):
+        encode_rows(encoder, rows, 50)
+    assert encoder.training
+    with torch_threads(3):
+        parts = encoded_parts(encoder.eval(), rows, 50)
+        with pytest.raises(ValueError, match="got 49 for 50 rows"):
+            next(parts)
 
 
 def test_encoding_switches_dropout_off_and_puts_every_mode_back() -> None:

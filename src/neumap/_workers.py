@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
-from neumap._device import allowed_threads, torch_threads
+from neumap._device import allowed_threads, torch_threads, usable_cores
 
-__all__ = ["Run", "workers"]
+__all__ = ["Run", "in_order", "workers"]
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 Run = Callable[[Callable[[Any], Any], Iterable[Any]], list[Any]]
 
@@ -38,3 +42,34 @@ def workers(n_jobs: int, device: str | torch.device = "cpu") -> Iterator[Run]:
             return
         with ThreadPoolExecutor(n_threads, "neumap", torch.set_num_threads, (1,)) as pool:
             yield lambda task, over: list(pool.map(task, over))
+
+
+def in_order(task: Callable[[T], R], over: Iterable[T]) -> Generator[R, None, None]:
+    """Yield the results of tasks as they come, in the order of what they are done on.
+
+    Each task computes with one thread, and there are as many at a time as torch may use. That
+    takes less than to share out each operation: threads that wait for each other at every one
+    stand still where another process has a core. Few things are read ahead. Close the generator.
+
+    Examples
+    --------
+    >>> list(in_order(abs, [-1, 2, -3]))
+    [1, 2, 3]
+    """
+    n_threads = allowed_threads(min(torch.get_num_threads(), usable_cores()))
+    with torch_threads(1):
+        if n_threads == 1:
+            yield from map(task, over)
+            return
+        with ThreadPoolExecutor(n_threads, "neumap", torch.set_num_threads, (1,)) as pool:
+            waiting: deque[Future[R]] = deque()
+            try:
+                for one in over:
+                    waiting.append(pool.submit(task, one))
+                    if len(waiting) > n_threads:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+            finally:
+                for future in waiting:
+                    future.cancel()

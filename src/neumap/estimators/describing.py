@@ -37,7 +37,8 @@ def card_of_a_fit(task: Task, recipe: Recipe, encoder: nn.Module | None) -> Card
 
 def extent_of(positions: NDArray[np.float32]) -> tuple[tuple[float, float], ...] | None:
     """Return smallest and largest coordinate of each dimension of a map."""
-    placed = positions[np.isfinite(positions).all(axis=1)]
+    is_placed = np.isfinite(positions).all(axis=1)
+    placed = positions if is_placed.all() else positions[is_placed]
     if not len(placed):
         return None
     sides = zip(placed.min(axis=0), placed.max(axis=0), strict=True)

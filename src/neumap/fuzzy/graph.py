@@ -98,7 +98,15 @@ class FuzzyGraph:
 
     def isolated(self) -> NDArray[np.int64]:
         """Indices of the vertices without an edge, int64."""
-        return np.flatnonzero(self.degrees() == 0)
+        return np.flatnonzero(~self.has_edges())
+
+    def has_edges(self) -> NDArray[np.bool_]:
+        """Whether each vertex has an edge that weighs something, shape (n_vertices,)."""
+        found = np.zeros(self.n_vertices, dtype=bool)
+        is_edge = self.weights != 0
+        for ends in (self.heads, self.tails):
+            found[ends[is_edge]] = True
+        return found
 
 
 def _check_memberships(matrix: Any) -> None:

@@ -185,7 +185,7 @@ def membership_to_train(
 
 
 def _warn_of_isolated(graph: FuzzyGraph, asking: NDArray[np.int64]) -> None:
-    n_isolated = int((graph.degrees()[asking] == 0).sum())
+    n_isolated = int((~graph.has_edges()[asking]).sum())
     if n_isolated:
         warn_user(
             f"Every row must have a neighbour to take part in a fit, got {n_isolated} of "

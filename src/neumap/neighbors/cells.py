@@ -17,11 +17,13 @@ together, then each answers for some of the cells.
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
 import numpy as np
+import scipy.sparse
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -54,6 +56,10 @@ ROWS_PER_CELL = 1000
 # A card multiplies larger tiles at a better rate: 1,000,000 x 50 on an H200 take .9 s with 4,000
 # rows in a cell, 1.5 s with 2,000 and 2.4 s with 1,000.
 ROWS_PER_CELL_ON_CARD = 4000
+# In how many cells an anchor asks on most data: 2 to 12. Each row is compared with all centres and
+# each anchor with the rows of its cells, fewest in all with as many cells as the root of the number
+# of times that anchors ask. Fewer rows in a cell than above are not worth it.
+CELLS_OF_ANCHOR = 6
 CELL_PER_NEIGHBOR = 16  # a cell has at least this many rows for each neighbour that is asked for
 LADDER = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 N_SAMPLE = 256
@@ -83,7 +89,7 @@ class CellBackend:
         grows in proportion to their number, which is 2 to 16 for most data.
     rows_per_cell : int, optional
         Rows of a cell, at least 16 for each neighbour; by default 1,000 on a processor and 4,000 on
-        a card.
+        a card, and more where there are few anchors among many rows.
     n_jobs : int, default=-1
         Threads on the processor; -1 takes torch's number. It does not change the answer.
     seed : int or None, default=0
@@ -176,6 +182,33 @@ class CellBackend:
         first = own_row_first(indices, distances, anchors)
         return tuple(torch.from_numpy(part).to(numbers.device) for part in first)  # type: ignore[return-value]  # two of them
 
+    @torch.no_grad()
+    def true_distances(
+        self, rows: NDArray[Any] | MappedRows, asking: NDArray[np.int64], n_neighbors: int
+    ) -> NDArray[np.float32]:
+        """Euclidean distances of a few rows to their neighbours, itself first, by all pairs.
+
+        Parameters
+        ----------
+        rows : array of shape (n, n_features), float32
+            As prepared by the metric.
+        asking : array of shape (n_asking,), int64
+            Numbers of the rows.
+        n_neighbors : int
+            At most ``n``.
+
+        Returns
+        -------
+        array of shape (n_asking, n_neighbors), float32
+            Rising along each row.
+        """
+        here = on_device(rows, self.device)
+        with workers(self.n_jobs, self.device) as run:
+            queries = here[torch.from_numpy(asking).to(here.device)]
+            squared = _exact(here, queries, n_neighbors, run)[1]
+        distances: NDArray[np.float32] = squared.sqrt().cpu().numpy()
+        return distances
+
     def build(self, rows: NDArray[Any] | MappedRows, n_neighbors: int, metric: Metric) -> Cells:
         """Divide the rows among cells."""
         return self._divide(rows, n_neighbors, None, ALONE)[0]
@@ -192,9 +225,8 @@ class CellBackend:
         here = on_device(rows, self.device)
         generator = np.random.default_rng(self.seed)
         dtype = fast_dtype(torch.device("cpu")) if self.device == "cpu" else torch.float32
-        usual = ROWS_PER_CELL if self.device == "cpu" else ROWS_PER_CELL_ON_CARD
-        per_cell = max(self.rows_per_cell or usual, CELL_PER_NEIGHBOR * k)
-        n_cells = max(1, min(len(rows) // per_cell, 1 << 16))
+        per_cell = self.rows_per_cell or self._usual_rows(len(rows), anchors)
+        n_cells = max(1, min(len(rows) // max(per_cell, CELL_PER_NEIGHBOR * k), 1 << 16))
         with workers(self.n_jobs, self.device) as run:
             with telling(ranks) as known:
                 centres = find_centres(here, n_cells, generator, dtype, run)
@@ -211,8 +243,15 @@ class CellBackend:
             n_held, n_asked = (n_met, 1) if anchors is None else (1, n_met)
             cells_of_rows = nearest_cells(here, centres, n_held, dtype, run, ranks)
         starts, held = _by_cell(cells_of_rows, n_cells)
-        own = cells_of_rows[:, 0]
+        own = cells_of_rows[:, 0] if anchors is None else None
         return Cells(here, rows, centres, own, starts, held, n_held, dtype), n_asked
+
+    def _usual_rows(self, n_rows: int, anchors: NDArray[np.int64] | None) -> int:
+        """Return the rows of a cell where the number was left out."""
+        usual = ROWS_PER_CELL if self.device == "cpu" else ROWS_PER_CELL_ON_CARD
+        if anchors is None:
+            return usual
+        return max(usual, round(n_rows / math.sqrt(CELLS_OF_ANCHOR * len(anchors))))
 
     def query(self, index: Cells, queries: NDArray[Any], n_neighbors: int, metric: Metric) -> Found:
         """Neighbours of each query among the rows of the index."""
@@ -232,8 +271,8 @@ class CellBackend:
         indices = torch.zeros((len(asking), k), dtype=torch.int64, device=asking.device)
         distances = cells.centres.new_zeros((len(asking), k))
         with workers(self.n_jobs, self.device) as run:
-            own = cells.own
-            if not are_rows:
+            own = cells.own if are_rows else None
+            if own is None:
                 own = nearest_cells(asking, cells.centres, 1, cells.dtype, run)[:, 0]
             starts, by_cell = _by_cell(own[:, None], len(cells.centres))
 
@@ -322,7 +361,7 @@ class Cells:
     rows: Tensor | MappedRows  # (n, n_features), float32
     array: NDArray[Any] | MappedRows  # the same on the host
     centres: Tensor  # (n_cells, n_features)
-    own: Tensor  # (n,), int32
+    own: Tensor | None  # (n,), int32; None where anchors ask
     starts: list[int]
     held: Tensor  # (n n_held,), int32
     n_held: int
@@ -450,33 +489,38 @@ def _by_cell(cells: Tensor, n_cells: int) -> tuple[list[int], Tensor]:
 
     ``cells`` has shape (n, m): the cells of each row.
     """
+    n, m = cells.shape
     flat = cells.flatten()
+    if not is_on_card(flat):  # the transpose of a sparse matrix is a sort without large numbers
+        ends = np.arange(0, n * m + 1, m, dtype=np.int32 if n * m < 1 << 31 else np.int64)
+        ones = np.ones(n * m, dtype=np.int8)
+        by_cell = scipy.sparse.csr_array((ones, flat.numpy(), ends), shape=(n, n_cells)).tocsc()
+        rows = by_cell.indices.astype(np.int32, copy=False)
+        return by_cell.indptr.tolist(), torch.from_numpy(rows)
     counts = torch.bincount(flat, minlength=n_cells)
-    starts = [0, *counts.cumsum(0).tolist()]
-    if not is_on_card(flat):  # numpy sorts 16-bit integers by their digits
-        order = torch.from_numpy(np.argsort(flat.numpy().astype(np.uint16), kind="stable"))
-    else:
-        order = flat.sort(stable=True).indices
-    return starts, order.div_(cells.shape[1], rounding_mode="floor").int()
+    order = flat.sort(stable=True).indices
+    return [0, *counts.cumsum(0).tolist()], order.div_(m, rounding_mode="floor").int()
 
 
 def _exact(rows: Tensor | MappedRows, queries: Tensor, k: int, run: Run) -> tuple[Tensor, Tensor]:
     """Exact neighbours (n_queries, k) and squared distances of a few queries, block by block."""
+    best = torch.full((len(queries), k), NOTHING, device=rows.device)
+    merging = Lock()
 
-    def best_of(start: int) -> Tensor:
+    def compare(start: int) -> None:
         block = rows[start : start + SAMPLE_BLOCK]
         numbers = torch.arange(start, start + len(block), device=rows.device)
         part = _Part(block, numbers, queries, None, centre, k)
         keys, blurred = part.by_products(torch.float32, everyone)
         if len(blurred):
             keys[blurred] = part.by_differences(blurred)
-        return keys
+        with merging:  # in any order, as above
+            best.copy_(smallest_keys(torch.cat([best, keys], dim=1), k))
 
     centre = queries.mean(dim=0)
     everyone = torch.arange(len(queries), device=rows.device)
-    keys = torch.cat(run(best_of, range(0, len(rows), SAMPLE_BLOCK)), dim=1)
-    keys = keys.sort(dim=1).values[:, :k]
-    return keys & 0xFFFFFFFF, (keys >> 32).int().view(torch.float32)
+    run(compare, range(0, len(rows), SAMPLE_BLOCK))
+    return best & 0xFFFFFFFF, (best >> 32).int().view(torch.float32)
 
 
 def _decoded(keys: Tensor) -> tuple[Tensor, Tensor]:

@@ -181,11 +181,7 @@ def euclidean_neighbors(
     all_rows = on_device(rows, device)
     # Distances ignore a shift; the product's rounding does not.
     centre = all_rows.mean(dim=0)
-    # Parts that are kept would lie between the tiles in memory, which could then not be used again.
-    norms = centre.new_empty(len(all_rows))
-    for start in range(0, len(all_rows), TILE_COLUMNS):
-        columns = slice(start, start + TILE_COLUMNS)
-        norms[columns] = (all_rows[columns] - centre).square().sum(1)
+    norms = _norms(all_rows, centre) if len(queries) > TILE_ROWS else None
     n_kept = min(n_neighbors + N_EXTRA_CANDIDATES, len(rows))
     indices = np.empty((len(queries), n_neighbors), dtype=np.int64)
     distances = np.empty((len(queries), n_neighbors), dtype=np.float32)
@@ -197,7 +193,8 @@ def euclidean_neighbors(
         def scores(columns: slice, centred: Tensor = centred) -> Tensor:
             # |q|^2 is the same for all rows, so it does not change the ranking.
             block = all_rows[columns] - centre
-            return torch.addmm(norms[columns], centred, block.T, alpha=-2)
+            own = block.square().sum(1) if norms is None else norms[columns]
+            return torch.addmm(own, centred, block.T, alpha=-2)
 
         _, candidates = _smallest_of_blocks(scores, len(rows), n_kept)
         lengths = _candidate_distances(tile, all_rows, candidates)
@@ -215,6 +212,16 @@ def euclidean_neighbors(
         indices[part] = nearest.cpu().numpy()
         distances[part] = nearest_distances.cpu().numpy()
     return indices, distances
+
+
+def _norms(rows: Tensor | MappedRows, centre: Tensor) -> Tensor:
+    """Squared distance of each row to the centre, for searches that read the rows several times."""
+    # Parts that are kept would lie between the tiles in memory, which could then not be used again.
+    norms = centre.new_empty(len(rows))
+    for start in range(0, len(rows), TILE_COLUMNS):
+        columns = slice(start, start + TILE_COLUMNS)
+        norms[columns] = (rows[columns] - centre).square().sum(1)
+    return norms
 
 
 def _smallest_of_blocks(

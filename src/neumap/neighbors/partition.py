@@ -38,6 +38,7 @@ N_ROUNDS = 6
 SUM_ROWS = 1 << 14  # summed at once
 SUM_STEPS = 2.0**40  # which leaves room for sums of 4 million rows
 BLOCK_ROWS = 512  # their scores stay in the cache of a core
+BLOCKS_OF_TASK = 32  # a task is kept until all have ended
 BLOCK_SCORES = 1 << 26  # on a card
 
 
@@ -123,6 +124,13 @@ def _smallest(scores: Tensor, k: int) -> Tensor:
     return (chosen & ((1 << n_bits) - 1)).long()
 
 
+def _smallest_column(scores: Tensor) -> Tensor:
+    """Column of the smallest score of each row, the first of equal ones, shape (n,)."""
+    if is_on_card(scores):
+        return scores.argmin(dim=1)
+    return torch.from_numpy(scores.numpy().argmin(axis=1))  # vectorised, unlike torch's
+
+
 def sorted_keys(scores: Tensor, numbers: Tensor, k: int) -> Tensor:
     """Keys of the k smallest scores, int64: the upper half the score, the lower half the number.
 
@@ -194,13 +202,19 @@ def nearest_cells(
         block = rows[part] - middle
         scores = scores_as_integers(left_factor(block, len(block), dtype), right)
         if m == 1:
-            found[part] = scores.argmin(dim=1, keepdim=True)
+            found[part, 0] = _smallest_column(scores)
             return
         columns = smallest_columns(scores, m)
         found[part] = sorted_keys(scores.gather(1, columns), columns, m)
 
+    def assign_all(starts: range) -> None:
+        for start in starts:
+            assign(start)
+
     blocks = range(0, len(rows), step)
+    own = blocks[ranks.share(len(blocks))]
+    n_of_task = 1 if is_on_card(centres) else BLOCKS_OF_TASK
     with telling(ranks):
-        run(assign, blocks[ranks.share(len(blocks))])
+        run(assign_all, [own[i : i + n_of_task] for i in range(0, len(own), n_of_task)])
     ranks.add_(found)
     return found

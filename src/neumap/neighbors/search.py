@@ -492,9 +492,11 @@ def _sampled_recall(
     generator = np.random.default_rng(None if seed is None else seed + 1)
     places = np.sort(generator.choice(n, size=min(N_RECALL_ROWS, n), replace=False))
     sample = numbers[places]
-    if isinstance(backend, CellBackend | HnswBackend):  # their rows are those of the exact search
-        device = getattr(backend, "device", "cpu")
-        truth = ExactBackend(device=device).query(rows, rows[sample], k, metric)[1]
+    if isinstance(backend, CellBackend):
+        assert isinstance(metric, EuclideanMetric)  # prepare has refused the others
+        truth = metric.finish(backend.true_distances(rows, sample, k))
+    elif isinstance(backend, HnswBackend):  # its rows are those of the exact search
+        truth = ExactBackend().query(rows, rows[sample], k, metric)[1]
     else:
         by_products = is_sparse(data) and sparse.supports(metric)
         exact: NeighborBackend = SparseBackend() if by_products else ExactBackend()

@@ -30,6 +30,7 @@ DEGREES = {
 }
 TOP = 100  # powers of the largest value stay below 2^100, which leaves room for their sum
 BOTTOM = -60
+BLOCK_BYTES = 1 << 22  # read once, though looked at twice
 
 
 def largest_value(data: Any) -> float:
@@ -37,7 +38,10 @@ def largest_value(data: Any) -> float:
     values = data.data if hasattr(data, "nnz") else data
     if values.size == 0 or values.dtype.itemsize == 1:
         return 0.0
-    return max(-float(values.min()), float(values.max()))
+    step = max(1, BLOCK_BYTES * len(values) // values.nbytes)
+    blocks = (values[start : start + step] for start in range(0, len(values), step))
+    ends = [end for block in blocks for end in (-float(block.min()), float(block.max()))]
+    return float(np.max(ends))  # NaN where there is one, unlike the maximum of Python
 
 
 def exponent_of_unit(largest: float, metric: Metric) -> int:

@@ -20,6 +20,7 @@ from torch.nn import functional
 from neumap._device import torch_threads
 from neumap._modes import evaluating
 from neumap._ranks import ALONE, Ranks, current_ranks, telling
+from neumap._workers import in_order
 from neumap.data import RowStore, first_rows
 from neumap.networks import MLP, ConvDecoder, ConvEncoder, Standardize
 from neumap.training.auxiliary import AuxiliaryDimensions
@@ -179,11 +180,28 @@ def encoded_parts(
     The module stays in evaluation mode until the generator ends: close it.
     """
     size = _slice_rows(rows) if batch_rows is None else batch_rows
+
+    def encode(part: Tensor) -> Tensor:
+        output: Tensor = module(rows_to_write_on(module, part)).float()
+        check_row_count(len(output), len(part))
+        return output
+
+    if rows.n_rows > size and _encodes_on_threads(module, rows):
+        with evaluating(module):
+            yield from in_order(torch.inference_mode()(encode), rows.slices(size))
+        return
     with evaluating(module), torch_threads():
-        for part in rows.slices(size):
-            output = module(rows_to_write_on(module, part)).float()
-            check_row_count(len(output), len(part))
-            yield output
+        yield from map(encode, rows.slices(size))
+
+
+def _encodes_on_threads(module: nn.Module, rows: RowStore) -> bool:
+    """Whether slices may be encoded beside each other: by the package's MLP, which is only read.
+
+    Hooks of the user expect one slice after the other.
+    """
+    if type(module) is not MLP or rows.device.type != "cpu":
+        return False
+    return not any(part._forward_hooks or part._forward_pre_hooks for part in module.modules())
 
 
 def check_row_count(n_outputs: int, n_rows: int) -> None:

@@ -66,7 +66,7 @@ def input_noise(
 
     lengths = neighbor_distances(rows, graph, read, float(front.scale))
     width = rows.n_features if basis is None else len(basis)
-    return InputNoise(lengths * _per_feature(relative, width), seed, basis)
+    return InputNoise(lengths.mul_(_per_feature(relative, width)), seed, basis)
 
 
 def own_noise(
@@ -125,14 +125,17 @@ def neighbor_distances(rows: RowStore, edges: FuzzyGraph, read: Read, unit: floa
         part = slice(start, start + size)
         lengths[part] = _lengths(rows, read, heads[part], tails[part], unit)
     known = lengths.isfinite()
-    total = _sums(lengths.where(known, 0.0), heads, tails, rows.n_rows)
-    count = _sums(known.float(), heads, tails, rows.n_rows)
+    alone = torch.ones(rows.n_rows, dtype=torch.bool, device=rows.device)
+    alone[heads] = alone[tails] = False
+    means = _sums(lengths.where(known, 0.0), heads, tails, rows.n_rows)
     if not known.any():
-        return total
-    means = total / count.clamp_min(1.0)
-    median = means[count > 0].median()
-    alone = _sums(torch.ones_like(lengths), heads, tails, rows.n_rows) == 0
-    return unit * torch.where(alone, median, means).clamp_max_(LONGEST * median)
+        return means
+    count = _sums(known.float(), heads, tails, rows.n_rows)
+    is_counted = count > 0
+    means.div_(count.clamp_min_(1.0))  # in place: the rows may be many
+    del count
+    median = means[is_counted].median()
+    return means.masked_fill_(alone, median).clamp_max_(LONGEST * median).mul_(unit)
 
 
 def _sums(values: Tensor, heads: Tensor, tails: Tensor, n_rows: int) -> Tensor:
