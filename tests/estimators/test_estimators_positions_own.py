@@ -249,6 +249,12 @@ def test_few_steps_become_twice_as_many_of_half_the_edges(
     assert shortened(short, 400.0, has_batch_size=has_batch_size) == short
 
 
+@pytest.mark.parametrize(("flops", "n_steps"), [(3e7, 3600), (6e7, 1800), (1e10, 1200)])
+def test_more_operations_are_cheap_on_a_card(flops: float, n_steps: int) -> None:
+    found = shortened(PLAN, flops, has_batch_size=False, on_card=True)
+    assert found == replace(PLAN, n_steps=n_steps)
+
+
 def test_networks_whose_arithmetic_cannot_be_counted_take_all_steps() -> None:
     assert shortened(PLAN, None, has_batch_size=False) is PLAN
 

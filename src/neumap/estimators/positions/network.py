@@ -194,6 +194,7 @@ class NetworkPositions:
             plan,
             embedder.flops,
             has_batch_size=self.budget.batch_size is not None,
+            on_card=embedder.rows.device.type == "cuda",
         )
 
     def optimizer_factory(

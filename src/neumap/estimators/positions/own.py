@@ -25,6 +25,8 @@ __all__ = ["last_layer", "matrices_of", "normalises_batches", "read_columns", "s
 # Operations of one row, forward, up to which a training has its full length. A network of three
 # layers of 100 on images of 28 x 28 has 200,000.
 CHEAP = 350_000.0
+# On a card a step of 1,000 rows takes longer to launch than to compute up to about this number.
+CHEAP_ON_CARD = 3e7
 # A more expensive one trains in inverse proportion, but for no less than this share of the steps.
 SHORTEST = 1 / 3
 # If fewer steps than this remain, twice as many with half the edges reach further, and no fewer
@@ -128,7 +130,9 @@ def read_columns(network: nn.Module, probe: Tensor) -> Tensor | None:
     return None if slope is None else (slope != 0).flatten(1).any(0)
 
 
-def shortened(plan: Plan, flops: float | None, *, has_batch_size: bool) -> Plan:
+def shortened(
+    plan: Plan, flops: float | None, *, has_batch_size: bool, on_card: bool = False
+) -> Plan:
     """Return a plan with fewer encoded rows if a network is expensive.
 
     Parameters
@@ -139,10 +143,13 @@ def shortened(plan: Plan, flops: float | None, *, has_batch_size: bool) -> Plan:
         Operations of the network for one row, forward; None where they cannot be counted.
     has_batch_size : bool
         Whether the user chose the edges per step, which then stay.
+    on_card : bool, default=False
+        Whether it trains on a CUDA device, for which more operations are cheap.
     """
     if flops is None:
         return plan
-    share = min(1.0, max(SHORTEST, CHEAP / max(flops, 1.0)))
+    cheap = CHEAP_ON_CARD if on_card else CHEAP
+    share = min(1.0, max(SHORTEST, cheap / max(flops, 1.0)))
     n_steps = max(1, round(share * plan.n_steps))
     if share == 1.0 or has_batch_size or n_steps >= FEW_STEPS or plan.batch_edges < 2:
         return replace(plan, n_steps=n_steps)
