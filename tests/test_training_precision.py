@@ -187,9 +187,11 @@ def test_an_error_in_the_block_leaves_no_autocast() -> None:
 # ---- the first step ----
 
 
-def step_of(network: nn.Module, noise: InputNoise | None = None) -> tuple[VerifiedStep, Any]:
-    rows = DenseRows(images())
-    embedder = EncoderEmbedder(network.train(), rows, noise)
+def step_of(
+    network: nn.Module, noise: InputNoise | None = None, rows: np.ndarray | None = None
+) -> tuple[VerifiedStep, Any]:
+    store = DenseRows(images() if rows is None else rows)
+    embedder = EncoderEmbedder(network.train(), store, noise)
     step = choose_step(embedder, [TERM])
     assert isinstance(step, VerifiedStep)
     return step, embedder
@@ -274,6 +276,42 @@ def test_the_comparison_changes_no_statistics_and_draws_nothing() -> None:
         states.append([losses["loss"], torch.rand(1), *buffers, *gradients])
         states[-1].append(torch.tensor(noise.draw_starts()))
     assert all(map(torch.equal, *states))
+
+
+def test_images_of_several_channels_lose_the_same_numbers_to_dropout() -> None:
+    """Dropout draws in the order of memory, which in bfloat16 is channels-last."""
+    torch.manual_seed(0)
+    layers = (nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Dropout(0.3), nn.Conv2d(16, 16, 3), nn.ReLU())
+    network = nn.Sequential(*layers, nn.Flatten(), nn.Linear(1024, 64), nn.Linear(64, 2))
+    step, _ = step_of(network, rows=np.concatenate([images()] * 3, axis=1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        step(BATCH, 0.0)
+    assert step.is_mixed
+
+
+def test_activations_and_their_gradients_are_in_the_order_of_the_convolutions() -> None:
+    """Images of one channel are in both orders at once, and gradients of flat rows in another."""
+    network, orders = conv_net(), []
+
+    def note(values: Tensor) -> None:
+        orders.append(values.is_contiguous(memory_format=torch.channels_last))
+
+    class Watch(nn.Module):
+        def forward(self, values: Tensor) -> Tensor:
+            if values.requires_grad:
+                note(values)
+                values.register_hook(note)  # after the one of the layer before
+            return values
+
+    network.insert(2, Watch())
+    network.insert(5, Watch())
+    step, _ = step_of(network)
+    orders.clear()  # of its trials
+    step(BATCH, 0.0)
+    assert step.is_mixed
+    assert len(orders) >= 8  # two layers, in float32 and in bfloat16, both ways
+    assert all(orders)
 
 
 def test_inexact_gradients_are_not_used_either(

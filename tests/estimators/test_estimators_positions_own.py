@@ -235,7 +235,7 @@ def test_expensive_networks_take_fewer_steps(width: int, n_steps: int) -> None:
     ("full", "has_batch_size", "n_steps", "batch_edges"),
     [
         (1800, False, 1200, 250),
-        (900, False, 750, 250),  # not 600
+        (900, False, 840, 250),  # not 600
         (600, False, 600, 250),  # never more than without
         (900, True, 300, 500),
     ],
@@ -281,7 +281,7 @@ def test_length_of_a_fit_by_what_the_network_costs() -> None:
     assert steps_of(nn.Linear(4, 2)) == 24  # a fifth more, half of it for so few rows
     assert steps_of(wide(40_000)) == 24
     assert steps_of(wide(80_000)) == 2 * round(24 * 350_000 / (8 * 80_000 + 16))
-    assert steps_of(wide(200_000)) == 24  # of half the edges, since 750 are the fewest
+    assert steps_of(wide(200_000)) == 24  # of half the edges, since 840 are the fewest
     assert steps_of(wide(200_000), batch_size=64) == 8
     assert steps_of(wide(200_000), batch_size=64, n_training_epochs=2) == 16
     asked = steps_of(nn.Linear(4, 2), n_epochs=7)

@@ -176,7 +176,7 @@ class ParametricUMAP(UMAP):
         Rows of each batch that are decoded; None decodes all. More rows make the gradient less
         noisy and a step slower. ``"auto"`` counts operations: all rows, unless the decoder costs
         many times the encoder (as convolutions at the size of the image do), then as many as cost
-        twice the encoder, at least 32 and one in 120 training rows.
+        one and a half times the encoder, at least 32 and one in 120 training rows.
         ``report_["reconstruction_rows"]`` has the number.
     reconstruction_validation : array-like, optional
         Held-out rows. Their reconstruction loss is ``val_loss`` in each report.

@@ -44,6 +44,10 @@ STEP_SIZE = 0.4
 # computation costs half as much as the rest of a training step.
 RENEWED_EVERY = 2
 
+# The same for stacks of so many numbers, whose steps wait for memory more than for products.
+LARGE = 1_000_000
+LARGE_RENEWED_EVERY = 4
+
 # From this ratio of columns to rows on, iterating on the small Gram matrix takes less arithmetic.
 WIDE = 2
 
@@ -178,7 +182,8 @@ class MatrixStack:
     Attributes
     ----------
     n_steps : int
-        Steps so far; every ``RENEWED_EVERY``-th of them renews the orthogonal matrices.
+        Steps so far; every second of them renews the orthogonal matrices, of large ones every
+        fourth.
     """
 
     def __init__(self, matrices: Sequence[Matrix]) -> None:
@@ -187,16 +192,19 @@ class MatrixStack:
         first = matrices[0]
         shape = (len(self.matrices), *first.shape)
         self.momentum = first.parameter.new_zeros(shape).detach()
-        self._gradients = torch.zeros_like(self.momentum)
+        # A single matrix is read from its gradient.
+        self._gradients = torch.zeros_like(self.momentum) if len(self.matrices) > 1 else None
         self._directions = torch.zeros_like(self.momentum)
         self.n_steps = 0
         self._dtype = fast_dtype(first.parameter.device)
         self._length = first.length
+        is_large = self.momentum.numel() >= LARGE
+        self._renewed_every = LARGE_RENEWED_EVERY if is_large else RENEWED_EVERY
 
     @property
     def is_due(self) -> bool:
         """Whether the next step renews the orthogonal matrices."""
-        return self.n_steps % RENEWED_EVERY == 0
+        return self.n_steps % self._renewed_every == 0
 
     @torch.no_grad()
     def step(self, lr: float | Tensor, momentum: float) -> None:
@@ -206,7 +214,7 @@ class MatrixStack:
             return
         self.momentum.lerp_(gradients, 1.0 - momentum)
         if self.is_due:
-            ahead = gradients.lerp_(self.momentum, momentum)  # Nesterov's look ahead
+            ahead = torch.lerp(gradients, self.momentum, momentum)  # Nesterov's look ahead
             self._directions.copy_(orthogonalize(ahead, self._dtype))
         size = lr * self._length
         if isinstance(size, Tensor):  # alpha must be a number, and reading one waits for the device
@@ -234,7 +242,7 @@ class MatrixStack:
             return None
         filled = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters]
         read = [matrix.read(g) for matrix, g in zip(self.matrices, filled, strict=True)]
-        return torch.stack(read, out=self._gradients)
+        return read[0][None] if self._gradients is None else torch.stack(read, out=self._gradients)
 
     def _written(self, stacked: Tensor) -> list[Tensor]:
         """Return a stack of matrices in the shapes of the parameters."""

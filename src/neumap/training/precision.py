@@ -69,6 +69,8 @@ class MixedPrecision:
         are fastest.
     device_type : str
         Type of the device that computes.
+    between : sequence of nn.Module, default=()
+        Layers, such as activations, whose gradients are kept in this order.
     is_known : bool, default=False
         Whether the first step needs no comparison with float32.
 
@@ -76,6 +78,9 @@ class MixedPrecision:
     ----------
     enabled : bool
         False runs the network in float32 from then on.
+    is_compared : bool
+        Whether float32 computes in the order of bfloat16, so that dropout, which draws in the order
+        of memory, leaves out the same numbers.
     """
 
     def __init__(
@@ -84,26 +89,31 @@ class MixedPrecision:
         convolutions: Sequence[nn.Module],
         device_type: str,
         *,
+        between: Sequence[nn.Module] = (),
         is_known: bool = False,
     ) -> None:
         self.enabled = True
+        self.is_compared = False
         self.is_known = is_known
         self._last = last
         self._convolutions = tuple(convolutions)
+        self._between = tuple(between)
         self._device_type = device_type
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
         """Run the forward passes of the block in this precision."""
-        if not self.enabled:
+        if not (self.enabled or self.is_compared):
             yield
             return
         # Registered for the block alone: the network itself is copied, saved and passed on.
         hooks = [c.register_forward_pre_hook(_in_channels_last) for c in self._convolutions]
-        hooks.append(self._last.register_forward_pre_hook(self._enter_last))
-        hooks.append(self._last.register_forward_hook(self._leave_last))
+        hooks += [part.register_forward_hook(_keep_order) for part in self._between]
+        if self.enabled:
+            hooks.append(self._last.register_forward_pre_hook(self._enter_last))
+            hooks.append(self._last.register_forward_hook(self._leave_last))
         try:
-            with torch.autocast(self._device_type, dtype=torch.bfloat16):
+            with torch.autocast(self._device_type, torch.bfloat16, enabled=self.enabled):
                 yield
         finally:
             for hook in hooks:
@@ -126,7 +136,26 @@ def _in_channels_last(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, 
     first, *others = inputs
     if isinstance(first, Tensor) and first.ndim == 4:
         first = first.contiguous(memory_format=torch.channels_last)
+        if first.shape[1] == 1:  # in both orders at once: strides say which one the output takes
+            n, _, height, width = first.shape
+            first = first.reshape(n, height, width, 1).permute(0, 3, 1, 2)
     return first, *others
+
+
+def _keep_order(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+    """Bring the gradient of an output in channels-last order into this order.
+
+    Behind the last convolution it comes in another one. torch then computes the gradient of a ReLU
+    ten times as slowly (3.8 ms instead of 0.3 for 512 rows of 64 x 7 x 7, and 0.4 for the copy).
+    """
+    if not (isinstance(output, Tensor) and output.ndim == 4 and output.requires_grad):
+        return
+    if output.is_contiguous(memory_format=torch.channels_last) and not output.is_contiguous():
+        output.register_hook(_as_channels_last)  # type: ignore[no-untyped-call]
+
+
+def _as_channels_last(gradient: Tensor) -> Tensor:
+    return gradient.contiguous(memory_format=torch.channels_last)
 
 
 def choose_precision(module: nn.Module, inputs: Tensor) -> MixedPrecision | None:
@@ -173,7 +202,10 @@ def _tried(module: nn.Module, inputs: Tensor) -> tuple[MixedPrecision | None, st
     if last is None or last is module:
         return None, "float32: it has no last layer of its own"
     convolutions = [part for part in module.modules() if isinstance(part, CONVOLUTIONS)]
-    found = MixedPrecision(last, convolutions, inputs.device.type)
+    between: list[nn.Module] = []
+    if convolutions and inputs.device.type == "cpu":
+        between = [part for part in module.modules() if _is_between(part)]
+    found = MixedPrecision(last, convolutions, inputs.device.type, between=between)
     seen = _Operations()
     try:
         with evaluating(module, to_be_trained=True), seen, found():
@@ -185,6 +217,11 @@ def _tried(module: nn.Module, inputs: Tensor) -> tuple[MixedPrecision | None, st
     if output.dtype != torch.float32 or _is_quantised(output):
         return None, "float32: its outputs are not those of its last layer"
     return found, None
+
+
+def _is_between(part: nn.Module) -> bool:
+    """Whether a module is a layer other than a convolution."""
+    return not isinstance(part, CONVOLUTIONS) and next(part.children(), None) is None
 
 
 class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -369,23 +406,25 @@ class VerifiedStep:
             return self._step.compute(indices, given)
         self._is_checked = True
         before = self.rewind(with_weights=False)
-        expected, _ = self._run(indices, given, enabled=False)
+        expected, _ = self._run(indices, given, enabled=False, is_compared=True)
         before.restore()
         found, losses = self._run(indices, given, enabled=True)
         missed = _largest_difference(found, expected)
         if missed <= LARGEST_DIFFERENCE:
             return losses
         before.restore()
-        repeated, losses = self._run(indices, given, enabled=False)
+        repeated, _ = self._run(indices, given, enabled=False, is_compared=True)
+        before.restore()
+        _, losses = self._run(indices, given, enabled=False)
         _say(missed, repeats=_largest_difference(repeated, expected) <= LARGEST_DIFFERENCE)
         return losses
 
     def _run(
-        self, indices: Tensor, given: StepInputs, *, enabled: bool
+        self, indices: Tensor, given: StepInputs, *, enabled: bool, is_compared: bool = False
     ) -> tuple[list[Tensor | None], dict[str, Tensor]]:
         """Return copies of the gradients and the losses of a step in one of the precisions."""
         for precision in self.precisions:
-            precision.enabled = enabled
+            precision.enabled, precision.is_compared = enabled, is_compared
         losses = self._step.compute(indices, given)
         gradients = [parameter.grad for parameter in self.parameters()]
         return [None if g is None else g.detach().clone() for g in gradients], losses

@@ -22,7 +22,7 @@ __all__ = ["decoded_rows", "mlp_flops", "some_positions"]
 logger = logging.getLogger(__name__)
 
 # Operations of all decoded rows of a batch, relative to those of encoding the batch.
-AFFORDABLE = 2.0
+AFFORDABLE = 1.5
 
 # Fewer rows make the reconstruction worse: of very few the gradient is noise, and a row that a
 # whole training decodes once or twice is not learned. One in 120 is some twelve times in a training
