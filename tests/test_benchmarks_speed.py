@@ -238,3 +238,27 @@ def test_quality_scores_validation_rows_when_asked(tmp_path):
         assert row["mean"]["test_trustworthiness"] > 0.8
         assert row["mean"]["cross_entropy"] > 0
     assert "mixture-300" in printed
+
+
+def test_ranks_compares_one_process_with_two(tmp_path):
+    output = tmp_path / "ranks.json"
+    line = [sys.executable, BENCHMARKS / "ranks.py", "--steps", "1", "--output", output]
+    subprocess.run(line, check=True, timeout=600, capture_output=True)
+    found = json.loads(output.read_text())
+    assert [(run["processes"], run["threads"]) for run in found["runs"]] == [(1, 1), (2, 1), (1, 2)]
+    assert len({run["steps"] for run in found["runs"]}) == 1
+    assert found["share_of_the_time_of_one"] > 0
+    assert found["distance_to_one_process"] < 0.02  # a few steps: rounding alone
+
+
+def test_nearest_rows_of_the_hard_search_are_exact(script):
+    module = script("hard_search")
+    rows = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
+    asked = np.array([3, 50])
+    found = module.nearest(rows, asked)
+    distances = np.linalg.norm(rows[asked][:, None] - rows[None], axis=2)
+    expected = np.argsort(distances, axis=1)[:, : module.N_NEIGHBORS]
+    np.testing.assert_array_equal(np.sort(found, axis=1), np.sort(expected, axis=1))
+    others = np.where(found == asked[:, None], 59, found)  # one of fifteen is wrong
+    assert module.recall(expected, found) == 1.0
+    assert module.recall(expected, others) == pytest.approx(14 / 15)

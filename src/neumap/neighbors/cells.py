@@ -63,7 +63,8 @@ CELLS_OF_ANCHOR = 6
 CELL_PER_NEIGHBOR = 16  # a cell has at least this many rows for each neighbour that is asked for
 LADDER = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 N_SAMPLE = 256
-SAMPLE_BLOCK = 1 << 14  # rows compared with the sample at a time
+SAMPLE_BLOCK = 1 << 14  # rows compared with the sample at a time,
+SAMPLE_BYTES = 1 << 23  # fewer where they are wide: each thread centres a copy of its own
 N_SPARE = 8  # candidates beyond the neighbours, since products rank with a rounding error
 LARGEST_PART = 1 << 15  # held rows that are searched at once: equal rows all lie in one cell
 TILE_QUERIES = 512
@@ -507,8 +508,10 @@ def _exact(rows: Tensor | MappedRows, queries: Tensor, k: int, run: Run) -> tupl
     best = torch.full((len(queries), k), NOTHING, device=rows.device)
     merging = Lock()
 
+    step = min(SAMPLE_BLOCK, max(1, SAMPLE_BYTES // (4 * queries.shape[1])))
+
     def compare(start: int) -> None:
-        block = rows[start : start + SAMPLE_BLOCK]
+        block = rows[start : start + step]
         numbers = torch.arange(start, start + len(block), device=rows.device)
         part = _Part(block, numbers, queries, None, centre, k)
         keys, blurred = part.by_products(torch.float32, everyone)
@@ -519,7 +522,7 @@ def _exact(rows: Tensor | MappedRows, queries: Tensor, k: int, run: Run) -> tupl
 
     centre = queries.mean(dim=0)
     everyone = torch.arange(len(queries), device=rows.device)
-    run(compare, range(0, len(rows), SAMPLE_BLOCK))
+    run(compare, range(0, len(rows), step))
     return best & 0xFFFFFFFF, (best >> 32).int().view(torch.float32)
 
 
