@@ -248,7 +248,7 @@ def test_ranks_compares_one_process_with_two(tmp_path):
     assert [(run["processes"], run["threads"]) for run in found["runs"]] == [(1, 1), (2, 1), (1, 2)]
     assert len({run["steps"] for run in found["runs"]}) == 1
     assert found["share_of_the_time_of_one"] > 0
-    assert found["distance_to_one_process"] < 0.02  # a few steps: rounding alone
+    assert found["distance_to_one_process"] < 0.1  # a few steps in bfloat16: rounding alone
 
 
 def test_nearest_rows_of_the_hard_search_are_exact(script):
