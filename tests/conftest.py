@@ -12,6 +12,7 @@ os.environ.setdefault("KERAS_BACKEND", "torch")
 
 import importlib
 import random
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ import pytest
 import torch
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +49,22 @@ def no_search(monkeypatch: pytest.MonkeyPatch) -> type[Exception]:
 
     monkeypatch.setattr("neumap.neighbors.NeighborSearch.find", started)
     return SearchStarted
+
+
+@pytest.fixture
+def run_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], int]:
+    """Run the Python blocks of a page of the documentation in an empty folder, and count them."""
+
+    def run(name: str) -> int:
+        page = DOCS / name
+        blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+        monkeypatch.chdir(tmp_path)
+        names: dict[str, Any] = {"__name__": page.stem}
+        for block in blocks:
+            exec(compile(block, str(page), "exec"), names)
+        return len(blocks)
+
+    return run
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import json
 import math
 import os
 import pickle
-import re
 import stat
 import struct
 import subprocess
@@ -15,6 +14,7 @@ import sys
 import types
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -875,15 +875,9 @@ def test_pairs_of_names_do_not_collide(tmp_path: Path) -> None:
     assert torch.equal(net.weight, nets["enc"].weight)  # type: ignore[arg-type]
 
 
-def test_examples_of_the_documentation_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_examples_of_the_documentation_run(run_page: Callable[[str], int]) -> None:
     pytest.importorskip("onnxruntime")
-    page = Path(__file__).parents[1] / "docs" / "saving.md"
-    blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) >= 5
-    monkeypatch.chdir(tmp_path)
-    names: dict[str, Any] = {"__name__": "saving"}
-    for block in blocks:
-        exec(compile(block, str(page), "exec"), names)
+    assert run_page("saving.md") >= 5
 
 
 def test_file_of_format_1_stays_readable() -> None:

@@ -6,9 +6,9 @@ import copy
 import json
 import os
 import random
-import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -358,12 +358,6 @@ def test_without_torch_the_rest_of_the_package_says_what_it_needs() -> None:
 # ---- the page -----------------------------------------------------------------------------------
 
 
-def test_examples_of_the_documentation_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_examples_of_the_documentation_run(run_page: Callable[[str], int]) -> None:
     pytest.importorskip("onnxruntime")
-    page = Path(__file__).parents[1] / "docs" / "serving.md"
-    blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) == 3
-    monkeypatch.chdir(tmp_path)
-    names: dict[str, Any] = {"__name__": "serving"}
-    for block in blocks:
-        exec(compile(block, str(page), "exec"), names)
+    assert run_page("serving.md") == 3
