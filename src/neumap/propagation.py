@@ -116,7 +116,7 @@ def _flow(
     loss = len(labelled) / (STEPS_PER_ROW * n)
     walk = (scale @ weights @ scale).tocsr().astype(np.float32)  # symmetric, as CG needs it
     flow = _conjugate_gradients(walk, 1.0 + loss, (source / roots).astype(np.float32))
-    flow = flow / (roots * np.where(share > 0.0, share, 1.0)).astype(np.float32)
+    flow /= (roots * np.where(share > 0.0, share, 1.0)).astype(np.float32)
     return np.where(share > 0.0, flow, np.float32(-np.inf))
 
 
