@@ -64,6 +64,7 @@ def test_threads_blocks_and_files_do_not_change_the_answer(
     lists = lists_of(ROWS)
     monkeypatch.setattr(room, "BLOCK_NUMBERS", 10 * 12 * 5)
     expected = nearest_in_lists(ROWS, lists, 4, n_jobs=1)
+    monkeypatch.setattr(room, "PART_ROWS", 50)
     np.save(tmp_path / "rows.npy", ROWS)
     mapped = MappedRows(np.load(tmp_path / "rows.npy", mmap_mode="r"), float_rows)
     for n_jobs, rows in ((2, ROWS), (3, ROWS), (2, mapped)):

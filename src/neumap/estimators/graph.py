@@ -301,7 +301,8 @@ def _shortened(lists: NeighborGraph, n_neighbors: int) -> NeighborGraph:
     """Return the nearest of each list, the row itself being one of them."""
     on_device = lists.on_device
     if on_device is not None:
-        on_device = on_device[0][:, :n_neighbors], on_device[1][:, :n_neighbors]
+        indices, distances = (part[:, :n_neighbors].contiguous() for part in on_device)
+        on_device = indices, distances
     return replace(
         lists,
         indices=np.ascontiguousarray(lists.indices[:, :n_neighbors]),

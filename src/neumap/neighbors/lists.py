@@ -23,6 +23,7 @@ from neumap.neighbors.partition import sorted_keys
 __all__ = ["nearest_in_lists"]
 
 BLOCK_NUMBERS = 1 << 20  # of rows that are read at once
+PART_ROWS = 1 << 17  # whose candidates are sorted at once
 OF_ROW = 0xFFFFFFFF  # bits of a key that are the number of a row; the others are its score
 
 
@@ -113,21 +114,32 @@ def _nearest_of_each(rows: Tensor | MappedRows, members: Tensor, n_near: int) ->
 def _best_of_all(
     lists: NDArray[np.int64], keys: NDArray[np.int64], n_rows: int, n_near: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Join what several lists say about a row: numbers (n_found,), and nearest (n_found, n_near).
+    """Join what the lists say about each row: numbers (n_found,), and nearest (n_found, n_near)."""
+    is_new = ~np.isin(lists, lists[:, 0])
+    numbers = np.unique(lists[is_new])
+    nearest = np.empty((len(numbers), n_near), dtype=np.int64)
+    for start in range(0, len(numbers), PART_ROWS):
+        part = numbers[start : start + PART_ROWS]
+        chosen = is_new & (lists >= part[0]) & (lists <= part[-1])
+        nearest[start : start + PART_ROWS] = _best(lists[chosen], keys[chosen], n_rows)
+    return numbers, nearest
+
+
+def _best(rows: NDArray[np.int64], keys: NDArray[np.int64], n_rows: int) -> NDArray[np.int64]:
+    """Nearest of each different row, (n_different, n_near), of those that its lists have named.
 
     The same pair of rows has scores in several lists, which differ by rounding.
     """
-    is_new = ~np.isin(lists, lists[:, 0])
-    pairs = (lists[is_new][:, None] * n_rows + (keys[is_new] & OF_ROW)).ravel()
-    scores = (keys[is_new] >> 32).astype(np.int32).ravel()
+    pairs = (rows[:, None] * n_rows + (keys & OF_ROW)).ravel()
     pairs, first = np.unique(pairs, return_index=True)
+    scores = (keys >> 32).astype(np.int32).ravel()[first]
     sources, targets = np.divmod(pairs, n_rows)
-    order = np.argsort(scores[first], kind="stable")
+    order = np.argsort(scores, kind="stable")
     order = order[np.argsort(sources[order], kind="stable")]
-    numbers, starts = np.unique(sources, return_index=True)
+    starts = np.unique(sources, return_index=True)[1]
     # Each list has named at least this many for each of its rows.
-    places = starts[:, None] + np.arange(n_near)
-    return numbers, targets[order][places]
+    nearest: NDArray[np.int64] = targets[order][starts[:, None] + np.arange(keys.shape[1])]
+    return nearest
 
 
 def _exact_keys(rows: Tensor | MappedRows, asking: Tensor, asked: Tensor) -> Tensor:
