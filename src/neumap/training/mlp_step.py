@@ -30,7 +30,7 @@ __all__ = ["MLPStep"]
 
 # Rows, and their numbers, converted at once when the copy in the network's form is made.
 CONVERT_ROWS = 4096
-CONVERT_NUMBERS = 2**24
+CONVERT_NUMBERS = 2**20
 
 # Largest copy in a subspace, in numbers: half a gigabyte of bfloat16.
 LARGEST_TABLE = 2**28

@@ -26,7 +26,7 @@ __all__ = ["input_noise", "neighbor_distances", "own_noise"]
 Read = Callable[[Tensor], Tensor]
 
 EDGES_PER_ROW = 3
-PAIRS_AT_ONCE = 2**22  # numbers of one slice of pairs, of which there are several copies
+PAIRS_AT_ONCE = 2**19  # numbers of one slice of pairs, of which there are several copies
 # Noise of a given length moves a row further along the few directions of narrow data than along
 # those of wide data. Below this many features it shrinks.
 ORDINARY_FEATURES = 16
