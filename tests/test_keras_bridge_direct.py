@@ -1,0 +1,258 @@
+"""Layers of Keras computed by one operation of torch, against Keras's own computation."""
+
+from __future__ import annotations
+
+import copy
+import os
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+os.environ.setdefault("KERAS_BACKEND", "torch")
+keras = pytest.importorskip("keras")
+if keras.config.backend() != "torch":
+    pytest.skip("Keras runs on another backend here", allow_module_level=True)
+
+from neumap.data import DenseRows  # noqa: E402 - after the choice above
+from neumap.keras_bridge import KerasModule, copy_keras  # noqa: E402
+from neumap.keras_bridge.direct import indifferent, keeping_bfloat16  # noqa: E402
+from neumap.losses import Kernel  # noqa: E402
+from neumap.losses.terms import UmapTerm  # noqa: E402
+from neumap.training import EncoderEmbedder, precision  # noqa: E402
+from neumap.training.precision import LARGEST_DIFFERENCE, VerifiedStep, choose_precision  # noqa: E402
+from neumap.training.steps import choose_step  # noqa: E402
+
+# keras imports and compares numpy's deprecated spellings in some versions
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:keras.*")
+
+layers = keras.layers
+LINE, IMAGE = (9, 4), (8, 9, 4)
+
+SERVED: dict[str, tuple[Any, tuple[int, ...]]] = {
+    "dense": (lambda: layers.Dense(3, "relu"), (5,)),
+    "dense of lines": (lambda: layers.Dense(3, "tanh"), LINE),
+    "dense without bias": (lambda: layers.Dense(3, use_bias=False), (5,)),
+    "images, same": (lambda: layers.Conv2D(6, 3, activation="relu", padding="same"), IMAGE),
+    "images, valid": (lambda: layers.Conv2D(6, (2, 3), activation="relu"), IMAGE),
+    "stride, more zeros after": (lambda: layers.Conv2D(6, 3, 2, "same", activation="relu"), IMAGE),
+    "even kernel": (lambda: layers.Conv2D(6, (4, 2), padding="same"), IMAGE),
+    "longer stride than kernel": (lambda: layers.Conv2D(6, 2, 3, "same"), IMAGE),
+    "dilated": (lambda: layers.Conv2D(6, 3, padding="same", dilation_rate=(2, 1)), IMAGE),
+    "groups": (lambda: layers.Conv2D(6, 3, 2, "same", groups=2), IMAGE),
+    "activation over channels": (lambda: layers.Conv2D(6, 3, activation="softmax"), IMAGE),
+    "no bias": (lambda: layers.Conv2D(6, 3, use_bias=False, activation="relu"), IMAGE),
+    "one channel": (lambda: layers.Conv2D(6, 3, 2, "same", activation="relu"), (8, 8, 1)),
+    "lines, same": (lambda: layers.Conv1D(6, 3, activation="relu", padding="same"), LINE),
+    "lines, stride": (lambda: layers.Conv1D(6, 4, 2, "same", activation="relu"), LINE),
+    "lines, activation": (lambda: layers.Conv1D(6, 3, activation="softmax"), LINE),
+    "largest of images": (lambda: layers.MaxPooling2D((2, 3)), IMAGE),
+    "largest of lines": (lambda: layers.MaxPooling1D(3, 2), LINE),
+    "means of images": (lambda: layers.AveragePooling2D(2), IMAGE),
+    "means of lines": (lambda: layers.AveragePooling1D(2), LINE),
+    "nearest": (lambda: layers.UpSampling2D((3, 2)), IMAGE),
+}
+LEFT: dict[str, tuple[Any, tuple[int, ...]]] = {
+    "causal": (lambda: layers.Conv1D(6, 3, padding="causal"), LINE),
+    "padded pooling": (lambda: layers.MaxPooling2D(2, padding="same"), (7, 9, 4)),
+    "bilinear": (lambda: layers.UpSampling2D(2, interpolation="bilinear"), IMAGE),
+    "channels first": (lambda: layers.Conv2D(6, 3, data_format="channels_first"), IMAGE),
+}
+
+
+class Doubled(layers.Dense):
+    """A class of the user with a ``call`` of its own."""
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        return 2.0 * super().call(inputs)
+
+
+def model_of(layer: Any, shape: tuple[int, ...], *others: Any) -> Any:
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input(shape), layer, *others])
+    for variable in model.weights:  # biases are zero at first
+        variable.assign(variable.value + 0.1 * torch.randn(tuple(variable.shape)))
+    return model
+
+
+def gradients(network: Any, variables: list[Any], rows: Tensor) -> list[Tensor]:
+    """Return the output, and the gradients of rows and variables for a random weight each."""
+    seen = rows.clone().requires_grad_(True)
+    output = network(seen)
+    weights = torch.randn(output.shape, generator=torch.Generator().manual_seed(1))
+    (output.float() * weights).sum().backward()
+    grads = [seen.grad, *(variable.value.grad for variable in variables)]
+    assert all(grad is not None for grad in grads)
+    return [output.detach(), *[grad for grad in grads if grad is not None]]
+
+
+def some_rows(shape: tuple[int, ...]) -> Tensor:
+    return torch.randn(5, *shape, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("name", [*SERVED, *LEFT])
+def test_values_and_gradients_are_those_of_keras(name: str) -> None:
+    make, shape = (SERVED | LEFT)[name]
+    model = model_of(make(), shape)
+    module = KerasModule(model, shape)
+    (layer,) = module.model.layers
+    assert ("call" in vars(layer)) == (name in SERVED)
+    rows = some_rows(shape)
+    expected = gradients(model, model.weights, rows)
+    found = gradients(module, module.model.weights, rows)
+    for mine, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-4)
+    assert module.output_shape == tuple(model.output_shape[1:])
+
+
+def test_derived_classes_compute_what_they_say() -> None:
+    model = model_of(Doubled(3), (5,))
+    module = KerasModule(model, (5,))
+    assert "call" not in vars(module.model.layers[0])
+    torch.testing.assert_close(module(some_rows((5,))), model(some_rows((5,))))
+
+
+def test_weights_of_an_adapter_count() -> None:
+    """Those of LoRA make the kernel a sum, not a variable."""
+    layer = layers.Dense(3, "relu")
+    model = model_of(layer, (5,))
+    layer.enable_lora(2)
+    layer.lora_kernel_b.assign(torch.ones(2, 3))
+    module = KerasModule(model, (5,))
+    torch.testing.assert_close(module(some_rows((5,))), model(some_rows((5,))))
+
+
+def test_a_policy_of_the_model_acts() -> None:
+    layer = layers.Conv2D(6, 3, 2, "same", activation="relu", dtype="mixed_bfloat16")
+    model = model_of(layer, IMAGE)
+    module = KerasModule(model, IMAGE)
+    found, expected = module(some_rows(IMAGE)), model(some_rows(IMAGE))
+    assert found.dtype == expected.dtype == torch.bfloat16
+    torch.testing.assert_close(found, expected, rtol=0.02, atol=0.02)
+
+
+def test_the_model_that_was_given_computes_as_before() -> None:
+    model = model_of(layers.Dense(3), (5,))
+    KerasModule(model, (5,))
+    assert "call" not in vars(model.layers[0])
+
+
+@pytest.mark.parametrize(
+    "copied",
+    [
+        lambda module: copy_keras(module.model),
+        lambda module: copy.deepcopy(module).model,
+        lambda module: KerasModule.from_bytes(module.to_bytes()).model,
+    ],
+)
+def test_copies_compute_with_their_own_weights(copied: Any) -> None:
+    module = KerasModule(model_of(layers.Dense(3), (5,)), (5,))
+    rows = some_rows((5,))
+    before = module(rows)
+    copy_of_it = copied(module)
+    copy_of_it.layers[0].kernel.assign(torch.zeros(5, 3))
+    copy_of_it.layers[0].bias.assign(torch.ones(3))
+    assert torch.equal(copy_of_it(rows), torch.ones(5, 3))
+    assert torch.equal(module(rows), before)
+
+
+# ---- bfloat16 ----
+
+
+@pytest.fixture
+def _bfloat16_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "fast_dtype", lambda device: torch.bfloat16)
+
+
+def conv_net(*middle: Any) -> KerasModule:
+    """Strides of 2 on odd sides: as many zeros before as after."""
+    first = layers.Conv2D(16, 3, 2, "same", activation="relu")
+    second = layers.Conv2D(32, 3, 2, "same", activation="relu")
+    tail = (layers.Flatten(), layers.Dense(64, "relu"), layers.Dense(2))
+    return KerasModule(model_of(first, (13, 13, 1), *middle, second, *tail), (13, 13, 1))
+
+
+class Copies(TorchDispatchMode):
+    """Collects the dtypes of the large tensors that are copied."""
+
+    def __init__(self, smallest: int) -> None:
+        super().__init__()
+        self.smallest = smallest
+        self.found: list[torch.dtype] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        is_copy = any(name in str(func) for name in ("_to_copy", "clone", "copy_"))
+        if is_copy and result.numel() >= self.smallest:
+            self.found.append(result.dtype)
+        return result
+
+
+@pytest.mark.usefixtures("_bfloat16_machine")
+def test_in_bfloat16_activations_are_never_copied() -> None:
+    """Neither into another order of memory nor to float32 and back, forward and backward."""
+    module, rows = conv_net().train(), torch.rand(96, 13, 13, 1)
+    mixed = choose_precision(module, rows)
+    assert mixed is not None
+    orders: list[bool] = []
+
+    def note(layer: Any, inputs: Any, output: Tensor) -> None:
+        assert output.dtype == (torch.float32 if layer.name == names[-1] else torch.bfloat16)
+        orders.append(output.is_contiguous())
+        output.register_hook(lambda gradient: orders.append(gradient.is_contiguous()))
+
+    names = [layer.name for layer in module.model.layers]
+    hooks = [layer.register_forward_hook(note) for layer in module.model.layers]
+    smallest = 96 * 4 * 4 * 32  # the smallest output of a convolution
+    with Copies(smallest) as copies, mixed():
+        module(rows).square().mean().backward()
+    for hook in hooks:
+        hook.remove()
+    assert copies.found == []
+    assert len(orders) == 2 * len(names)
+    assert all(orders)
+
+
+@pytest.mark.usefixtures("_bfloat16_machine")
+def test_the_last_layer_is_in_float32_and_the_rest_close_to_it() -> None:
+    module, rows = conv_net().train(), torch.rand(96, 13, 13, 1)
+    mixed = choose_precision(module, rows)
+    assert mixed is not None
+    with mixed():
+        found = gradients(module, module.model.weights, rows)
+    expected = gradients(module, [], rows)  # the output, and the gradient of the rows
+    assert found[0].dtype == torch.float32
+    assert not torch.equal(found[0], found[0].bfloat16().float())
+    assert not torch.equal(found[0], expected[0])
+    pairs = zip(found[:2], expected, strict=True)
+    missed = [(mine - theirs).norm() / theirs.norm() for mine, theirs in pairs]
+    assert missed[0] < 0.02
+    assert missed[1] < LARGEST_DIFFERENCE
+
+
+@pytest.mark.usefixtures("_bfloat16_machine")
+def test_dropout_leaves_out_the_same_numbers_in_both_precisions() -> None:
+    """Otherwise the comparison of the first step would put the training into float32."""
+    module = conv_net(layers.Dropout(0.3, seed=0)).train()
+    step = choose_step(
+        EncoderEmbedder(module, DenseRows(torch.rand(96, 13, 13, 1).numpy())),
+        [UmapTerm(Kernel(1.577, 0.895), n_negatives=8)],
+    )
+    assert isinstance(step, VerifiedStep)
+    step(torch.arange(90), 0.0)
+    assert step.is_mixed
+
+
+def test_layers_cast_again_after_the_block() -> None:
+    module = conv_net(layers.Dropout(0.3))
+    served = indifferent(module.model.layers)
+    assert [type(layer).__name__ for layer in served].count("Dropout") == 0
+    assert len(served) == len(module.model.layers) - 1
+    with keeping_bfloat16(served):
+        assert not any(layer.autocast for layer in served)
+    assert all(layer.autocast for layer in served)
+    with pytest.raises(ZeroDivisionError), keeping_bfloat16(served):
+        raise ZeroDivisionError
+    assert all(layer.autocast for layer in served)
