@@ -107,6 +107,42 @@ def test_values_and_gradients_are_those_of_keras(name: str) -> None:
     assert module.output_shape == tuple(model.output_shape[1:])
 
 
+@pytest.mark.parametrize("shape", [(5,), LINE, IMAGE, (2, 3, 4, 5)])
+@pytest.mark.parametrize("settings", [{}, {"scale": False, "momentum": 0.8}, {"center": False}])
+@pytest.mark.parametrize("training", [True, False])
+def test_batch_normalisation_is_that_of_keras(
+    shape: tuple[int, ...], settings: dict[str, Any], training: bool
+) -> None:
+    layer = layers.BatchNormalization(**settings)
+    model = model_of(layer, shape)
+    layer.moving_variance.assign(torch.rand(shape[-1]) + 0.5)
+    module = KerasModule(model, shape).train(training)
+    assert "call" in vars(module.model.layers[0])
+    for seed in range(2):
+        rows = 3.0 + torch.randn(5, *shape, generator=torch.Generator().manual_seed(seed))
+        expected = gradients(lambda x: model(x, training=training), model.trainable_weights, rows)
+        found = gradients(module, module.model.trainable_weights, rows)
+        for mine, theirs in zip(found, expected, strict=True):
+            torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4)
+    for mine, theirs in zip(module.model.weights, model.weights, strict=True):
+        torch.testing.assert_close(mine.value, theirs.value, rtol=1e-5, atol=1e-5)
+
+
+def test_batch_normalisation_that_is_frozen_or_over_another_axis() -> None:
+    frozen = model_of(layers.BatchNormalization(trainable=False), IMAGE)
+    module, rows = KerasModule(frozen, IMAGE).train(), some_rows(IMAGE)
+    torch.testing.assert_close(module(rows), frozen(rows, training=True))
+    other = model_of(layers.BatchNormalization(axis=1), IMAGE)
+    module = KerasModule(other, IMAGE).train()
+    torch.testing.assert_close(module(rows), other(rows, training=True))
+
+
+def test_a_single_value_is_normalised_as_in_keras() -> None:
+    model = model_of(layers.BatchNormalization(), (5,))
+    module, row = KerasModule(model, (5,)).train(), some_rows((5,))[:1]
+    torch.testing.assert_close(module(row), model(row, training=True))
+
+
 def test_derived_classes_compute_what_they_say() -> None:
     model = model_of(Doubled(3), (5,))
     module = KerasModule(model, (5,))

@@ -24,11 +24,11 @@ from neumap.keras_bridge.backend import keras_on_torch
 __all__ = ["compute_directly", "indifferent", "keeping_bfloat16"]
 
 # Layers whose result in bfloat16 is that in float32 but for rounding. Not those that draw random
-# numbers: in another dtype they draw others.
+# numbers: in another dtype they draw others. torch's batch normalisation sums in float32.
 INDIFFERENT = """
 Dense Conv1D Conv2D Activation ReLU LeakyReLU ELU Softmax Flatten Reshape Permute RepeatVector
 ZeroPadding1D ZeroPadding2D Cropping1D Cropping2D UpSampling1D UpSampling2D
-MaxPooling1D MaxPooling2D AveragePooling1D AveragePooling2D
+MaxPooling1D MaxPooling2D AveragePooling1D AveragePooling2D BatchNormalization
 Add Average Concatenate Maximum Minimum Multiply Subtract
 """
 
@@ -149,6 +149,46 @@ class _AveragePooling(_MaxPooling):
         return _rows(functional.avg_pool2d(_images(inputs), size, strides), inputs.ndim)
 
 
+class _BatchNormalization(_Direct):
+    @staticmethod
+    def serves(layer: Any) -> bool:
+        is_special = layer.synchronized or getattr(layer, "renorm", False)
+        return layer.axis == -1 and layer.compute_dtype == "float32" and not is_special
+
+    def __call__(
+        self, inputs: Tensor, training: bool | None = None, mask: Tensor | None = None
+    ) -> Tensor:
+        layer = self.layer
+        n_values = inputs.shape[:-1].numel()
+        if mask is not None or n_values < 2:  # torch refuses to normalise a single value
+            theirs: Tensor = type(layer).call(layer, inputs, training=training, mask=mask)
+            return theirs
+        learns = bool(training and layer.trainable)
+        mean, variance = layer.moving_mean.value, layer.moving_variance.value
+        if learns:  # with a momentum of 1 torch writes those of the batch here
+            mean, variance = torch.empty_like(mean), torch.empty_like(variance)
+        is_image = inputs.ndim in (3, 4)
+        outputs = functional.batch_norm(
+            _images(inputs) if is_image else inputs.movedim(-1, 1),
+            mean,
+            variance,
+            _value(layer.gamma) if layer.scale else None,
+            _value(layer.beta) if layer.center else None,
+            training=learns,
+            momentum=1.0,
+            eps=layer.epsilon,
+        )
+        if learns:
+            # torch divides by one less than the number of values, Keras by this number.
+            _move(layer.moving_mean, mean, layer.momentum)
+            _move(layer.moving_variance, variance * (1 - 1 / n_values), layer.momentum)
+        return _rows(outputs, inputs.ndim) if is_image else outputs.movedim(1, -1)
+
+
+def _move(average: Any, new: Tensor, momentum: float) -> None:
+    average.assign(torch.lerp(new, average.value, momentum))
+
+
 class _UpSampling(_Direct):
     @staticmethod
     def serves(layer: Any) -> bool:
@@ -169,6 +209,7 @@ DIRECT: dict[str, type[_Direct]] = {
     "AveragePooling1D": _AveragePooling,
     "AveragePooling2D": _AveragePooling,
     "UpSampling2D": _UpSampling,
+    "BatchNormalization": _BatchNormalization,
 }
 
 
