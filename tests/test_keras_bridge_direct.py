@@ -194,6 +194,23 @@ def test_copies_compute_with_their_own_weights(copied: Any) -> None:
     assert torch.equal(module(rows), before)
 
 
+@pytest.mark.parametrize("shape", [(8, 8, 1), LINE, (6,)])
+def test_networks_can_be_exported_with_any_number_of_rows(shape: tuple[int, ...]) -> None:
+    convolutions = {
+        3: (layers.Conv2D(4, 3, 2, "same", activation="relu"), layers.MaxPooling2D()),
+        2: (layers.Conv1D(4, 3, 2, "same", activation="relu"), layers.MaxPooling1D()),
+    }
+    body = (layers.BatchNormalization(), *convolutions.get(len(shape), ()), layers.Flatten())
+    model = keras.Sequential([keras.Input(shape), *body, layers.Dense(2)])
+    module = KerasModule(model, shape).eval()
+    with torch.no_grad():
+        rows = (some_rows(shape),)
+        open_rows = ({0: torch.export.Dim("batch")},)
+        exported = torch.export.export(module, rows, dynamic_shapes=open_rows).module()
+        more = torch.randn(11, *shape)
+        torch.testing.assert_close(exported(more), module(more))
+
+
 # ---- bfloat16 ----
 
 

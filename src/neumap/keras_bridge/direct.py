@@ -159,11 +159,11 @@ class _BatchNormalization(_Direct):
         self, inputs: Tensor, training: bool | None = None, mask: Tensor | None = None
     ) -> Tensor:
         layer = self.layer
-        n_values = inputs.shape[:-1].numel()
-        if mask is not None or n_values < 2:  # torch refuses to normalise a single value
+        learns = bool(training and layer.trainable)
+        n_values = inputs.shape[:-1].numel() if learns else 0  # an export leaves the rows open
+        if mask is not None or n_values == 1:  # torch refuses to normalise a single value
             theirs: Tensor = type(layer).call(layer, inputs, training=training, mask=mask)
             return theirs
-        learns = bool(training and layer.trainable)
         mean, variance = layer.moving_mean.value, layer.moving_variance.value
         if learns:  # with a momentum of 1 torch writes those of the batch here
             mean, variance = torch.empty_like(mean), torch.empty_like(variance)
