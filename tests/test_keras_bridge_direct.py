@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import copy
 import os
+import re
+import zipfile
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -16,8 +20,10 @@ keras = pytest.importorskip("keras")
 if keras.config.backend() != "torch":
     pytest.skip("Keras runs on another backend here", allow_module_level=True)
 
-from neumap.data import DenseRows  # noqa: E402 - after the choice above
+from neumap import ParametricUMAP  # noqa: E402 - after the choice above
+from neumap.data import DenseRows  # noqa: E402
 from neumap.keras_bridge import KerasModule, copy_keras  # noqa: E402
+from neumap.keras_bridge import module as module_room  # noqa: E402
 from neumap.keras_bridge.direct import indifferent, keeping_bfloat16  # noqa: E402
 from neumap.losses import Kernel  # noqa: E402
 from neumap.losses.terms import UmapTerm  # noqa: E402
@@ -86,6 +92,15 @@ def gradients(network: Any, variables: list[Any], rows: Tensor) -> list[Tensor]:
     grads = [seen.grad, *(variable.value.grad for variable in variables)]
     assert all(grad is not None for grad in grads)
     return [output.detach(), *[grad for grad in grads if grad is not None]]
+
+
+def spots(n_rows: int) -> np.ndarray:
+    """Images of 14 x 14 with a bright spot somewhere."""
+    rng = np.random.default_rng(0)
+    x, y = rng.uniform(2, 12, (2, n_rows, 1, 1))
+    grid = np.arange(14)
+    bright = np.exp(-((grid[:, None] - x) ** 2 + (grid[None] - y) ** 2) / 4)
+    return bright[..., None].astype(np.float32)
 
 
 def some_rows(shape: tuple[int, ...]) -> Tensor:
@@ -192,6 +207,54 @@ def test_copies_compute_with_their_own_weights(copied: Any) -> None:
     copy_of_it.layers[0].bias.assign(torch.ones(3))
     assert torch.equal(copy_of_it(rows), torch.ones(5, 3))
     assert torch.equal(module(rows), before)
+
+
+def test_a_saved_model_is_that_of_keras(tmp_path: Path) -> None:
+    model = model_of(layers.Conv2D(6, 3, 2, "same", activation="relu"), IMAGE, layers.Flatten())
+    module = KerasModule(model, IMAGE)
+    model.save(tmp_path / "model.keras")
+    (tmp_path / "ours.keras").write_bytes(module.to_bytes())
+    configs = []
+    for name in ("model.keras", "ours.keras"):
+        with zipfile.ZipFile(tmp_path / name) as archive:
+            text = archive.read("config.json").decode()
+        configs.append(re.sub(r'"shared_object_id": \d+', "", text))  # addresses in memory
+    assert configs[0] == configs[1]
+    loaded = keras.models.load_model(tmp_path / "ours.keras")
+    assert "call" not in vars(loaded.layers[0])
+    torch.testing.assert_close(loaded(some_rows(IMAGE)), module(some_rows(IMAGE)))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_fit_ends_in_the_map_of_keras(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precision, "fast_dtype", lambda device: dtype)
+    X, maps = spots(96), []
+    model = model_of(
+        layers.Conv2D(16, 3, 2, "same", activation="relu"),
+        (14, 14, 1),
+        layers.Conv2D(32, 3, 2, "same", activation="relu"),
+        layers.MaxPooling2D(),
+        layers.Flatten(),
+        layers.Dense(64, "relu"),
+        layers.Dense(2),
+    )
+    for _ in range(2):
+        fitted = ParametricUMAP(
+            encoder=model,
+            n_neighbors=5,
+            n_epochs=5,
+            optimizer=lambda p: torch.optim.SGD(p, lr=0.1),  # Adam makes steps of rounding errors
+            random_state=0,
+            device="cpu",
+        ).fit(X)
+        assert fitted.report_["precision"] == str(dtype).removeprefix("torch.")
+        maps.append(fitted.embedding_)
+        monkeypatch.setattr(module_room, "compute_directly", lambda layers: None)
+        monkeypatch.setattr(module_room, "indifferent", lambda layers: [])
+    difference = np.abs(maps[0] - maps[1]).max() / np.ptp(maps[1])
+    assert 0.0 < difference < (1e-5 if dtype == torch.float32 else 0.1)
 
 
 @pytest.mark.parametrize("shape", [(8, 8, 1), LINE, (6,)])

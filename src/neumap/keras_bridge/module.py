@@ -36,7 +36,7 @@ class KerasModule(nn.Module):
     """A torch module that computes what a Keras model computes.
 
     It contains a copy, so training does not change the given model. The copy is built if the model
-    is not.
+    is not. Common layers of the copy are computed by one operation of torch each (``direct.py``).
 
     Parameters
     ----------
