@@ -39,8 +39,8 @@ def compute_directly(layers: Iterable[Any]) -> None:
     Parameters
     ----------
     layers : iterable of keras.Layer
-        Changed in place, for good. Layers that Keras already computes like this stay as they are,
-        and so do those of derived classes.
+        Changed in place, for good. Others than those of :data:`DIRECT`, with settings that are not
+        served and of derived classes stay as they are.
     """
     known = {_classes().get(name): kind for name, kind in DIRECT.items()}
     for layer in layers:
