@@ -383,6 +383,17 @@ def test_kept_columns_of_lists_and_dates_have_a_text(
     assert kept["kind"].tolist() == KINDS.tolist()
 
 
+def test_the_arrays_of_an_npz_have_any_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """numpy.savez has arguments of these names; the ids of a folder of images are "file"."""
+    monkeypatch.chdir(folder)
+    FRAME.assign(file=IDS, allow_pickle=KINDS).to_csv("named.csv", index=False)
+    run("transform m.neumap named.csv -o o.npz --keep-columns")
+    with np.load("o.npz") as archive:
+        assert archive["file"].tolist() == IDS.tolist()
+        assert archive["allow_pickle"].tolist() == KINDS.tolist()
+        assert archive["embedding"].shape == (60, 2)
+
+
 REFUSED = {
     "transform m.neumap t.csv -o o.csv --names x": "--names must give 2 different names",
     "transform m.neumap t.csv -o o.csv --names x x": "--names must give 2 different names",
@@ -392,7 +403,15 @@ REFUSED = {
     "transform m.neumap t.parquet -o o.parquet --keep-columns --names a y": "got 'a' for both",
     "transform m.neumap t.csv -o o.csv --id-column name --names name y": "got 'name' for both",
     "transform m.neumap t.csv -o o.npy --keep-columns": "needs an output with named columns",
-    "transform m.neumap t.csv -o o.npz --names x y": "needs an output with named columns",
+    "transform m.neumap t.csv -o o.npz --names x y": "--names needs an output with named columns",
+    "transform m.neumap t.csv -o o.npz --keep-columns --names x y": "--names needs an output with",
+    "fit t.csv -o n.neumap --coordinates o.csv --id-column name --label-column kind --names x kind "
+    "--checkpoint c.neumap": "got 'kind' for both",
+    "fit t.csv -o n.neumap --id-column name --label-column kind --metric cosine "
+    "--set metric=euclidean": "got 'metric' twice",
+    "fit t.csv -o n.neumap --id-column name --label-column kind --set spread=1 --set spread=2": (
+        "got 'spread' twice"
+    ),
     "transform m.neumap t.npy -o o.csv --keep-columns": "needs a file with named columns",
     "transform m.neumap t.csv -o o.csv --vector-column a": "--vector-column needs a file with one",
     "transform m.neumap t.csv -o o.csv --image-size 8": "--image-size needs a folder",
