@@ -85,8 +85,8 @@ def demo(output: Path, seed: int, quick: bool, verbose: bool) -> None:
 @click.option(
     "--keep",
     type=click.Choice(["network", "map", "data"]),
-    default="map",
-    help="What the model file holds: the network, positions and graph as well, or all data.",
+    help="What the model file holds: the network, positions and graph as well (map, the default), "
+    "or all data, which is the default without a network.",
 )
 @click.option(
     "--set",
@@ -107,7 +107,7 @@ def fit(
     checkpoint: Path | None,
     resume: bool,
     supervised: bool,
-    keep: str,
+    keep: str | None,
     assignments: tuple[str, ...],
     keep_columns: bool,
     names: list[str] | None,
@@ -240,13 +240,14 @@ def evaluate(
 ) -> None:
     """Score how well a map preserves neighbourhoods."""
     from neumap import metrics
-    from neumap.cli import models
+    from neumap.cli import models, reading
 
     fitted = models.load_model(model)
     table = models.read_rows_for(fitted, input, selection)
     arguments: dict[str, Any] = {"labels": table.labels, "n_samples": samples or None}
     if held_out is not None:
-        other = replace(selection, key=None, label=held_out_label_column or selection.label)
+        other = reading.for_another_file(selection, held_out)
+        other = replace(other, label=held_out_label_column or selection.label)
         new = models.read_rows_for(fitted, held_out, other)
         arguments |= {
             "X_test": new.rows,

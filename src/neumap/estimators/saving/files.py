@@ -253,9 +253,9 @@ def _pack_rows(packer: Packer, rows: Any, name: str) -> Node:
         return packer.pack(rows, name)
     except NotStorableError as reason:
         raise ArchiveError(
-            f"Training rows must be in memory to be saved, which transform of this model needs; "
-            f"got a {type(rows).__name__}, and {reason}. Fit on an array, or save with "
-            "keep='map' and without transform."
+            f"Training rows must be in memory to be saved, got a {type(rows).__name__}, and "
+            f"{reason}. Fit on an array, or save with keep='map', after which a model without an "
+            "encoder places no new rows."
         ) from None
 
 
