@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from neumap._memory import give_back
 from neumap._modes import evaluating, own_torch_state
 from neumap._random import RandomState, numpy_generator
 from neumap._ranks import Ranks, current_ranks, telling
@@ -118,6 +119,7 @@ def fit_map(
         given = None if graph is None else Graph(None, graph)
         found = given or _graph(task, recipe, distances, ready, keep)
         known["graph"] = None if ranks.is_alone else _checksum(found.fuzzy)
+    give_back()
     _check_graphs(known["notes"])
     card = card_of_a_fit(task, recipe, networks.encoder)
     learned = replace(_of_graph(task, recipe, found), card=card)
@@ -130,12 +132,15 @@ def fit_map(
     ranks.take_first_([tensor for module in networks.modules for tensor in _state(module)])
     embedder = recipe.positions.build(task, networks.encoder, found)
     trained = time.perf_counter()
+    give_back()
     terms = recipe.objective.terms(task, networks, found, embedder, recipe.positions.forces)
     before = None if resume is None else resume.training
     course = _course(task, recipe, found, guidance, embedder, terms, resumes=before is not None)
     course = replace(course, origin=origin, resume=before)
     history, counter = _train(task, recipe, found, course, validate)
+    give_back()
     positions = _positions(embedder, found, recipe, ranks)
+    give_back()
     now = time.perf_counter()
     report = {
         **_report(task, recipe, found, positions, counter.n_steps),
