@@ -145,6 +145,18 @@ def test_a_loss_of_the_user_on_logits_warns_of_a_sigmoid() -> None:
     assert suited_to(loss, decoder_of(), 2, CPU) is loss  # no warning
 
 
+def test_held_out_rows_of_another_scale_are_told() -> None:
+    X = np.random.default_rng(0).random((60, 5)).astype(np.float32)
+    model = ParametricUMAP(
+        parametric_reconstruction=True, preset="fast", n_epochs=1, random_state=0
+    )
+    model.set_params(reconstruction_validation=255 * X[:9])
+    with pytest.warns(UserWarning, match=r"reconstruction_validation should lie within \[0, 1\]"):
+        model.fit(X)
+    model.fit(255 * X)  # with squared error there is nothing to tell
+    model.set_params(reconstruction_validation=X[:9]).fit(X)
+
+
 NORMAL = np.random.default_rng(0).normal(size=(400, 30))
 
 

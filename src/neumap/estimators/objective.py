@@ -26,6 +26,7 @@ from neumap.estimators.positions.presets import Preset, resolve_preset
 from neumap.estimators.positions.reconstruction import (
     choose_loss,
     suited_to,
+    warn_of_held_out,
     warn_of_units,
 )
 from neumap.estimators.radii import map_edges
@@ -232,6 +233,7 @@ class Objective:
         assert encoder is not None
         assert decoder is not None
         assert loss is not None
+        warn_of_held_out(loss, held_out)
 
         def validate() -> dict[str, float]:
             value = validation_loss(encoder, decoder, loss, held_out)

@@ -16,7 +16,7 @@ from neumap.estimators.positions.trial import TRIAL_ROWS
 from neumap.keras_bridge import is_keras_loss, loss_function
 from neumap.losses.reconstruction import ReconstructionLoss, reconstruction_loss
 
-__all__ = ["choose_loss", "data_range", "suited_to", "warn_of_units"]
+__all__ = ["choose_loss", "data_range", "suited_to", "warn_of_held_out", "warn_of_units"]
 
 # Losses in the units of the data.
 OF_DIFFERENCES = ("mse", "mae", "huber")
@@ -94,6 +94,17 @@ def _gives_fractions(decoder: nn.Module, n_components: int, device: torch.device
     with torch.no_grad(), torch_seeded(0, "fractions"), evaluating(decoder, to_be_trained=True):
         found = torch.cat([decoder(near * extent).float().flatten() for extent in EXTENTS])
     return bool(((found >= 0.0) & (found <= 1.0)).all())
+
+
+def warn_of_held_out(loss: ReconstructionLoss, held_out: RowStore) -> None:
+    """Warn if held-out rows lie where cross entropy, chosen for the training rows, says nothing."""
+    low, high = data_range(held_out)
+    if loss.name == "bce" and (low < 0.0 or high > 1.0):
+        warn_user(
+            "reconstruction_validation should lie within [0, 1] as X does, since its cross entropy "
+            f"has no smallest value elsewhere, got numbers from {low:.4g} to {high:.4g}. Scale it "
+            "as X, or pass parametric_reconstruction_loss_fcn='mse'."
+        )
 
 
 def warn_of_units(loss: ReconstructionLoss, rows: RowStore, seed: int) -> None:
