@@ -205,6 +205,7 @@ ROWS = normal(1500)
 FITS: dict[str, Callable[[], ParametricUMAP]] = {
     "all rows": lambda: network(n_epochs=None, max_time=0.01, device="cpu").fit(ROWS),
     "anchors": lambda: network(n_anchors=400, n_epochs=1).fit(ROWS),
+    "joined lists": lambda: network(n_anchors=100, n_epochs=None, max_time=0.01).fit(ROWS),
     "labels": lambda: network(transform_mode="graph").fit(ROWS, np.arange(1500) % 3),
 }
 

@@ -224,7 +224,7 @@ class UMAP(
         ``neighbor_seconds``, ``graph_seconds``, ``training_seconds``, ``total_seconds``,
         ``n_steps`` (taken), ``n_edges``, ``device``; ``landmark_drift`` after an update,
         ``partial_fit`` after :meth:`partial_fit` and ``alignment`` after a fit with `align_to`;
-        ``n_anchors``, None where the neighbours of every row were searched for.
+        ``n_anchors``, None where the neighbours of every row were searched for, and ``n_joined``.
     rad_orig_, rad_emb_ : ndarray of shape (n_samples,), float32
         Log local radii in the data and in the embedding, with ``output_dens=True``.
     n_features_in_ : int
