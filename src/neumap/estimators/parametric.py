@@ -165,8 +165,10 @@ class ParametricUMAP(UMAP):
         Train a decoder for :meth:`inverse_transform`.
     parametric_reconstruction_loss_fcn : str, callable or Keras loss, optional
         ``"bce"``, ``"mse"``, ``"mae"``, ``"huber"`` or ``f(truth, reconstruction)``. By default
-        cross entropy for data in [0, 1] and squared error for others. A built-in decoder learns
-        numbers around 0 and of ordinary size; others get a warning: standardise them.
+        cross entropy for data in [0, 1] and squared error for others. For cross entropy a decoder
+        of yours ends in a linear layer, whose outputs are logits then, or in a sigmoid. A built-in
+        decoder learns numbers around 0 and of ordinary size; others get a warning: standardise
+        them.
     parametric_reconstruction_loss_weight : float, default=1.0
         Weight of the reconstruction loss. It matters with `autoencoder_loss`; 0.1 to 10.
     autoencoder_loss : bool, default=False
