@@ -5,6 +5,7 @@
     python benchmarks/memory_limit.py --rows 10000000 --limit 3 --preset default --no-comparison \\
         --fit-seconds 180 --transform-seconds 120
     python benchmarks/memory_limit.py --rows 1000000 2000000 4000000 --no-comparison
+    python benchmarks/memory_limit.py --mnist mnist.npz --preset default --limit 1
 
 A file of rows (a mixture of curved groups) is written block by block and fitted in fresh
 processes: as a memory map under `RLIMIT_DATA`, which counts the heap and private maps but not the
@@ -33,12 +34,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lib import machine
+from lib import data, machine
 from lib.results import RESULTS, command, write
 
 GIGABYTE = 1e9
 BLOCK_ROWS = 50_000
 N_GROUPS = 50
+MNIST_ROWS, MNIST_COLUMNS = 60_000, 784
 POLL_SECONDS = 0.005
 SAMPLE_SECONDS = 0.1  # between the values that are kept, each the largest since the last
 FLAT_BYTES, FLAT_BYTES_PER_ROW = 60e6, 8
@@ -46,6 +48,8 @@ FLAT_BYTES, FLAT_BYTES_PER_ROW = 60e6, 8
 
 def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
+    if options.mnist is not None:
+        options.rows, options.columns = [MNIST_ROWS], MNIST_COLUMNS
     if options.file is not None:
         print(json.dumps(measure(options)))
         return 0
@@ -54,7 +58,10 @@ def main(arguments: list[str] | None = None) -> int:
     for n_rows in options.rows:
         with tempfile.TemporaryDirectory(prefix="neumap-bench-", dir=options.folder) as place:
             file = Path(place) / "rows.npy"
-            write_rows(file, n_rows, options.columns, options.dtype)
+            if options.mnist is None:
+                write_rows(file, n_rows, options.columns, options.dtype)
+            else:
+                np.save(file, data.mnist(options.mnist, n_rows, seed=0).X_train)
             of_file = [in_a_process(file, given, kind) for kind in kinds(options)]
             maps = [np.load(file.with_name(f"{run['name']}.npy")) for run in of_file]
         runs += of_file
@@ -82,6 +89,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--rows", type=int, nargs="+", default=[2_000_000])
     add("--columns", type=int, default=64)
     add("--dtype", default="float32")
+    add("--mnist", type=Path, default=None, metavar="FILE", help="its rows instead of a mixture")
     add("--metric", default="euclidean")
     add("--anchors", type=int, default=None, help='by default "auto"')
     add("--limit", type=float, default=1.5, help="RLIMIT_DATA in GB, with imports")

@@ -121,6 +121,42 @@ def in_folder() -> None:
     command(f"fit rows.npy -o new/m.neumap {QUICK}")()
 
 
+def numbers_at_first(line: str) -> Callable[[], None]:
+    """Run a command on a table with a column of numbers before those that are wanted."""
+
+    def run() -> None:
+        table = pd.DataFrame(X, columns=list("abcd"))
+        table.insert(0, "id", np.arange(len(X)))
+        table.to_csv("numbered.csv", index=False)
+        command(line)()
+
+    return run
+
+
+def of_cells(line: str) -> Callable[[], None]:
+    """Run a command where a model was fitted on an array of obsm."""
+
+    def run() -> None:
+        cells = anndata.AnnData(X)
+        cells.obsm["X_pca"] = X[:, :3]
+        cells.write_h5ad("cells.h5ad")
+        command(f"fit cells.h5ad --key X_pca -o cells.neumap {QUICK}")()
+        command(line)()
+
+    return run
+
+
+def named_embedding(line: str) -> Callable[[], None]:
+    """Run a command on a table with a column that is called as the positions in an ``.npz``."""
+
+    def run() -> None:
+        table = pd.DataFrame(X, columns=list("abcd")).assign(embedding=KINDS)
+        table.to_csv("named.csv", index=False)
+        command(line)()
+
+    return run
+
+
 WIDE = "1,2\n3,4\n5,6\n7,9\n"
 
 
@@ -138,6 +174,16 @@ def images(sizes: list[tuple[int, int]], line: str, *, damaged: bool = False) ->
         broken.unlink(missing_ok=True)
         if damaged:
             broken.write_bytes(b"no image")
+        command(line)()
+
+    return run
+
+
+def resized(line: str) -> Callable[[], None]:
+    """Run a command where a model was fitted on images that were resized."""
+
+    def run() -> None:
+        images([(8, 8)] * 20, f"fit pictures {OUT} --image-size 4")()
         command(line)()
 
     return run
@@ -435,9 +481,39 @@ COMMAND = [
     Case(unfitted, "Write it with 'neumap fit'", command("info m.neumap")),
     Case(unfitted, "save it after fit", lambda: fitted_and_saved("unfitted.neumap")),
     Case(
-        saved("wide.npy", np.hstack([X, X]), "transform m.neumap wide.npy -o o.csv"),
+        numbers_at_first("transform five.neumap numbered.csv -o o.csv"),
         "Name the label and id columns",
-        command("transform m.neumap rows.csv -o o.csv --id-column kind"),
+        numbers_at_first("transform five.neumap numbered.csv -o o.csv --id-column id"),
+    ),
+    Case(
+        saved("wide.npy", np.hstack([X, X]), "transform m.neumap wide.npy -o o.csv"),
+        "Use the same columns",
+        saved("wide.npy", X, "transform m.neumap wide.npy -o o.csv"),
+    ),
+    Case(
+        of_cells("transform cells.neumap cells.h5ad -o o.csv"),
+        "Choose the array of the fit with --key",
+        of_cells("transform cells.neumap cells.h5ad --key X_pca -o o.csv"),
+    ),
+    Case(
+        resized("transform out.neumap pictures -o o.csv"),
+        "Resize the images as for the fit, with --image-size",
+        resized("transform out.neumap pictures -o o.csv --image-size 4"),
+    ),
+    Case(
+        command(f"{FIT} {LABELLED} --seed 1 --set random_state=2"),
+        "Leave one of them out",
+        command(f"{FIT} {LABELLED} --set random_state=2"),
+    ),
+    Case(
+        command(f"{FIT} {LABELLED} --set classifier_loss_weight=1"),
+        "Add it, with --label-column",
+        command(f"{FIT} {LABELLED} --set classifier_loss_weight=1 --supervised"),
+    ),
+    Case(
+        named_embedding("transform m.neumap named.csv -o o.npz --keep-columns"),
+        "Write a .csv or a .parquet file",
+        named_embedding("transform m.neumap named.csv -o o.parquet --keep-columns"),
     ),
     Case(
         saved("narrow.npy", X[:, :3], "transform m.neumap narrow.npy -o o.csv"),

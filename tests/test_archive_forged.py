@@ -597,7 +597,7 @@ def test_a_full_disk_is_an_os_error_with_path_and_reason(tmp_path: Path) -> None
         [sys.executable, "-c", FULL, file],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
     )
     assert done.stdout.strip() == f"{file},{os.strerror(errno.EFBIG)},{errno.EFBIG}", done.stderr

@@ -403,7 +403,7 @@ def test_interrupt_leaves_quietly_and_writes_nothing(folder: Path, tmp_path: Pat
             assert character, told
             told += character
         running.send_signal(signal.SIGINT)
-        out, err = running.communicate(timeout=60)
+        out, err = running.communicate(timeout=200)
     assert running.returncode == 130, err
     assert out == ""
     assert "Traceback" not in err
@@ -423,7 +423,7 @@ def test_help_is_quick_and_loads_neither_torch_nor_numpy() -> None:
 
 
 def test_version() -> None:
-    out, _ = process("--version").communicate(timeout=60)
+    out, _ = process("--version").communicate(timeout=200)
     assert out == f"neumap {neumap.__version__}\n"
 
 

@@ -383,6 +383,39 @@ def test_kept_columns_of_lists_and_dates_have_a_text(
     assert kept["kind"].tolist() == KINDS.tolist()
 
 
+def test_the_arrays_of_an_npz_have_any_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """numpy.savez has arguments of these names; the ids of a folder of images are "file"."""
+    monkeypatch.chdir(folder)
+    FRAME.assign(file=IDS, allow_pickle=KINDS).to_csv("named.csv", index=False)
+    run("transform m.neumap named.csv -o o.npz --keep-columns")
+    with np.load("o.npz") as archive:
+        assert archive["file"].tolist() == IDS.tolist()
+        assert archive["allow_pickle"].tolist() == KINDS.tolist()
+        assert archive["embedding"].shape == (60, 2)
+
+
+def test_options_for_one_file_do_not_hinder_another(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(folder)
+    FRAME.to_csv("semicolons.csv", index=False, sep=";")
+    np.save("held_out.npy", ROWS[:30])
+    options = "--delimiter ; --decimal . --ignore-column name --ignore-column kind"
+    run(f"evaluate m.neumap semicolons.csv {options} --held-out held_out.npy")
+    assert "test_trustworthiness" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(("keep", "has_rows"), [("", True), ("--keep map", False)])
+def test_free_positions_keep_the_rows_that_transform_needs(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, keep: str, has_rows: bool
+) -> None:
+    monkeypatch.chdir(folder)
+    words = f"t.csv -o free.neumap --label-column kind --id-column name {QUICK}"
+    run(f"fit {words} --set parametric_embedding=False {keep}")
+    line = "transform free.neumap t.csv -o o.csv"
+    assert main(shlex.split(line)) == (0 if has_rows else 2)
+
+
 REFUSED = {
     "transform m.neumap t.csv -o o.csv --names x": "--names must give 2 different names",
     "transform m.neumap t.csv -o o.csv --names x x": "--names must give 2 different names",
@@ -392,10 +425,23 @@ REFUSED = {
     "transform m.neumap t.parquet -o o.parquet --keep-columns --names a y": "got 'a' for both",
     "transform m.neumap t.csv -o o.csv --id-column name --names name y": "got 'name' for both",
     "transform m.neumap t.csv -o o.npy --keep-columns": "needs an output with named columns",
-    "transform m.neumap t.csv -o o.npz --names x y": "needs an output with named columns",
+    "transform m.neumap t.csv -o o.npz --names x y": "--names needs an output with named columns",
+    "transform m.neumap t.csv -o o.npz --keep-columns --names x y": "--names needs an output with",
+    "fit t.csv -o n.neumap --coordinates o.csv --id-column name --label-column kind --names x kind "
+    "--checkpoint c.neumap": "got 'kind' for both",
+    "fit t.csv -o n.neumap --id-column name --label-column kind --metric cosine "
+    "--set metric=euclidean": "got 'metric' twice",
+    "fit t.csv -o n.neumap --id-column name --label-column kind --set spread=1 --set spread=2": (
+        "got 'spread' twice"
+    ),
     "transform m.neumap t.npy -o o.csv --keep-columns": "needs a file with named columns",
     "transform m.neumap t.csv -o o.csv --vector-column a": "--vector-column needs a file with one",
     "transform m.neumap t.csv -o o.csv --image-size 8": "--image-size needs a folder",
+    "transform m.neumap t.csv -o o.csv --key a": "--key needs a file with one of the endings .npz,",
+    "transform m.neumap t.parquet -o o.csv --delimiter ;": "--delimiter needs a file with one of",
+    "transform m.neumap t.parquet -o o.parquet --decimal ,": "--decimal needs a file with one of",
+    "transform m.neumap t.parquet -o o.parquet --comment %": "--comment needs a file with one of",
+    "transform m.neumap t.npy -o o.csv --ignore-column a": "--ignore-column needs a file with",
     "transform m.neumap t.csv -o o.csv --image-size 8x": "it must be a width and a height",
     "transform m.neumap t.csv -o o.csv --comment ab": "it must be one character",
     "fit t.csv -o n.neumap --label-column kind --names x y": "needs a table to write, got none",

@@ -142,6 +142,31 @@ def test_integer_rows_and_several_outputs(tmp_path: Path) -> None:
     np.testing.assert_allclose(total, y.sum(1), rtol=1e-5)
 
 
+class OfCodes(nn.Module):
+    """Reads the numbers of a row as rows of a table, which has no others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(5, 3)
+        self.output = nn.Linear(12, 2)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        positions: Tensor = self.output(self.table(rows.long()).flatten(1))
+        return positions
+
+
+@pytest.mark.parametrize("name", ["embedding", "x", "linear", "val_0"])
+def test_codes_and_results_with_the_name_of_the_output(tmp_path: Path, name: str) -> None:
+    """The exporter calls the result of a table "embedding", as the estimator calls its output."""
+    module = OfCodes()
+    rows = torch.arange(24).reshape(6, 4).remainder(5).float()
+    file = to_onnx(module, tmp_path / "m.onnx", example=rows, output_names=[name])
+    session = onnxruntime.InferenceSession(file)
+    assert [output.name for output in session.get_outputs()] == [name]
+    (found,) = session.run([name], {"input": rows.numpy()})
+    np.testing.assert_allclose(found, module(rows).detach().numpy(), atol=1e-6)
+
+
 def test_double_precision(tmp_path: Path) -> None:
     module = nn.Sequential(nn.Linear(12, 9), nn.Tanh(), nn.Linear(9, 2)).double()
     file = to_onnx(module, tmp_path / "m.onnx", example=(12,), tolerance=1e-12)

@@ -304,6 +304,27 @@ def test_edges_of_anchors_have_the_strengths_of_their_own_lists():
     assert graph.n_vertices == 300
 
 
+def test_other_rows_weigh_their_neighbours_at_their_own_scale():
+    rows = np.random.default_rng(0).normal(size=(300, 5)).astype(np.float32)
+    anchors = np.arange(0, 300, 3)
+    search = NeighborSearch()
+    longer = search.find(rows, 20, anchors=anchors)
+    found = search.find(rows, 10, anchors=anchors)
+    others = search.join(rows, longer, 5)
+    assert np.isin(others.asking(), anchors, invert=True).all()
+    strengths = np.zeros((300, 300))
+    for part in (found, others):
+        sigmas, rhos = smooth_knn(part.distances, part.indices.shape[1])
+        excess = np.maximum(part.distances - rhos[:, None], 0)
+        known = np.zeros((len(part.indices), 300))
+        np.put_along_axis(known, part.indices, np.exp(-excess / sigmas[:, None]), axis=1)
+        strengths[part.asking()] = known
+    np.fill_diagonal(strengths, 0)
+    union = strengths + strengths.T - strengths * strengths.T
+    graph = fuzzy_simplicial_set(found, others=others)
+    np.testing.assert_allclose(graph.to_csr().toarray(), union, atol=1e-6)
+
+
 def test_lengths_of_the_edges_of_anchors():
     rows = np.random.default_rng(1).normal(size=(200, 4)).astype(np.float32)
     found = NeighborSearch().find(rows, 6, anchors=np.arange(1, 200, 2))

@@ -235,3 +235,44 @@ def test_a_start_lies_around_the_origin_of_the_metric() -> None:
     ellipses = OUTPUT_METRICS["gaussian_energy"].start(layout, 5)
     np.testing.assert_array_equal(ellipses[:, :2], layout)
     np.testing.assert_array_equal(ellipses[:, 2:], np.tile([1.0, 1.0, 0.0], (50, 1)))
+
+
+FUNCTIONS: dict[str, tuple[Any, str]] = {
+    "of numpy": (
+        lambda x, y: np.abs(x - y).sum(-1),
+        r"of two tensors, got RuntimeError .* shape \(3, 2, 2\): .*numpy",
+    ),
+    "of two rows": (
+        lambda x, y: (x - y).abs().sum(),
+        r"in shape \(3, 2\) for tensors of shape \(3, 2, 2\), got shape \(\)",
+    ),
+    "of all coordinates": (lambda x, y: (x - y).abs(), r"got shape \(3, 2, 2\)"),
+    "a number": (lambda x, y: 1.0, r"got <class 'float'>"),
+    "without a gradient": (
+        lambda x, y: (x - y).abs().sum(-1).detach(),
+        r"with a gradient, got none from <lambda>\. Leave out detach",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_that_cannot_be_trained_say_so_before_a_fit(name: str) -> None:
+    function, message = FUNCTIONS[name]
+    found = resolve_output_metric(function, None)
+    assert found is not None
+    with pytest.raises(ValueError, match=message):
+        found.check(2)
+
+
+def test_functions_of_tensors_pass() -> None:
+    for function in (
+        lambda x, y: (x - y).abs().sum(-1),
+        lambda x, y: torch.dist(x, y) + 0 * x[..., 0],
+    ):
+        found = resolve_output_metric(function, None)
+        assert found is not None
+        found.check(2)
+        with torch.no_grad():
+            found.check(3)
+        with torch.inference_mode():
+            found.check(3)

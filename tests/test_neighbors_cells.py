@@ -392,6 +392,27 @@ def test_scores_have_the_order_of_the_distances(dtype):
     assert (scores[:20, 50:] > scores[:20, :50].max()).all()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_rows_are_centred_and_converted_a_few_at_a_time(dtype, monkeypatch):
+    rows, places = torch.from_numpy(normal(50, 16)), torch.tensor([3, 7, 8, 40, 41])
+    middle = rows.mean(0)
+    expected = right_factor(rows[places] - middle, 64, dtype)
+    monkeypatch.setattr(partition_module, "COPY_BYTES", 2 * 4 * 16)  # two rows
+    found = right_factor(rows, 64, dtype, places, middle)
+    assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_neighbors_do_not_depend_on_how_many_rows_are_copied_at_once(metric, monkeypatch):
+    rows = normal(2000, 24)
+    search = NeighborSearch(metric=metric, backend="cells", seed=0)
+    expected = search.find(rows, 10)
+    monkeypatch.setattr(partition_module, "COPY_BYTES", 50 * 4 * 24)
+    found = search.find(rows, 10)
+    np.testing.assert_array_equal(found.indices, expected.indices)
+    np.testing.assert_array_equal(found.distances, expected.distances)
+
+
 @pytest.mark.parametrize("n_columns", [16, 100, 640, 1600])
 @pytest.mark.parametrize("dtype", [torch.int16, torch.int32])
 def test_smallest_columns(n_columns, dtype):

@@ -331,7 +331,7 @@ def test_nothing_but_numpy_is_loaded(model: ParametricUMAP, file: Path, tmp_path
     np.save(tmp_path / "rows.npy", rows())
     code = PROBE.format(heavy=HEAVY, file=str(file), rows=str(tmp_path / "rows.npy"))
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=200
     )
     found = json.loads(done.stdout)
     np.testing.assert_allclose(found["placed"], model.transform(rows()), atol=1e-5)
@@ -349,7 +349,7 @@ def test_nothing_but_numpy_is_loaded(model: ParametricUMAP, file: Path, tmp_path
 def test_without_torch_the_rest_of_the_package_says_what_it_needs() -> None:
     code = "import sys; sys.modules['torch'] = None; import neumap; neumap.ParametricUMAP"
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=200
     )
     assert "ImportError: neumap.estimators needs 'torch', which is not installed" in done.stderr
     assert "Install them with: pip install neumap" in done.stderr

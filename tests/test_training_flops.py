@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -87,6 +88,19 @@ def test_an_encoder_is_counted_when_first_asked_and_then_known(
     embedder = EncoderEmbedder(nn.Linear(5, 2), as_rows(torch.zeros(3, 5)))
     assert n_counts == 0
     assert (embedder.flops, embedder.flops, n_counts) == (2.0 * 5 * 2, 2.0 * 5 * 2, 1)
+
+
+def test_a_compiled_network_is_counted_as_what_it_wraps() -> None:
+    """Neither compiled once more for it, nor with the warning of torch, which is an error here."""
+    compiled_graphs = []
+
+    def backend(graph: Any, inputs: Any) -> Any:
+        compiled_graphs.append(graph)
+        return graph.forward
+
+    compiled = torch.compile(nn.Linear(10, 3), backend=backend)
+    assert forward_flops(compiled, torch.zeros(4, 10)) == 2.0 * 10 * 3
+    assert not compiled_graphs
 
 
 @pytest.mark.parametrize(("width", "threads"), [(600, 3), (2100, 6)])

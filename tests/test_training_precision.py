@@ -6,6 +6,7 @@ The right values are those of float32, and of the operations written out by hand
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -312,6 +313,53 @@ def test_activations_and_their_gradients_are_in_the_order_of_the_convolutions() 
     assert step.is_mixed
     assert len(orders) >= 8  # two layers, in float32 and in bfloat16, both ways
     assert all(orders)
+
+
+class Functional(nn.Module):
+    """The network of :func:`conv_net` with functions for its activations."""
+
+    def __init__(self, act: Callable[[Tensor], Tensor], note: Callable[[Tensor], None]) -> None:
+        super().__init__()
+        self.parts, self.act, self.note = conv_net(), act, note
+
+    def forward(self, x: Tensor) -> Tensor:
+        for part in self.parts[:-3]:
+            if isinstance(part, nn.Conv2d):
+                x = self.act(part(x))
+                if x.requires_grad:
+                    self.note(x)
+                    x.register_hook(self.note)
+        placed: Tensor = self.parts[-3:](x.flatten(1))
+        return placed
+
+
+@pytest.mark.parametrize(
+    "act", [nn.functional.relu, torch.tanh, Tensor.relu], ids=["function", "of torch", "method"]
+)
+def test_gradients_of_functions_are_in_the_order_of_the_convolutions(act: Any) -> None:
+    orders: list[bool] = []
+    network = Functional(
+        act, lambda x: orders.append(x.is_contiguous(memory_format=torch.channels_last))
+    )
+    step, _ = step_of(network)
+    orders.clear()  # of its trials
+    step(BATCH, 0.0)
+    assert step.is_mixed
+    assert len(orders) == 8  # two layers, in float32 and in bfloat16, both ways
+    assert all(orders)
+
+
+def test_the_order_of_gradients_changes_no_number() -> None:
+    found = []
+    for keeps_order in (True, False):
+        network = Functional(nn.functional.relu, lambda x: None)
+        step, embedder = step_of(network)
+        assert embedder.mixed._keeps_order
+        embedder.mixed._keeps_order = keeps_order
+        step(BATCH, 0.0)
+        found.append([p.grad for p in network.parameters() if p.grad is not None])
+    assert len(found[0]) == 8
+    assert all(map(torch.equal, *found))
 
 
 def test_inexact_gradients_are_not_used_either(

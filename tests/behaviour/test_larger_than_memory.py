@@ -148,6 +148,14 @@ def test_searches_of_files_find_what_they_find_in_memory(
     assert np.array_equal(one.embedding_, other.embedding_)
 
 
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_lists_of_anchors_are_joined_in_files_as_in_memory(metric: str, tmp_path: Path) -> None:
+    settings = {"n_anchors": 50, "n_epochs": None, "batch_size": 32, "max_time": 0.01}
+    one, other = (quick(metric=metric, **settings).fit(V) for V in (parquet_of_lists(tmp_path), X))
+    assert one.report_["n_joined"] > 50
+    assert (one.graph_ != other.graph_).nnz == 0
+
+
 @BOTH
 def test_update_adds_rows_of_files_to_rows_of_files(kind: type[UMAP], tmp_path: Path) -> None:
     new = X[:30] + 0.1

@@ -98,15 +98,16 @@ here.in_float32()
 torch.set_num_threads(1)
 rank, size, folder = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 dist.init_process_group("gloo", init_method="file://" + folder + "/store" + sys.argv[4], rank=rank,
-                        world_size=size, timeout=datetime.timedelta(seconds=180))
+                        world_size=size, timeout=datetime.timedelta(seconds={wait}))
 """
+WAIT = 180  # seconds after which a process gives up one that does not answer
 
 
 def launch(
     folder: Path, code: str, size: int = 2, arguments: Sequence[str] = ()
 ) -> list[subprocess.Popen[str]]:
     """Start processes that run the same code, as torchrun does."""
-    prelude = PRELUDE.format(paths=[str(Path(__file__).parent), *sys.path])
+    prelude = PRELUDE.format(paths=[str(Path(__file__).parent), *sys.path], wait=WAIT)
     number = str(time.monotonic_ns())
     return [
         subprocess.Popen(
@@ -137,6 +138,22 @@ def ended(processes: list[subprocess.Popen[str]], seconds: float = 600) -> list[
             for process in processes
             for output in [process.communicate(timeout=max(1.0, end - time.monotonic()))]
         ]
+    finally:
+        for process in processes:
+            process.kill()
+
+
+def ended_after_a_kill(
+    processes: list[subprocess.Popen[str]],
+) -> tuple[list[tuple[int, str]], float]:
+    """Return codes and outputs, and the seconds for which others outlive the second process.
+
+    Starting them is not part of it, which takes as long as a busy machine lets it.
+    """
+    try:
+        processes[1].wait(timeout=250)
+        began = time.monotonic()
+        return ended(processes), time.monotonic() - began
     finally:
         for process in processes:
             process.kill()
@@ -276,7 +293,7 @@ MESSAGES = {
 }
 OF_ONE = {  # the message of the process that fails, and of the others
     "refused rows": ("X contains NaN", "got an error in process 1 of 3. ValueError: Input X"),
-    "checkpoint": ("got nothing there", "got an error in process 1 of 3. ArchiveError: "),
+    "checkpoint": ("got no file at", "got an error in process 1 of 3. ArchiveError: "),
 }
 
 
@@ -332,9 +349,8 @@ def test_a_killed_process_ends_the_others_and_the_fit_goes_on(
     together: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
-    began = time.monotonic()
-    (first, output), (second, _) = ended(launch(tmp_path, KILLED))
-    assert time.monotonic() - began < 60
+    ((first, output), (second, _)), seconds = ended_after_a_kill(launch(tmp_path, KILLED))
+    assert seconds < WAIT / 2
     assert (first, second) == (1, -signal.SIGKILL)
     assert "lost: All processes of a fit must run until its end, got no answer" in output
     assert "resume_from" in output

@@ -143,6 +143,18 @@ def test_what_needs_a_flat_map_raises(
         make(kind, metric, **parameters).fit(SOME)
 
 
+@KINDS
+@pytest.mark.parametrize("metric", ["haversine", "hyperboloid", "manhattan"])
+def test_coordinates_that_cannot_be_turned_are_not_moved_into_a_frame(
+    kind: type[UMAP], metric: str
+) -> None:
+    """A rotation of angles is none of the sphere; the sum of differences depends on the axes."""
+    frame = np.random.default_rng(0).normal(size=(len(SOME), 2))
+    with pytest.raises(ValueError, match=f"align_to must be None .* output_metric='{metric}'"):
+        make(kind, metric, n_epochs=2).fit(SOME, align_to=frame)
+    assert make(kind, "euclidean", n_epochs=2).fit(SOME, align_to=frame).report_["alignment"]
+
+
 def test_what_needs_a_flat_map_raises_for_networks() -> None:
     with pytest.raises(ValueError, match="global_correlation_loss_weight must be 0 for a map"):
         make(ParametricUMAP, "haversine", global_correlation_loss_weight=1.0).fit(SOME)

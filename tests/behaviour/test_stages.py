@@ -216,6 +216,7 @@ KINDS: dict[str, tuple[Callable[[], UMAP], Any, Any]] = {
     "free densmap": (lambda: UMAP(densmap=True, dens_frac=1.0, **QUICK), X, None),
     "labels": (network, X, Y),
     "anchors": (lambda: network(n_anchors=60), X, None),
+    "joined lists": (lambda: network(n_anchors=20, n_epochs=None), X, None),
     "sparse": (network, scipy.sparse.csr_matrix(np.where(X > 1, X, 0)), None),
     "unique": (lambda: UMAP(unique=True, **QUICK), np.concatenate([X, X[:60]]), None),
     "other metric": (lambda: network(metric="manhattan"), X, None),

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.sparse
 import torch
 from sklearn.base import clone
 from sklearn.datasets import load_digits
@@ -144,6 +145,125 @@ def test_what_was_not_passed_needs_nothing() -> None:
     for settings in ({"precomputed_knn": nothing}, {"classifier_loss_weight": 1.0}):
         assert chosen(MANY, y, **settings) is not None
     assert chosen(MANY, target_metric="euclidean") is not None
+
+
+# Lists of few anchors are joined
+
+# 600 steps of 32 edges would draw each of the 14 edges of an anchor 17 times.
+JOINED: dict[str, Any] = {
+    **{**QUICK, "n_epochs": None},
+    "batch_size": 32,
+    "n_anchors": 80,
+    "max_time": 0.01,
+}
+# No two distances are equal.
+APART = SOME + np.random.default_rng(0).normal(scale=1e-3, size=SOME.shape).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def joined() -> ParametricUMAP:
+    return ParametricUMAP(**JOINED).fit(APART)
+
+
+@pytest.fixture(scope="module")
+def of_joined(joined: ParametricUMAP) -> np.ndarray:
+    """Return the anchors of that fit."""
+    anchors = room.choose_anchors(task_of(APART), joined._recipe())
+    assert anchors is not None
+    assert len(anchors) == 80
+    return anchors
+
+
+def joins(rows: Any, **settings: Any) -> bool:
+    recipe = ParametricUMAP(random_state=0, device="cpu", **settings)._recipe()
+    task = task_of(rows)
+    return room.joins_lists(task, recipe, room.choose_anchors(task, recipe))
+
+
+def test_lists_are_joined_where_their_edges_are_drawn_often() -> None:
+    assert not joins(MANY)  # 1.5 times
+    # 6,000 steps of 512 edges are 4 draws of each of the 14 edges of 54,857 anchors.
+    assert joins(MANY, n_anchors=54_857)
+    assert not joins(MANY, n_anchors=54_858)
+    assert joins(MANY, n_anchors=54_858, n_training_epochs=2)
+    assert joins(SOME, n_anchors=399)
+    assert not joins(SOME)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"n_epochs": 3, "n_anchors": 5, "n_neighbors": 2},
+        {"n_neighbors": 1},
+        {"transform_mode": "graph"},
+        {"metric": "manhattan"},
+        {"metric": lambda a, b: float(abs(a - b).sum())},
+    ],
+    ids=["n_epochs", "n_neighbors", "transform_mode", "manhattan", "function"],
+)
+def test_lists_are_not_joined_where_that_gives_nothing(settings: dict[str, Any]) -> None:
+    assert joins(SOME, n_anchors=50)
+    assert not joins(SOME, **{"n_anchors": 50, **settings})
+
+
+def test_lists_of_sparse_rows_are_not_joined() -> None:
+    rows = scipy.sparse.csr_matrix(SOME)
+    assert not joins(rows, n_anchors=50)
+    model = ParametricUMAP(**JOINED).fit(rows)
+    assert model.report_["n_joined"] == 0
+
+
+def test_rows_in_the_lists_get_edges_to_their_nearest_there(
+    joined: ParametricUMAP, of_joined: np.ndarray
+) -> None:
+    distances = np.linalg.norm(APART[:, None] - APART[None], axis=2)
+    lists = distances.argsort(axis=1)[of_joined, :30]
+    others = np.setdiff1d(lists, of_joined)
+    assert joined.report_["n_joined"] == len(others) > 80
+    expected = np.zeros((400, 400), dtype=bool)
+    expected[of_joined[:, None], lists[:, 1:15]] = True
+    for row in others:
+        near = np.setdiff1d(lists[(lists == row).any(axis=1)], row)
+        expected[row, near[np.argsort(distances[row, near])[:5]]] = True
+    np.testing.assert_array_equal(joined.graph_.toarray() > 0, expected | expected.T)
+
+
+def test_joined_lists_leave_the_edges_of_the_anchors(
+    joined: ParametricUMAP, of_joined: np.ndarray
+) -> None:
+    """Those between anchors are known from both ends, and no list says anything else of them."""
+    plain = ParametricUMAP(**{**JOINED, "n_epochs": 1}).fit(APART)
+    assert plain.report_["n_joined"] == 0
+    assert plain.report_["n_anchors"] == joined.report_["n_anchors"] == 80
+    few, more = plain.graph_.toarray(), joined.graph_.toarray()
+    both = np.ix_(of_joined, of_joined)
+    np.testing.assert_array_equal(few[both], more[both])
+    assert (few <= more + 1e-6).all()  # rounding of unions
+    again = ParametricUMAP(**JOINED).fit(APART)
+    assert (again.graph_ != joined.graph_).nnz == 0
+
+
+def test_labels_reset_the_strength_of_joined_rows() -> None:
+    model = ParametricUMAP(**JOINED).fit(SOME, LABELS)
+    largest = model.graph_.max(axis=1).toarray().ravel()
+    np.testing.assert_allclose(largest[largest > 0], 1.0, rtol=1e-5)
+    assert (largest > 0).sum() == 80 + model.report_["n_joined"]
+
+
+def test_radii_of_anchors_know_the_edges_of_joined_rows(of_joined: np.ndarray) -> None:
+    model = ParametricUMAP(**JOINED, densmap=True, output_dens=True).fit(APART)
+    np.testing.assert_array_equal(np.flatnonzero(np.isfinite(model.rad_orig_)), of_joined)
+    squared = np.linalg.norm(APART[of_joined, None] - APART[None], axis=2) ** 2
+    weights = model.graph_.toarray()[of_joined]
+    expected = np.log(1e-8 + (weights * squared).sum(axis=1) / weights.sum(axis=1))
+    np.testing.assert_allclose(model.rad_orig_[of_joined], expected, rtol=1e-4)
+
+
+def test_update_joins_the_lists_of_new_rows() -> None:
+    model = ParametricUMAP(**JOINED).fit(SOME)
+    model.update(X[400:440])
+    assert model.report_["n_anchors"] == 80
+    assert model.report_["n_joined"] > 80
 
 
 # What needs every row, before the search

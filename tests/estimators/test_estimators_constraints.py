@@ -126,10 +126,10 @@ def wrong_values() -> Iterator[Any]:
 
 
 def is_refused(model: UMAP, pattern: str, **fit: Any) -> None:
-    began = time.perf_counter()
+    began = time.process_time()  # not the wall's: other tests run at the same time
     with pytest.raises((ValueError, TypeError), match=pattern):
         model.fit(X, Y, **fit)
-    assert time.perf_counter() - began < SECONDS
+    assert time.process_time() - began < SECONDS
 
 
 @pytest.mark.parametrize(("kind", "name", "value"), list(wrong_values()))

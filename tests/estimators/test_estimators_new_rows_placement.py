@@ -119,6 +119,18 @@ def test_rows_do_not_depend_on_each_other(monkeypatch: pytest.MonkeyPatch) -> No
     )
 
 
+@pytest.mark.parametrize("n_components", [1, 2, 5])
+def test_a_row_alone_is_pushed_as_among_others_to_the_bit(n_components: int) -> None:
+    """A product of matrices rounds a single row in another way, and steps magnify rounding."""
+    generator = torch.Generator().manual_seed(0)
+    positions = torch.randn(300, n_components, generator=generator)
+    repellers = 3.0 * torch.randn(512, n_components, generator=generator)
+    together = room._push(positions, repellers, KERNEL)
+    for n_rows in (1, 2, 7):
+        parts = [room._push(part, repellers, KERNEL) for part in positions.split(n_rows)]
+        assert torch.equal(torch.cat(parts), together)
+
+
 def test_the_seed_chooses_which_rows_repel() -> None:
     many = GENERATOR.normal(size=(room.N_REPELLERS + 200, 2)).astype(np.float32)
     indices, distances = new_rows(3)

@@ -116,6 +116,10 @@ def test_lazy_layers_are_built() -> None:
 
 WRONG: dict[str, tuple[nn.Module, str]] = {
     "rows": (nn.Linear(7, 2), r"must take float32 rows of shape \(8,\).*Pass dims"),
+    "codes": (
+        nn.Sequential(nn.Embedding(9, 4), nn.Flatten(), nn.Linear(32, 2)),
+        r"must take float32 rows .*Turn codes into integers in its forward, with rows.long\(\)",
+    ),
     "width": (nn.Linear(8, 3), r"in shape \('n', 2\), got \('n', 3\).*n_components=3"),
     "axes": (nn.Sequential(nn.Linear(8, 4), nn.Unflatten(1, (2, 2))), r"got \('n', 2, 2\)"),
     "two": (nn.LSTM(8, 2), "must return one tensor, got tuple"),

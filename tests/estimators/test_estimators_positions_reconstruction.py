@@ -9,15 +9,19 @@ import numpy as np
 import pytest
 import scipy.sparse
 import torch
+from sklearn.datasets import load_digits
 from sklearn.preprocessing import StandardScaler
+from torch import nn
 
-from neumap import ParametricUMAP
+from neumap import ParametricUMAP, load
 from neumap.data import as_rows
 from neumap.estimators.positions.reconstruction import (
     choose_loss,
     data_range,
+    suited_to,
     warn_of_units,
 )
+from neumap.losses.reconstruction import reconstruction_loss
 
 UNIT = as_rows(np.array([[0.0, 1.0], [0.5, 0.25]], dtype=np.float32))
 WIDE = as_rows(np.array([[0.0, 1.0], [-3.0, 255.0]], dtype=np.float32))
@@ -78,6 +82,79 @@ def test_keras_losses_of_logits_get_the_sigmoid() -> None:
     keras = pytest.importorskip("keras")
     logits = keras.losses.BinaryCrossentropy(from_logits=True)
     assert choose_loss(logits, UNIT).activation is torch.sigmoid
+
+
+CPU = torch.device("cpu")
+
+
+def decoder_of(*last: nn.Module) -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(2, 48), nn.ReLU(), nn.Linear(48, 64), *last)
+
+
+def test_cross_entropy_of_fractions_is_that_of_their_logits() -> None:
+    loss = reconstruction_loss("bce", (0.0, 1.0))
+    rows, logits = torch.rand(4, 3), 4 * torch.randn(4, 3)
+    of_fractions = loss.of_fractions()
+    torch.testing.assert_close(of_fractions(rows, logits.sigmoid()), loss(rows, logits))
+    assert of_fractions(torch.ones(1, 2), torch.tensor([[0.0, 1.0]])).isfinite()
+    assert torch.equal(of_fractions.activation(logits), logits)
+
+
+@pytest.mark.parametrize(
+    ("decoder", "is_of_fractions"),
+    [
+        (decoder_of(), False),
+        (decoder_of(nn.Tanh()), False),
+        (decoder_of(nn.ReLU()), False),
+        (decoder_of(nn.Sigmoid()), True),
+        (decoder_of(nn.Dropout(0.5), nn.Hardsigmoid()), True),
+        (nn.Sequential(nn.Linear(2, 9), nn.Tanh(), nn.Linear(9, 1)), False),
+    ],
+)
+def test_a_loss_reads_what_the_decoder_ends_in(decoder: nn.Module, is_of_fractions: bool) -> None:
+    before = torch.get_rng_state()
+    for name in ("bce", "mse"):
+        loss = reconstruction_loss(name, (0.0, 1.0))
+        found = suited_to(loss, decoder, 2, CPU)
+        assert (found is not loss) == (is_of_fractions and name == "bce")
+    assert decoder.training
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_sigmoid_of_the_user_is_not_applied_twice(tmp_path: Any) -> None:
+    X = (load_digits().data[:300] / 16).astype(np.float32)
+    errors = {}
+    for name, decoder in {"logits": decoder_of(), "fractions": decoder_of(nn.Sigmoid())}.items():
+        model = ParametricUMAP(
+            decoder=decoder, parametric_reconstruction=True, preset="fast", random_state=0
+        ).fit(X)
+        decoded = model.inverse_transform(model.embedding_)
+        errors[name] = float(np.square(decoded - X).mean())
+        same = load(model.save(tmp_path / f"{name}.neumap"))
+        np.testing.assert_array_equal(same.inverse_transform(model.embedding_), decoded)
+        assert decoded.min() < 0.01  # a second sigmoid gives 0.5 and more
+    assert errors["fractions"] < 1.1 * errors["logits"]
+    assert errors["fractions"] < 0.5 * X.var(0).mean()
+
+
+def test_a_loss_of_the_user_on_logits_warns_of_a_sigmoid() -> None:
+    loss = reconstruction_loss(nn.BCEWithLogitsLoss(), (0.0, 1.0))
+    with pytest.warns(UserWarning, match=r"should return logits .* from 0 to 1 for every position"):
+        assert suited_to(loss, decoder_of(nn.Sigmoid()), 2, CPU) is loss
+    assert suited_to(loss, decoder_of(), 2, CPU) is loss  # no warning
+
+
+def test_held_out_rows_of_another_scale_are_told() -> None:
+    X = np.random.default_rng(0).random((60, 5)).astype(np.float32)
+    model = ParametricUMAP(
+        parametric_reconstruction=True, preset="fast", n_epochs=1, random_state=0
+    )
+    model.set_params(reconstruction_validation=255 * X[:9])
+    with pytest.warns(UserWarning, match=r"reconstruction_validation should lie within \[0, 1\]"):
+        model.fit(X)
+    model.fit(255 * X)  # with squared error there is nothing to tell
+    model.set_params(reconstruction_validation=X[:9]).fit(X)
 
 
 NORMAL = np.random.default_rng(0).normal(size=(400, 30))

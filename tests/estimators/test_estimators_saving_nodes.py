@@ -247,6 +247,15 @@ def test_a_named_loss_comes_back(name: str) -> None:
     assert torch.equal(found.activation(outputs), expected.activation(outputs))
 
 
+def test_cross_entropy_of_a_decoder_with_a_sigmoid_comes_back() -> None:
+    found = there_and_back(reconstruction_loss("bce", (0.0, 1.0)).of_fractions())
+    rows, fractions = torch.rand(4, 3), torch.rand(4, 3)
+    assert found(rows, fractions) == pytest.approx(
+        float(nn.functional.binary_cross_entropy(fractions, rows))
+    )
+    assert torch.equal(found.activation(fractions), fractions)
+
+
 @pytest.mark.parametrize("takes_logits", [True, False])
 def test_a_loss_of_the_user_comes_back_with_its_activation_alone(takes_logits: bool) -> None:
     given = nn.BCEWithLogitsLoss() if takes_logits else nn.MSELoss()

@@ -335,7 +335,8 @@ def checkpoint_of(archive: Archive, path: str | os.PathLike[str]) -> dict[str, A
     if node is None:
         raise ArchiveError(
             f"The file must be a checkpoint, got {os.fspath(path)!r}, which contains "
-            f"{', '.join(archive.metadata) or 'nothing'} instead. Load a saved model with load()."
+            f"{', '.join(archive.metadata) or 'nothing'} instead. Load a saved model with "
+            "neumap.load()."
         )
     found: dict[str, Any] = unpack_tree(node, archive.tensors, "checkpoint")
     schema = {

@@ -13,7 +13,7 @@ from neumap._optional import require
 from neumap.cli import models
 from neumap.cli.columns import choose_columns, readable, table_of
 from neumap.cli.errors import CommandError
-from neumap.cli.reading import check_finite, say_what_was_left_out
+from neumap.cli.reading import check_finite, check_fits, say_what_was_left_out
 from neumap.cli.table import Columns, Selection
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ def transform_file(
         If the file is damaged, its columns do not fit the model, or it holds anything but finite
         numbers.
     """
+    check_fits(selection, ".parquet", input)
     parquet = require("pyarrow.parquet", extra="tables")
     with readable(input, ".parquet"):
         # Buffered, a large group of rows is read in pieces; pyarrow reads it as a whole otherwise.

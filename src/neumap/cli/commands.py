@@ -85,8 +85,8 @@ def demo(output: Path, seed: int, quick: bool, verbose: bool) -> None:
 @click.option(
     "--keep",
     type=click.Choice(["network", "map", "data"]),
-    default="map",
-    help="What the model file holds: the network, positions and graph as well, or all data.",
+    help="What the model file holds: the network, positions and graph as well (map, the default), "
+    "or all data, which is the default without a network.",
 )
 @click.option(
     "--set",
@@ -107,7 +107,7 @@ def fit(
     checkpoint: Path | None,
     resume: bool,
     supervised: bool,
-    keep: str,
+    keep: str | None,
     assignments: tuple[str, ...],
     keep_columns: bool,
     names: list[str] | None,
@@ -133,9 +133,9 @@ def fit(
         models.names_of(model, names)
         resume_from = models.set_checkpoint(model, checkpoint, resume=resume)
         table = reading.read_table(input, replace(selection, keeps=keep_columns))
-        if table.kept is not None:
-            models.check_names_differ(models.names_of(model, names), list(table.kept))
-        targets = models.targets_of(table) if supervised else None
+        if coordinates is not None:
+            models.check_written(model, table, names, coordinates)
+        targets = models.targets_for(model, table, supervised=supervised)
         say(f"{input}: {_shape(table.rows)}", verbose)
         if resume_from is not None:
             say(f"{resume_from}: the fit goes on from here", verbose)
@@ -191,6 +191,7 @@ def transform(
         click.echo(f"{output}: {n_rows:,} rows of {n_components:,} columns")
         return
     table = models.read_rows_for(fitted, input, selection)
+    models.check_written(fitted, table, names, output)
     started = time.perf_counter()
     positions = models.place(fitted, table)
     say(f"{_shape(table.rows)} in {time.perf_counter() - started:.2f} seconds", verbose)
@@ -200,12 +201,14 @@ def transform(
 
 def _check_kept(keep_columns: bool, names: list[str] | None, output: Path | None) -> None:
     """Raise for options about columns where no table with columns is written."""
-    asked = "--keep-columns" if keep_columns else "--names"
     if not keep_columns and names is None:
         return
+    ending = "" if output is None else output.suffix.lower()
+    # An .npz keeps columns as arrays, but has one array of positions.
+    asked = "--keep-columns" if keep_columns and ending != ".npz" else "--names"
     if output is None:
         raise CommandError(f"{asked} needs a table to write, got none. Name it with --coordinates.")
-    if output.suffix.lower() == ".npy" or (output.suffix.lower() == ".npz" and names is not None):
+    if ending == ".npy" or (ending == ".npz" and names is not None):
         raise CommandError(
             f"{asked} needs an output with named columns, got {output.suffix}. Write a .csv or a "
             ".parquet file."
@@ -237,13 +240,14 @@ def evaluate(
 ) -> None:
     """Score how well a map preserves neighbourhoods."""
     from neumap import metrics
-    from neumap.cli import models
+    from neumap.cli import models, reading
 
     fitted = models.load_model(model)
     table = models.read_rows_for(fitted, input, selection)
     arguments: dict[str, Any] = {"labels": table.labels, "n_samples": samples or None}
     if held_out is not None:
-        other = replace(selection, key=None, label=held_out_label_column or selection.label)
+        other = reading.for_another_file(selection, held_out)
+        other = replace(other, label=held_out_label_column or selection.label)
         new = models.read_rows_for(fitted, held_out, other)
         arguments |= {
             "X_test": new.rows,

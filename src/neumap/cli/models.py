@@ -22,9 +22,10 @@ from neumap._optional import require
 from neumap.cli.arrays import split_key
 from neumap.cli.compressed import ending_of
 from neumap.cli.errors import CommandError, message_of
+from neumap.cli.folders import has_images
 from neumap.cli.reading import READABLE, VECTORS, read_table
 from neumap.cli.table import Selection, Table, listed
-from neumap.cli.writing import Coordinates, check_output
+from neumap.cli.writing import POSITIONS, Coordinates, check_output
 
 if TYPE_CHECKING:
     from neumap.estimators import ParametricUMAP
@@ -33,6 +34,7 @@ __all__ = [
     "check_model_output",
     "check_names_differ",
     "check_width",
+    "check_written",
     "coordinates_of",
     "fit",
     "is_table",
@@ -44,6 +46,7 @@ __all__ = [
     "rows_like",
     "selection_for",
     "set_checkpoint",
+    "targets_for",
     "targets_of",
     "values_at_fault",
     "write_model",
@@ -75,6 +78,11 @@ def make_model(settings: Mapping[str, Any], assignments: Sequence[str]) -> Param
     chosen = {name: value for name, value in settings.items() if value is not None}
     for assignment in assignments:
         name, text = _name_and_text(assignment)
+        if name in chosen and name != "verbose":
+            raise CommandError(
+                f"--set must name each parameter once, and none that has an option of its own on "
+                f"the same line, got {name!r} twice. Leave one of them out."
+            )
         chosen[name] = _value_of(text, ParametricUMAP._constraints[name])
     model = ParametricUMAP(**chosen)
     try:
@@ -217,15 +225,21 @@ def check_width(model: ParametricUMAP, table: Table, path: Path) -> None:
     """Raise if rows have another width than those that a model was fitted on."""
     n_fitted = int(model.n_features_in_)
     if table.rows.shape[1] != n_fitted:
-        hint = (
-            " Name the label and id columns."
-            if table.rows.shape[1] > n_fitted
-            else " Use the same columns."
-        )
         raise CommandError(
             f"{path}: the table must have the {n_fitted} columns the model was fitted on, "
-            f"got {table.rows.shape[1]}.{hint}"
+            f"got {table.rows.shape[1]}. {_hint_of_width(path, table.rows.shape[1] > n_fitted)}"
         )
+
+
+def _hint_of_width(path: Path, is_wider: bool) -> str:
+    """Return what to do about rows of another width than those of the fit."""
+    file, _key = split_key(path)
+    if file.is_dir() and has_images(file):
+        return "Resize the images as for the fit, with --image-size."
+    if ending_of(file) in (".h5ad", ".npz"):
+        return "Choose the array of the fit with --key."
+    has_names = ending_of(file) != ".npy"
+    return "Name the label and id columns." if is_wider and has_names else "Use the same columns."
 
 
 def place(model: ParametricUMAP, table: Table) -> NDArray[Any]:
@@ -322,6 +336,18 @@ def _fit_input(table: Table) -> Any:
     return pd.DataFrame(table.rows, columns=table.columns, copy=False)
 
 
+def targets_for(model: ParametricUMAP, table: Table, *, supervised: bool) -> NDArray[Any] | None:
+    """Return the labels that act on a fit, if any do."""
+    if supervised:
+        return targets_of(table)
+    if model.classifier_loss_weight:
+        raise CommandError(
+            f"classifier_loss_weight={model.classifier_loss_weight:g} needs labels that act on the "
+            "fit, got no --supervised. Add it, with --label-column."
+        )
+    return None
+
+
 def targets_of(table: Table) -> NDArray[Any]:
     """Return the labels for a supervised fit, with -1 for a missing one.
 
@@ -354,12 +380,28 @@ def coordinates_of(
     names: Sequence[str] | None = None,
 ) -> Coordinates:
     """Join positions with the ids and labels of their rows, or with all columns that are kept."""
+    return Coordinates(positions, names=names_of(model, names), columns=_beside(table))
+
+
+def _beside(table: Table) -> dict[str, Any]:
+    """Return the columns of a table that are written beside the coordinates."""
     columns = {table.id_name: table.ids, table.label_name: table.labels}
     columns = {name: values for name, values in columns.items() if values is not None}
-    chosen = names_of(model, names)
-    kept = columns if table.kept is None else {**columns, **table.kept}
-    check_names_differ(chosen, list(kept))
-    return Coordinates(positions, names=chosen, columns=kept)
+    return columns if table.kept is None else {**columns, **table.kept}
+
+
+def check_written(
+    model: ParametricUMAP, table: Table, names: Sequence[str] | None, output: Path
+) -> None:
+    """Raise if a coordinate would have the name of a column of the table in the output."""
+    ending = output.suffix.lower()
+    if ending == ".npz" and POSITIONS in _beside(table):
+        raise CommandError(
+            f"{output}: the columns in an .npz must have other names than the positions, "
+            f"{POSITIONS!r}, got one of that name. Write a .csv or a .parquet file."
+        )
+    if ending not in (".npy", ".npz"):
+        check_names_differ(names_of(model, names), list(_beside(table)))
 
 
 def names_of(model: ParametricUMAP, names: Sequence[str] | None) -> list[str]:

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from neumap._optional import require
 from neumap.cli import models
+from neumap.cli.arrays import split_key
+from neumap.cli.compressed import ending_of
 from neumap.cli.errors import CommandError
-from neumap.cli.reading import read_table
+from neumap.cli.reading import WITHOUT_COLUMNS, read_table
 from neumap.cli.table import Selection, Table
 
 if TYPE_CHECKING:
@@ -74,7 +76,9 @@ def rows_and_texts(
         table = models.read_rows_for(model, input, selection)
         return table, table.ids
     # A table is read with one column of names; that of the ids is no feature either.
-    others = selection.ignored + (() if selection.id is None else (selection.id,))
+    others = selection.ignored
+    if selection.id is not None and ending_of(split_key(input)[0]) not in WITHOUT_COLUMNS:
+        others += (selection.id,)
     table = models.read_rows_for(model, input, replace(selection, id=text_column, ignored=others))
     return table, table.ids
 

@@ -24,7 +24,16 @@ from neumap.cli.options import say
 from neumap.cli.row_files import kind_of_rows, read_row_files
 from neumap.cli.table import Selection, Table, is_of_pandas, listed
 
-__all__ = ["READABLE", "VECTORS", "check_finite", "read_table", "say_what_was_left_out"]
+__all__ = [
+    "READABLE",
+    "VECTORS",
+    "WITHOUT_COLUMNS",
+    "check_finite",
+    "check_fits",
+    "for_another_file",
+    "read_table",
+    "say_what_was_left_out",
+]
 
 ROWS_PER_CHECK = 65_536  # bounds the memory of the finiteness check
 LARGEST = 1e36  # what neumap.data accepts, without importing torch
@@ -45,6 +54,8 @@ READABLE: dict[str, Callable[[Path, Selection], Table]] = {
 # Formats whose cells may be lists.
 VECTORS = (".parquet", ".arrow", ".feather", ".ipc", ".jsonl", ".ndjson")
 WITHOUT_COLUMNS = (".npy", ".npz", "")
+WITH_ARRAYS = (".npz", ".h5ad")
+DELIMITED = (".csv", ".tsv")
 
 
 def read_table(path: Path, selection: Selection) -> Table:
@@ -82,7 +93,7 @@ def read_table(path: Path, selection: Selection) -> Table:
     if not is_folder and not file.is_file():
         found = "a folder" if file.is_dir() else "no such file"
         raise CommandError(f"{file}: the table must be a file, got {found}. Check the path.")
-    _check_fits(selection, ending, file)
+    check_fits(selection, ending, file)
     table = reader(file, selection if key is None else replace(selection, key=key))
     check_finite(table, file)
     say_what_was_left_out(table, file)
@@ -95,22 +106,42 @@ def _reader_of_folder(folder: Path) -> tuple[Callable[[Path, Selection], Table],
     return (read_images, "") if kind is None else (read_row_files, kind)
 
 
-def _check_fits(selection: Selection, ending: str, file: Path) -> None:
+def check_fits(selection: Selection, ending: str, file: Path) -> None:
     """Raise for options that a file of this format has no use for."""
-    if selection.vectors is not None and ending not in VECTORS:
-        raise CommandError(
-            f"{file}: --vector-column needs a file with one of the endings {', '.join(VECTORS)}, "
-            f"got {file.suffix or 'a folder'!r}. Leave it out."
-        )
-    if selection.keeps and ending in WITHOUT_COLUMNS:
-        raise CommandError(
-            f"{file}: --keep-columns needs a file with named columns, got "
-            f"{file.suffix or 'a folder'!r}. Leave it out."
-        )
+    for option, value, endings in (
+        ("--vector-column", selection.vectors, VECTORS),
+        ("--key", selection.key, WITH_ARRAYS),
+        ("--delimiter", selection.delimiter, DELIMITED),
+        ("--decimal", selection.decimal, DELIMITED),
+        ("--comment", selection.comment, DELIMITED),
+    ):
+        if value is not None and ending not in endings:
+            raise CommandError(
+                f"{file}: {option} needs a file with one of the endings {', '.join(endings)}, "
+                f"got {file.suffix or 'a folder'!r}. Leave it out."
+            )
+    for option, is_given in (
+        ("--keep-columns", selection.keeps),
+        ("--ignore-column", bool(selection.ignored)),
+    ):
+        if is_given and ending in WITHOUT_COLUMNS:
+            raise CommandError(
+                f"{file}: {option} needs a file with named columns, got "
+                f"{file.suffix or 'a folder'!r}. Leave it out."
+            )
     if selection.image_size is not None and ending:
         raise CommandError(
             f"{file}: --image-size needs a folder of images, got {file.suffix!r}. Leave it out."
         )
+
+
+def for_another_file(selection: Selection, path: Path) -> Selection:
+    """Return the selection for a second input, of which options of another format say nothing."""
+    file, _key = split_key(path)
+    other = replace(selection, key=None)
+    if ending_of(file) not in DELIMITED:
+        other = replace(other, delimiter=None, decimal=None, comment=None)
+    return replace(other, ignored=()) if ending_of(file) in WITHOUT_COLUMNS else other
 
 
 def say_what_was_left_out(table: Table, file: Path) -> None:

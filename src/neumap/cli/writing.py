@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +24,9 @@ from neumap._optional import require
 from neumap.cli.arrays import split_key
 from neumap.cli.errors import CommandError
 
-__all__ = ["TABLES", "Coordinates", "check_output", "write_coordinates"]
+__all__ = ["POSITIONS", "TABLES", "Coordinates", "check_output", "write_coordinates"]
+
+POSITIONS = "embedding"  # their name in an .npz
 
 
 @dataclass(frozen=True)
@@ -109,9 +112,12 @@ def _write_npy(file: Path, coordinates: Coordinates) -> None:
 
 def _write_npz(file: Path, coordinates: Coordinates) -> None:
     arrays = {name: _storable(values) for name, values in coordinates.columns.items()}
-    arrays["embedding"] = coordinates.positions
-    with file.open("wb") as stream:
-        np.savez(stream, allow_pickle=False, **arrays)
+    arrays[POSITIONS] = coordinates.positions
+    # numpy.savez takes the names as arguments beside its own: no array could be called "file".
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, values in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asarray(values), allow_pickle=False)
 
 
 def _write_csv(file: Path, coordinates: Coordinates) -> None:

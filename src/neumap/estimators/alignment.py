@@ -21,9 +21,10 @@ from neumap._random import layers_seeded
 from neumap.estimators.describing import extent_of
 from neumap.estimators.fitted import Fitted, device_of
 from neumap.estimators.landmarks import drift
+from neumap.losses.output_metrics import OutputMetric
 from neumap.networks import MLP, ConvDecoder, ConvEncoder
 
-__all__ = ["Motion", "aligned", "best_motion", "check_frame"]
+__all__ = ["Motion", "aligned", "best_motion", "check_frame", "check_is_flat"]
 
 Matrix = NDArray[np.float64]
 
@@ -81,6 +82,20 @@ def best_motion(source: Matrix, target: Matrix, *, scales: bool = True) -> Motio
     # A reflection is allowed: UMAP has no handedness.
     matrix = (factor or 1.0) * (left @ right)
     return Motion(matrix, to_centre - from_centre @ matrix)
+
+
+def check_is_flat(metric: OutputMetric | None) -> None:
+    """Raise ValueError where turning, mirroring and scaling coordinates would change a map.
+
+    Angles on a sphere are no coordinates that can be turned as those of a plane can, and distances
+    such as the sum of absolute differences change with the direction of the axes.
+    """
+    if metric is not None:
+        raise ValueError(
+            "align_to must be None for a map with another metric than the Euclidean one, whose "
+            f"distances a rotation of the coordinates changes, got output_metric={metric.name!r}. "
+            "Leave out align_to, or pass landmark_positions, which keep coordinates."
+        )
 
 
 def check_frame(positions: Any, n_rows: int, n_components: int) -> NDArray[np.float32]:

@@ -105,7 +105,7 @@ def resumable(state: Mapping[str, Any], own: Mapping[str, Any], version: str) ->
     if found:
         raise ValueError(
             f"resume_from must be a checkpoint of this fit, got one with other {', '.join(found)}. "
-            "Pass the same data and parameters, or leave out resume_from."
+            "Pass the same data and parameters, or begin anew without the checkpoint."
         )
     if state["written_by"] != version:
         warn_user(

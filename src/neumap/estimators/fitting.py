@@ -21,13 +21,14 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from neumap._memory import give_back
 from neumap._modes import evaluating, own_torch_state
 from neumap._random import RandomState, numpy_generator
 from neumap._ranks import Ranks, current_ranks, telling
 from neumap.callbacks import Callback, TrainingRun
 from neumap.data import RowStore, Validated, as_rows, check_input, find_non_finite
 from neumap.data.unpacking import unpack_together
-from neumap.estimators.anchors import choose_anchors
+from neumap.estimators.anchors import choose_anchors, joins_lists
 from neumap.estimators.constraints import short_text
 from neumap.estimators.describing import card_of_a_fit, extent_of
 from neumap.estimators.fingerprint import differences, fingerprint, resumable
@@ -38,6 +39,7 @@ from neumap.estimators.graph import (
     build_graph,
     check_metric,
     check_supervision,
+    list_length,
 )
 from neumap.estimators.guiding import Guidance, choose_guidance, guided
 from neumap.estimators.landmarks import WarmStart, drift
@@ -118,6 +120,7 @@ def fit_map(
         given = None if graph is None else Graph(None, graph)
         found = given or _graph(task, recipe, distances, ready, keep)
         known["graph"] = None if ranks.is_alone else _checksum(found.fuzzy)
+    give_back()
     _check_graphs(known["notes"])
     card = card_of_a_fit(task, recipe, networks.encoder)
     learned = replace(_of_graph(task, recipe, found), card=card)
@@ -130,12 +133,15 @@ def fit_map(
     ranks.take_first_([tensor for module in networks.modules for tensor in _state(module)])
     embedder = recipe.positions.build(task, networks.encoder, found)
     trained = time.perf_counter()
+    give_back()
     terms = recipe.objective.terms(task, networks, found, embedder, recipe.positions.forces)
     before = None if resume is None else resume.training
     course = _course(task, recipe, found, guidance, embedder, terms, resumes=before is not None)
     course = replace(course, origin=origin, resume=before)
     history, counter = _train(task, recipe, found, course, validate)
+    give_back()
     positions = _positions(embedder, found, recipe, ranks)
+    give_back()
     now = time.perf_counter()
     report = {
         **_report(task, recipe, found, positions, counter.n_steps),
@@ -166,6 +172,7 @@ class _Ready:
     """What a fit has before the neighbour search."""
 
     anchors: NDArray[np.int64] | None
+    joins: bool
     kept: NeighborGraph | None
     networks: Networks
     guidance: Guidance
@@ -182,13 +189,14 @@ def _ready(
     searches: bool,
 ) -> _Ready:
     """Refuse what can be refused, and return networks and the neighbours that are known."""
-    anchors, kept = None, None
+    anchors, joins, kept = None, False, None
     networks, validate, guidance = Networks(), None, Guidance("none")
     with telling(task.ranks) as known:
         if task.targets is not None:
             check_supervision(task.targets, recipe.targets)
         if searches:
             anchors = choose_anchors(task, recipe, has_distances=distances is not None)
+            joins = joins_lists(task, recipe, anchors)
             _try_metric(task, recipe)
         if not recipe.stops_at_graph:
             networks = _networks(task, recipe)
@@ -197,11 +205,11 @@ def _ready(
             guidance = choose_guidance(task, recipe, networks.encoder)
             validate = _validation(task, recipe, networks)
         if searches:
-            kept = _kept(task, recipe, resume, origin, anchors)
+            kept = _kept(task, recipe, resume, origin, anchors, joins=joins)
         known["kept"] = kept is not None
     if not all(note["kept"] for note in known["notes"]):
         kept = None  # a process that searches alone would wait for the others
-    return _Ready(anchors, kept, networks, guidance, validate)
+    return _Ready(anchors, joins, kept, networks, guidance, validate)
 
 
 def _task(
@@ -432,7 +440,7 @@ def _graph(
 ) -> Graph:
     shows = recipe.graph.verbose and task.ranks.is_first
     matrix = distances
-    if ready.kept is None and distances is None:
+    if distances is None and (ready.kept is None or ready.joins):
         matrix = task.rows.to_matrix()
     return build_graph(
         matrix,
@@ -442,6 +450,7 @@ def _graph(
         device=task.device,
         anchors=ready.anchors,
         ranks=task.ranks,
+        joins=ready.joins,
         known=ready.kept,
         keep=keep,
     )
@@ -453,11 +462,14 @@ def _kept(
     resume: Resume | None,
     origin: Mapping[str, Any],
     anchors: NDArray[np.int64] | None,
+    *,
+    joins: bool,
 ) -> NeighborGraph | None:
     """Return the neighbours that an interrupted fit has found."""
-    n_rows = task.rows.n_rows
+    n_rows, n_neighbors = task.rows.n_rows, recipe.graph.n_neighbors
     asking = np.arange(n_rows) if anchors is None else anchors
-    return kept_neighbors(resume, origin, asking, n_rows, recipe.graph.n_neighbors)
+    length = list_length(n_neighbors, n_rows) if joins else n_neighbors
+    return kept_neighbors(resume, origin, asking, n_rows, length)
 
 
 def _keeper(
@@ -593,6 +605,7 @@ def _report(
         "neighbors": None if neighbors is None else neighbors.backend,
         "neighbor_recall": None if neighbors is None else neighbors.recall,
         "n_anchors": None if graph.anchors is None else len(graph.anchors),
+        "n_joined": 0 if graph.joined is None else len(graph.joined.indices),
         "neighbor_seconds": graph.neighbor_seconds,
         "graph_seconds": graph.fuzzy_seconds,
         "n_steps": n_steps,

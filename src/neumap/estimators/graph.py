@@ -44,10 +44,15 @@ __all__ = [
     "check_metric",
     "check_supervision",
     "check_target_metric",
+    "list_length",
     "training_neighbors",
 ]
 
 TRIAL_ROWS = 2
+# Where the lists of anchors are joined: how much longer they are than those that make edges, and
+# how many neighbours of each row in them are kept. The lists cost little, the edges nothing.
+LONGER_LISTS = 2
+N_JOINED = 5
 LARGEST_ROOT = 1e18  # its square fits float32
 
 
@@ -129,12 +134,16 @@ class TargetSettings:
 
 @dataclass(frozen=True)
 class Graph:
-    """A fuzzy graph with the neighbours it came from, if any, and the seconds both took."""
+    """A fuzzy graph with the neighbours it came from, if any, and the seconds both took.
+
+    `joined` are those of rows that are no anchors, from the lists of the anchors.
+    """
 
     neighbors: NeighborGraph | None
     fuzzy: FuzzyGraph
     neighbor_seconds: float = 0.0
     fuzzy_seconds: float = 0.0
+    joined: NeighborGraph | None = None
 
     @property
     def total_weight(self) -> float:
@@ -190,6 +199,8 @@ class Graph:
                 "that of two combined models. Set densmap=False, output_dens=False."
             )
         lengths = edge_distances(self.fuzzy, self.neighbors)
+        if self.joined is not None:
+            np.maximum(lengths, edge_distances(self.fuzzy, self.joined), out=lengths)
         is_large = lengths.max(initial=0.0) > LARGEST_ROOT
         squared = np.square(lengths, dtype=np.float64 if is_large else None)
         radii = local_radii(self.fuzzy, squared)
@@ -214,6 +225,7 @@ def build_graph(
     device: torch.device,
     anchors: NDArray[np.int64] | None = None,
     ranks: Ranks = ALONE,
+    joins: bool = False,
     known: NeighborGraph | None = None,
     keep: Callable[[NeighborGraph], None] | None = None,
 ) -> Graph:
@@ -235,18 +247,27 @@ def build_graph(
         Numbers of the rows whose neighbours are searched for; by default all rows.
     ranks : Ranks, optional
         The processes that search together.
+    joins : bool, default=False
+        Whether the anchors get longer lists, in which neighbours of other rows are found.
     known : NeighborGraph, optional
-        What the search has found before; `matrix` is not used then.
+        What the search has found before; `matrix` is not used then, except to join lists.
     keep : callable, optional
         Gets the neighbours when the search has ended.
     """
     began = time.perf_counter()
-    neighbors = known or training_neighbors(matrix, settings, device, anchors, ranks)
+    length = list_length(settings.n_neighbors, matrix.shape[0]) if joins else settings.n_neighbors
+    searched = replace(settings, n_neighbors=length)
+    lists = known or training_neighbors(matrix, searched, device, anchors, ranks)
     if keep is not None:
-        keep(neighbors)
+        keep(lists)
+    neighbors, joined = lists, None
+    if joins:
+        joined = settings.search(matrix, device).join(matrix, lists, _n_joined(settings) + 1)
+        neighbors = _shortened(lists, settings.n_neighbors)
     found = time.perf_counter()
     fuzzy = fuzzy_simplicial_set(
         neighbors,
+        others=joined,
         set_op_mix_ratio=settings.set_op_mix_ratio,
         local_connectivity=settings.local_connectivity,
         disconnection_distance=settings.farthest,
@@ -261,9 +282,33 @@ def build_graph(
             target_weight=target_settings.weight,
             target_n_neighbors=target_settings.n_neighbors,
             seed=0 if settings.seed is None else settings.seed % 2**31,
-            anchors=anchors,
+            anchors=anchors if joined is None else np.union1d(lists.asking(), joined.asking()),
         )
-    return Graph(neighbors, fuzzy, found - began, time.perf_counter() - found)
+    return Graph(neighbors, fuzzy, found - began, time.perf_counter() - found, joined)
+
+
+def list_length(n_neighbors: int, n_rows: int) -> int:
+    """Return the length of lists that are joined, the row itself counted."""
+    return max(n_neighbors, min(LONGER_LISTS * n_neighbors, n_rows))
+
+
+def _n_joined(settings: GraphSettings) -> int:
+    """Return how many neighbours of a row that is no anchor are kept, itself not counted."""
+    return min(N_JOINED, settings.n_neighbors - 1)
+
+
+def _shortened(lists: NeighborGraph, n_neighbors: int) -> NeighborGraph:
+    """Return the nearest of each list, the row itself being one of them."""
+    on_device = lists.on_device
+    if on_device is not None:
+        indices, distances = (part[:, :n_neighbors].contiguous() for part in on_device)
+        on_device = indices, distances
+    return replace(
+        lists,
+        indices=np.ascontiguousarray(lists.indices[:, :n_neighbors]),
+        distances=np.ascontiguousarray(lists.distances[:, :n_neighbors]),
+        on_device=on_device,
+    )
 
 
 def check_supervision(targets: Column, settings: TargetSettings) -> None:

@@ -23,7 +23,12 @@ from neumap.estimators.positions.forces import Forces
 from neumap.estimators.positions.losses import try_landmark_loss, try_reconstruction_loss
 from neumap.estimators.positions.networks import prepare_decoder
 from neumap.estimators.positions.presets import Preset, resolve_preset
-from neumap.estimators.positions.reconstruction import choose_loss, warn_of_units
+from neumap.estimators.positions.reconstruction import (
+    choose_loss,
+    suited_to,
+    warn_of_held_out,
+    warn_of_units,
+)
 from neumap.estimators.radii import map_edges
 from neumap.estimators.targets import encode_classes
 from neumap.estimators.task import Task
@@ -183,7 +188,9 @@ class Objective:
                 given.decoder, task.rows, n_components, hidden, task.seed, learns=learns
             )
             loss = choose_loss(given.loss, task.rows)
-            if learns and (given.decoder is None or isinstance(given.decoder, str)):
+            if given.decoder is not None and not isinstance(given.decoder, str):
+                loss = suited_to(loss, decoder, n_components, task.device)
+            elif learns:
                 warn_of_units(loss, task.rows, task.seed)
             try_reconstruction_loss(loss, task.rows)
         kept = task.warm_positions()
@@ -226,6 +233,7 @@ class Objective:
         assert encoder is not None
         assert decoder is not None
         assert loss is not None
+        warn_of_held_out(loss, held_out)
 
         def validate() -> dict[str, float]:
             value = validation_loss(encoder, decoder, loss, held_out)

@@ -165,8 +165,10 @@ class ParametricUMAP(UMAP):
         Train a decoder for :meth:`inverse_transform`.
     parametric_reconstruction_loss_fcn : str, callable or Keras loss, optional
         ``"bce"``, ``"mse"``, ``"mae"``, ``"huber"`` or ``f(truth, reconstruction)``. By default
-        cross entropy for data in [0, 1] and squared error for others. A built-in decoder learns
-        numbers around 0 and of ordinary size; others get a warning: standardise them.
+        cross entropy for data in [0, 1] and squared error for others. For cross entropy a decoder
+        of yours ends in a linear layer, whose outputs are logits then, or in a sigmoid. A built-in
+        decoder learns numbers around 0 and of ordinary size; others get a warning: standardise
+        them.
     parametric_reconstruction_loss_weight : float, default=1.0
         Weight of the reconstruction loss. It matters with `autoencoder_loss`; 0.1 to 10.
     autoencoder_loss : bool, default=False
@@ -212,12 +214,12 @@ class ParametricUMAP(UMAP):
         enough: it takes less time and memory, and `graph_` is small. ``"auto"`` takes every row up
         to 300,000, and then as many as let each edge be drawn one and a half times (146,000 with
         the default preset). None takes every row, as does a number of at least `n_samples`. With
-        fewer anchors, whose edges are drawn more often, maps are less accurate, and a group of few
-        rows may have none; see ``docs/scale.md``. A number raises with what needs every
-        row:
-        ``parametric_embedding=False``, ``metric="precomputed"``, `precomputed_knn`,
-        `set_op_mix_ratio` below 1, numbers as targets. ``"auto"`` takes every row there, and with
-        `n_epochs`, ``transform_mode="graph"`` and a classifier of few labels.
+        few anchors, whose edges would be drawn more than four times, other rows get neighbours
+        from the lists of the anchors (Euclidean distance and metrics that reduce to it, dense rows,
+        without `n_epochs`). A group of few rows may have no anchor; see ``docs/scale.md``. A number
+        raises with what needs every row: ``parametric_embedding=False``, ``metric="precomputed"``,
+        `precomputed_knn`, `set_op_mix_ratio` below 1, numbers as targets. ``"auto"`` takes every
+        row there, and with `n_epochs`, ``transform_mode="graph"`` and a classifier of few labels.
 
     Attributes
     ----------
@@ -226,9 +228,10 @@ class ParametricUMAP(UMAP):
         has ``precision`` of the training ("bfloat16" or "float32"), ``guide`` (see `guide`),
         ``reconstruction_rows`` with a decoder, ``replayed`` where steps were replayed from CUDA
         graphs, ``landmark_drift`` after a fit with landmarks, and ``n_anchors`` (see `n_anchors`;
-        None for every row). With anchors, `graph_` holds their edges only, the shape being the same
-        and rows without an edge empty, and `rad_orig_` is NaN for other rows; `embedding_` has all
-        rows.
+        None for every row) and ``n_joined``, the number of other rows that got neighbours from the
+        lists of the anchors. With anchors, `graph_` holds their edges and those of these rows only,
+        the shape being the same and rows without an edge empty, and `rad_orig_` is NaN for rows
+        that are no anchors; `embedding_` has all rows.
     n_features_in_, feature_names_in_, input_shape_
         As in :class:`UMAP`.
     encoder_ : torch.nn.Module

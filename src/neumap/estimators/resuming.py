@@ -78,6 +78,12 @@ def read_resume(path: str | os.PathLike[str]) -> Resume:
         # Braces in the name of a file are no fields.
         search = search_file(os.fspath(path).replace("{", "{{").replace("}", "}}"))
         file = search if search.exists() else file
+    if not file.exists():
+        raise ArchiveError(
+            f"resume_from must be a file that Checkpoint wrote, got no file at {str(file)!r}. "
+            "Check the path, or pass Checkpoint(...).latest(), which is None as long as there is "
+            "no file."
+        )
     archive = read_archive(file)
     if "search" in archive.metadata:
         document = archive.metadata["search"]

@@ -29,7 +29,7 @@ from neumap._random import RandomState
 from neumap._ranks import telling_errors
 from neumap.callbacks import Callback
 from neumap.data import Validated, row_count, stack
-from neumap.estimators.alignment import aligned, check_frame
+from neumap.estimators.alignment import aligned, check_frame, check_is_flat
 from neumap.estimators.constraints import (
     ANYTHING,
     ARGUMENTS,
@@ -62,6 +62,7 @@ from neumap.estimators.saving.files import SavedModel, save_model
 from neumap.estimators.umap_learn_names import UmapLearnNames
 from neumap.fuzzy import FuzzyGraph, difference, intersection, union
 from neumap.keras_bridge import is_keras_model
+from neumap.losses.output_metrics import resolve_output_metric
 from neumap.supervision import LABEL_METRICS
 from neumap.training.loop import History
 
@@ -223,7 +224,7 @@ class UMAP(
         ``neighbor_seconds``, ``graph_seconds``, ``training_seconds``, ``total_seconds``,
         ``n_steps`` (taken), ``n_edges``, ``device``; ``landmark_drift`` after an update,
         ``partial_fit`` after :meth:`partial_fit` and ``alignment`` after a fit with `align_to`;
-        ``n_anchors``, None where the neighbours of every row were searched for.
+        ``n_anchors``, None where the neighbours of every row were searched for, and ``n_joined``.
     rad_orig_, rad_emb_ : ndarray of shape (n_samples,), float32
         Log local radii in the data and in the embedding, with ``output_dens=True``.
     n_features_in_ : int
@@ -557,6 +558,7 @@ class UMAP(
         """Return the positions that a fit of X is moved onto."""
         if align_to is None:
             return None
+        check_is_flat(resolve_output_metric(self.output_metric, self.output_metric_kwds))
         known = align_to.transform(X) if isinstance(align_to, UMAP) else align_to
         return check_frame(known, n_rows, self.n_components)
 

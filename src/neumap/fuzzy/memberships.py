@@ -16,6 +16,7 @@ import scipy.sparse
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from neumap._views import tensor_view
 from neumap._warnings import warn_user
@@ -84,6 +85,7 @@ def fuzzy_simplicial_set(
     local_connectivity: float = 1.0,
     disconnection_distance: float | None = None,
     device: str | torch.device = "cpu",
+    others: NeighborGraph | None = None,
 ) -> FuzzyGraph:
     """Join every row's fuzzy view of its neighbourhood into one undirected graph.
 
@@ -103,6 +105,8 @@ def fuzzy_simplicial_set(
         Neighbours at this distance or farther are not counted as neighbours.
     device : str or torch.device, default="cpu"
         Where the graph is computed. It must have numbers of 64 bits, which "mps" does not.
+    others : NeighborGraph, optional
+        Neighbours of other rows, at most as many for each, at the scale of these.
 
     Returns
     -------
@@ -115,18 +119,35 @@ def fuzzy_simplicial_set(
     >>> fuzzy_simplicial_set(line).weights.tolist()
     [1.0, 1.0, 1.0]
     """
+    settings = local_connectivity, disconnection_distance
+    sources, indices, strengths = _weighted(graph, device, *settings)
+    if others is not None:
+        more = _weighted(others, device, *settings)
+        wider = (0, indices.shape[1] - more[1].shape[1])
+        sources = torch.cat([sources, more[0]])
+        indices = torch.cat([indices, functional.pad(more[1], wider, value=-1)])
+        strengths = torch.cat([strengths, functional.pad(more[2], wider)])
+    n = graph.n_vertices
+    joined = FuzzyGraph.from_tensors(
+        *join_directions(sources, indices, strengths, set_op_mix_ratio, n), n_vertices=n
+    )
+    _warn_of_isolated(joined, graph.asking())
+    return joined
+
+
+def _weighted(
+    graph: NeighborGraph,
+    device: str | torch.device,
+    local_connectivity: float,
+    disconnection_distance: float | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return rows (n,), their neighbours (n, k), -1 where there is none, and how strong each is."""
     indices, distances = _on(device, graph)
     if disconnection_distance is not None and np.isfinite(disconnection_distance):
         cut = distances >= disconnection_distance
         indices, distances = indices.masked_fill(cut, -1), distances.masked_fill(cut, torch.inf)
     strengths = memberships_of_rows(distances, indices.shape[1], local_connectivity)
-    asking, n = graph.asking(), graph.n_vertices
-    sources = torch.from_numpy(asking).to(indices.device)
-    joined = FuzzyGraph.from_tensors(
-        *join_directions(sources, indices, strengths, set_op_mix_ratio, n), n_vertices=n
-    )
-    _warn_of_isolated(joined, asking)
-    return joined
+    return torch.from_numpy(graph.asking()).to(indices.device), indices, strengths
 
 
 def _on(device: str | torch.device, graph: NeighborGraph) -> tuple[Tensor, Tensor]:

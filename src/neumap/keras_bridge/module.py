@@ -24,6 +24,7 @@ from neumap.keras_bridge.backend import global_random_state_kept, keras_on_torch
 from neumap.keras_bridge.contents import OWN_ENTRY, Contents, read_contents
 from neumap.keras_bridge.copying import copy_keras
 from neumap.keras_bridge.detect import is_keras_model
+from neumap.keras_bridge.direct import compute_directly, indifferent, keeping_bfloat16
 
 __all__ = ["KerasModule"]
 
@@ -35,7 +36,7 @@ class KerasModule(nn.Module):
     """A torch module that computes what a Keras model computes.
 
     It contains a copy, so training does not change the given model. The copy is built if the model
-    is not.
+    is not. Common layers of the copy are computed by one operation of torch each (``direct.py``).
 
     Parameters
     ----------
@@ -86,6 +87,9 @@ class KerasModule(nn.Module):
         # Not registered as a submodule: Keras registers each variable at several levels, and the
         # state_dict would contain it several times.
         self.__dict__["_model"] = own
+        layers = list(own._flatten_layers())
+        compute_directly(layers)
+        self.__dict__["_indifferent"] = indifferent(layers)
         variables = [*own.weights, *_random_states(own)]
         self.variables = nn.ParameterList([variable.value for variable in variables])
         constrained = [variable for variable in own.weights if variable.constraint is not None]
@@ -109,7 +113,9 @@ class KerasModule(nn.Module):
         -------
         Tensor of shape (batch, *output_shape)
         """
-        with self._keras.device(str(x.device)):  # otherwise Keras moves x to a GPU if there is one
+        is_mixed = torch.is_autocast_enabled(x.device.type)
+        kept = keeping_bfloat16(self.__dict__["_indifferent"]) if is_mixed else nullcontext()
+        with self._keras.device(str(x.device)), kept:  # otherwise Keras moves x to any GPU
             self._apply_constraints()
             y: Tensor = self.model(x, training=self.training)
         return y

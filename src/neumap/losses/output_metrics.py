@@ -188,6 +188,36 @@ class OutputMetric:
                 f"n_components must be {self.n_components} with output_metric={self.name!r}, got "
                 f"{n_components}. Set n_components={self.n_components}."
             )
+        known = OUTPUT_METRICS.get(self.name)
+        if known is None or self.function is not known.function:
+            self._try(n_components)
+
+    def _try(self, n_components: int) -> None:
+        """Raise ValueError if a function of the user cannot be computed or trained."""
+        x, y = torch.linspace(-1.0, 1.0, 12 * n_components).reshape(2, 3, 2, n_components)
+        # In a fit under torch.no_grad() gradients are there, too.
+        with torch.enable_grad():
+            x = x.clone().requires_grad_(True)
+            try:
+                found: Any = self.function(x * 1.0, y, **self.kwds)
+            except Exception as error:
+                raise ValueError(
+                    f"output_metric must be a function of two tensors, got {type(error).__name__} "
+                    f"from {self.name} for tensors of shape {tuple(x.shape)}: "
+                    f"{str(error).rstrip('. ')}. Compute with the functions and methods of torch."
+                ) from error
+        if not isinstance(found, Tensor) or found.shape != x.shape[:-1]:
+            got = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found)
+            raise ValueError(
+                f"output_metric must return one distance per pair of points, in shape "
+                f"{tuple(x.shape[:-1])} for tensors of shape {tuple(x.shape)}, got {got} from "
+                f"{self.name}. Sum over the last axis, with .sum(-1)."
+            )
+        if not (found.requires_grad or torch.is_inference_mode_enabled()):
+            raise ValueError(
+                f"output_metric must return distances with a gradient, got none from {self.name}. "
+                "Leave out detach(), item() and conversions to numpy."
+            )
 
     def start(self, flat: NDArray[np.float32], n_components: int) -> NDArray[np.float32]:
         """Return where a map starts, from a flat layout of ``n_planar`` dimensions."""

@@ -30,6 +30,7 @@ __all__ = [
 ]
 
 NAMES = ("bce", "mse", "mae", "huber")
+SMALLEST_FRACTION = 1e-7  # keeps the logarithms of fractions finite
 LARGEST_TO_SQUARE = 1e15  # float32 holds the sum of the squares of a hundred million of them
 
 
@@ -52,6 +53,15 @@ class ReconstructionLoss:
     function: Callable[[Tensor, Tensor], Tensor]
     activation: Callable[[Tensor], Tensor]
 
+    @property
+    def takes_logits(self) -> bool:
+        """Whether the decoder has to end without an activation."""
+        return self.activation is torch.sigmoid
+
+    def of_fractions(self) -> ReconstructionLoss:
+        """Return the same cross entropy for a decoder that gives fractions, not their logits."""
+        return ReconstructionLoss(self.name, _cross_entropy_of_fractions, _identity)
+
     def __call__(self, rows: Tensor, outputs: Tensor) -> Tensor:
         """Return the mean loss of decoder outputs against rows, a scalar."""
         if outputs.numel() != rows.numel() or len(outputs) != len(rows):
@@ -70,7 +80,8 @@ def reconstruction_loss(loss: Any, data_range: tuple[float, float]) -> Reconstru
     loss : None, {"bce", "mse", "mae", "huber"} or callable
         * ``None``: ``"bce"`` if all data lie in [0, 1], ``"mse"`` otherwise.
         * ``"bce"``: binary cross entropy from logits; the decoder ends in a linear layer. For
-          pixels and fractions.
+          pixels and fractions. :meth:`ReconstructionLoss.of_fractions` is for one that ends in a
+          sigmoid.
         * ``"mse"``: squared error, any range. ``"mae"`` and ``"huber"`` are less sensitive to
           outliers.
         * a callable ``(y_true, y_pred)`` that returns one value per row, per element or in total.
@@ -137,6 +148,11 @@ def _named(loss: str, data_range: tuple[float, float], within_unit: bool) -> Rec
 
 def _cross_entropy(rows: Tensor, logits: Tensor) -> Tensor:
     return functional.binary_cross_entropy_with_logits(logits, rows)
+
+
+def _cross_entropy_of_fractions(rows: Tensor, fractions: Tensor) -> Tensor:
+    inside = fractions.clamp(SMALLEST_FRACTION, 1.0 - SMALLEST_FRACTION)
+    return -(rows * inside.log() + (1.0 - rows) * (1.0 - inside).log())
 
 
 def _identity(outputs: Tensor) -> Tensor:

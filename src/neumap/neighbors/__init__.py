@@ -3,8 +3,8 @@
 ``NeighborSearch`` (``search``) is the main path: it holds the settings. Its ``find`` turns the
 metric's name into an object (``metrics``, with ``rows`` and ``tiles`` for the arithmetic), picks a
 backend that serves it (``exact``, ``sparse``, ``cells`` on a ``partition``, ``hnsw``, ``descent``),
-searches, and measures the recall of an approximate answer. Its ``index`` keeps training rows for
-queries of new rows.
+searches, and measures the recall of an approximate answer. Its ``join`` finds more neighbours in
+the ``lists`` of some rows. Its ``index`` keeps training rows for queries of new rows.
 ``find_neighbors`` and ``query_neighbors`` do either in one call, and ``precomputed`` reads
 neighbours or distances that the user has already.
 """

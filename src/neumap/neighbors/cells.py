@@ -41,6 +41,7 @@ from neumap.neighbors.partition import (
     left_factor,
     nearest_cells,
     right_factor,
+    rows_at_once,
     scores_as_integers,
     smallest_columns,
     smallest_keys,
@@ -393,9 +394,11 @@ class Cells:
         self, cell: int, held: Tensor, queries: Tensor, numbers: Tensor | None, k: int
     ) -> Tensor:
         """Keys of the nearest among the held rows; ``numbers`` are those of queries held too."""
-        around = self.rows[held]
-        own = None if numbers is None else torch.searchsorted(held.contiguous(), numbers)
-        ask = _Part(around, held, queries, own, self.centres[cell], k)
+        rows, places = self.rows, held.contiguous()
+        own = None if numbers is None else torch.searchsorted(places, numbers)
+        if isinstance(rows, MappedRows):  # read once
+            rows, places = rows[held], torch.arange(len(held))
+        ask = _Part(rows, places, held, queries, own, self.centres[cell], k)
         keys, blurred = ask.by_products(self.dtype, torch.arange(len(queries), device=held.device))
         if len(blurred) and self.dtype != torch.float32:
             again, still = ask.by_products(torch.float32, blurred)
@@ -413,7 +416,8 @@ OWN = -(1 << 62)  # added to the key of the row itself, so that it comes first
 class _Part:
     """Queries of a cell and the rows that they are compared with."""
 
-    rows: Tensor  # (n_held, n_features)
+    rows: Tensor  # (n, n_features), among which are those held:
+    places: Tensor  # (n_held,)
     numbers: Tensor  # (n_held,), rising
     queries: Tensor  # (n_queries, n_features)
     own: Tensor | None  # place of each query among the rows
@@ -422,9 +426,9 @@ class _Part:
 
     def by_products(self, dtype: torch.dtype, asking: Tensor) -> tuple[Tensor, Tensor]:
         """Keys (n, k), and which of the queries the product could not rank."""
-        n_kept = min(self.k + N_SPARE, len(self.rows))
-        width = max(-(-len(self.rows) // WIDTH_STEP) * WIDTH_STEP, WIDTH_STEP)
-        right = right_factor(self.rows - self.centre, width, dtype)
+        n_kept = min(self.k + N_SPARE, len(self.places))
+        width = max(-(-len(self.places) // WIDTH_STEP) * WIDTH_STEP, WIDTH_STEP)
+        right = right_factor(self.rows, width, dtype, self.places, self.centre)
         centred = self.queries[asking] - self.centre
         step = _tile_queries(width * right.itemsize, len(asking), is_on_card(centred))
         step = -(-step // HEIGHT_STEP) * HEIGHT_STEP
@@ -444,12 +448,13 @@ class _Part:
 
     def by_differences(self, asking: Tensor) -> Tensor:
         """Keys (n, k) from all differences, which takes longest."""
-        n_kept = min(self.k, len(self.rows))
+        n_kept = min(self.k, len(self.places))
+        rows = self.rows[self.places]
         keys = torch.full((len(asking), self.k), NOTHING, device=asking.device)
         for start in range(0, len(asking), DIFFERENCE_QUERIES):
             tile = asking[start : start + DIFFERENCE_QUERIES]
             distances = torch.cdist(
-                self.queries[tile], self.rows, compute_mode="donot_use_mm_for_euclid_dist"
+                self.queries[tile], rows, compute_mode="donot_use_mm_for_euclid_dist"
             )
             if self.own is not None:
                 distances.scatter_(1, self.own[tile, None], 0)
@@ -459,9 +464,15 @@ class _Part:
 
     def _keys(self, tile: Tensor, columns: Tensor) -> Tensor:
         """Keys of the nearest candidates, from differences; the row itself first."""
-        near = self.rows.index_select(0, columns.flatten()).view(*columns.shape, -1)
-        near.sub_(self.queries[tile, None])
-        scores = torch.linalg.vector_norm(near, dim=2).square_().view(torch.int32)
+        squared = torch.empty(columns.shape, device=columns.device)
+        places = self.places[columns]
+        step = max(1, rows_at_once(self.rows.shape[1], is_on_card(columns)) // columns.shape[1])
+        for start in range(0, len(tile), step):
+            part = slice(start, start + step)
+            near = self.rows.index_select(0, places[part].flatten()).view(*places[part].shape, -1)
+            near.sub_(self.queries[tile[part], None])
+            torch.linalg.vector_norm(near, dim=2, out=squared[part])
+        scores = squared.square_().view(torch.int32)
         if self.own is not None:
             scores = torch.where(columns == self.own[tile, None], -1, scores)
         return sorted_keys(scores, self.numbers[columns], self.k)
@@ -513,7 +524,7 @@ def _exact(rows: Tensor | MappedRows, queries: Tensor, k: int, run: Run) -> tupl
     def compare(start: int) -> None:
         block = rows[start : start + step]
         numbers = torch.arange(start, start + len(block), device=rows.device)
-        part = _Part(block, numbers, queries, None, centre, k)
+        part = _Part(block, numbers - start, numbers, queries, None, centre, k)
         keys, blurred = part.by_products(torch.float32, everyone)
         if len(blurred):
             keys[blurred] = part.by_differences(blurred)

@@ -23,6 +23,7 @@ __all__ = [
     "left_factor",
     "nearest_cells",
     "right_factor",
+    "rows_at_once",
     "scores_as_integers",
     "smallest_columns",
     "smallest_keys",
@@ -35,26 +36,57 @@ FAR = 3e38  # score of a column that stands for no row
 SAMPLE_PER_CELL = 64
 MAX_SAMPLE = 1 << 18
 N_ROUNDS = 6
-SUM_ROWS = 1 << 14  # summed at once
+SUM_ROWS = 1 << 14  # at most summed at once
 SUM_STEPS = 2.0**40  # which leaves room for sums of 4 million rows
 BLOCK_ROWS = 512  # their scores stay in the cache of a core
 BLOCKS_OF_TASK = 32  # a task is kept until all have ended
 BLOCK_SCORES = 1 << 26  # on a card
+COPY_BYTES = 1 << 21  # of rows that are converted, on a processor
+COPY_ROWS_ON_CARD = 1 << 24
 
 
-def right_factor(rows: Tensor, n_padded: int, dtype: torch.dtype) -> Tensor:
+def right_factor(
+    rows: Tensor,
+    n_padded: int,
+    dtype: torch.dtype,
+    places: Tensor | None = None,
+    middle: Tensor | None = None,
+) -> Tensor:
     """Factor of ``scores_as_integers`` for the rows that are compared, shape (n_padded, n_columns).
 
     The rows after the given ones are farther than any row.
+
+    Parameters
+    ----------
+    rows : Tensor of shape (n_rows, n_features), float32
+        Rows among which are the n to compare.
+    n_padded : int
+        At least n.
+    dtype : torch.dtype
+        float32 or bfloat16.
+    places : Tensor of shape (n,), int64, optional
+        Numbers of the rows to compare; by default all.
+    middle : Tensor of shape (n_features,), optional
+        Taken from each of them; by default zero.
     """
-    n, d = rows.shape
-    factor = rows.new_zeros(n_padded, _n_factor_columns(d, dtype), dtype=dtype)
-    factor[:n, :d] = rows
+    n, d = len(rows if places is None else places), rows.shape[1]
     n_norm = _n_norm_columns(dtype)
-    factor[:n, d : d + n_norm] = _norms(rows, dtype)
+    factor = rows.new_zeros(n_padded, _n_factor_columns(d, dtype), dtype=dtype)
+    step = rows_at_once(d, is_on_card(rows))
+    for start in range(0, n, step):
+        part = slice(start, min(start + step, n))
+        centred = rows[part] if places is None else rows[places[part]]
+        centred = centred if middle is None else centred - middle
+        factor[part, :d] = centred
+        factor[part, d : d + n_norm] = _norms(centred, dtype)
     factor[n:, d] = FAR
     factor[:, d + n_norm : d + 2 * n_norm] = 1
     return factor
+
+
+def rows_at_once(n_columns: int, on_card: bool) -> int:
+    """Rows that are converted at a time: on a processor, copies of them stay in its cache."""
+    return COPY_ROWS_ON_CARD if on_card else max(1, COPY_BYTES // (4 * n_columns))
 
 
 def left_factor(queries: Tensor, n_padded: int, dtype: torch.dtype) -> Tensor:
@@ -168,9 +200,8 @@ def find_centres(
         own = nearest_cells(sample, centres, 1, dtype, run)[:, 0].long()
         counts = torch.bincount(own, minlength=n_cells)
         sums = torch.zeros(centres.shape, dtype=torch.int64, device=rows.device)
-        for part, cells in zip(
-            torch.split(sample, SUM_ROWS), torch.split(own, SUM_ROWS), strict=True
-        ):
+        step = min(SUM_ROWS, rows_at_once(rows.shape[1], is_on_card(sample)))
+        for part, cells in zip(torch.split(sample, step), torch.split(own, step), strict=True):
             sums.index_add_(0, cells, (part / unit).long())
         centres = (sums * unit / counts.clamp_min(1)[:, None]).float()
         empty = torch.nonzero(counts == 0).flatten()
@@ -193,7 +224,7 @@ def nearest_cells(
     """
     middle = centres.mean(dim=0)
     n_padded = -(-len(centres) // GROUP) * GROUP
-    right = right_factor(centres - middle, n_padded, dtype)
+    right = right_factor(centres, n_padded, dtype, middle=middle)
     found = torch.zeros(len(rows), m, dtype=torch.int32, device=rows.device)
     step = max(1, BLOCK_SCORES // n_padded) if is_on_card(centres) else BLOCK_ROWS
 

@@ -33,6 +33,7 @@ from neumap.neighbors.graph import (
     own_row_first,
 )
 from neumap.neighbors.hnsw import HnswBackend, found_share
+from neumap.neighbors.lists import nearest_in_lists
 from neumap.neighbors.metrics import (
     EuclideanMetric,
     Metric,
@@ -180,6 +181,44 @@ class NeighborSearch:
         n_rows = None if asking is None else data.shape[0]
         return NeighborGraph(
             indices, distances, backend.name, recall, seconds, on_device, asking, n_rows
+        )
+
+    def join(self, X: Any, found: NeighborGraph, n_neighbors: int) -> NeighborGraph:
+        """Find neighbours of the rows that did not ask, in the lists of those that did.
+
+        Candidates are the rows that share a list with a row, so that the longer the lists are, the
+        more of the true neighbours are found.
+
+        Parameters
+        ----------
+        X : array of shape (n, n_features)
+            The rows among which `found` were searched: dense ones, with a metric that reduces to
+            Euclidean distance.
+        found : NeighborGraph
+            The neighbours of some rows.
+        n_neighbors : int
+            Neighbours per row, the row itself being one of them.
+
+        Returns
+        -------
+        NeighborGraph
+            Its ``anchors`` are the rows in the lists that are none in `found`; ``recall`` is None.
+        """
+        started = time.perf_counter()
+        metric = resolve_metric(self.metric, self.metric_kwds)
+        assert isinstance(metric, EuclideanMetric)
+        given = _checked_rows(X)
+        exponent = exponent_of_unit(largest_value(given), metric)
+        # A card of Apple sorts no integers of 64 bits.
+        device = str(self.device) if torch.device(self.device).type == "cuda" else "cpu"
+        rows = CellBackend(device=device).prepare(scaled_by(given, exponent), metric)
+        numbers, (indices, distances) = nearest_in_lists(
+            rows, found.indices, n_neighbors - 1, n_jobs=self.n_jobs, device=device
+        )
+        distances = in_user_units(metric.finish(distances), exponent, metric)
+        seconds = time.perf_counter() - started
+        return NeighborGraph(
+            indices, distances, "lists", None, seconds, anchors=numbers, n_rows=len(given)
         )
 
     def index(self, X_train: Any) -> NeighborIndex:

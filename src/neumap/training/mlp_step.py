@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from neumap._device import fast_dtype, training_threads
+from neumap._workers import in_order
 from neumap.data import DenseRows, RowStore
 from neumap.losses import umap_forces
 from neumap.losses.terms import UmapTerm
@@ -30,7 +31,7 @@ __all__ = ["MLPStep"]
 
 # Rows, and their numbers, converted at once when the copy in the network's form is made.
 CONVERT_ROWS = 4096
-CONVERT_NUMBERS = 2**24
+CONVERT_NUMBERS = 2**20
 
 # Largest copy in a subspace, in numbers: half a gigabyte of bfloat16.
 LARGEST_TABLE = 2**28
@@ -292,10 +293,11 @@ class _Resident:
     def __init__(self, rows: RowStore, encoder: MLP, dtype: torch.dtype) -> None:
         shape = (rows.n_rows, encoder.n_read)
         self.table = torch.empty(shape, dtype=dtype, device=rows.device)
-        start = 0
-        for part in rows.slices(max(1, min(CONVERT_ROWS, CONVERT_NUMBERS // rows.n_features))):
-            self.table[start : start + len(part)] = encoder.inputs(part)
-            start += len(part)
+        size = max(1, min(CONVERT_ROWS, CONVERT_NUMBERS // rows.n_features))
+        run = in_order if rows.device.type == "cpu" else map
+        parts = run(torch.no_grad()(encoder.inputs), rows.slices(size))
+        for place, part in zip(torch.split(self.table, size), parts, strict=True):
+            place.copy_(part)
 
     def __call__(self, indices: Tensor, out: Tensor) -> Tensor:
         return torch.index_select(self.table, 0, indices, out=out)

@@ -29,7 +29,7 @@ from neumap.similarity import similarity
 __all__ = ["average_neighbors", "place_rows"]
 
 N_REPELLERS = 512
-TILE_ROWS = 2048
+TILE_ROWS = 512
 PAIRS_AT_ONCE = 1 << 20
 SMALLEST_SQUARED_DISTANCE = 1e-4
 LARGEST_SHARE = 0.05  # of the extent of a map that is not flat, one step in one coordinate
@@ -175,7 +175,11 @@ def _push(positions: Tensor, repellers: Tensor, kernel: Kernel) -> Tensor:
     squared.clamp_min_(SMALLEST_SQUARED_DISTANCE)
     s = kernel.power(squared)
     slope = kernel.repulsion_slope_(squared, s, s.clone(), kernel.repulsion / len(repellers))
-    return slope @ repellers - positions * slope.sum(1, keepdim=True)
+    # Not by a product of matrices, which rounds a single row in another way than one of several:
+    # where two places are equally good, rounding decides between them.
+    shared = torch.empty_like(slope)  # instead of as much memory for each axis
+    towards = [torch.mul(slope, axis, out=shared).sum(1) for axis in repellers.t().contiguous()]
+    return torch.stack(towards, 1) - positions * slope.sum(1, keepdim=True)
 
 
 def average_neighbors(

@@ -8,12 +8,14 @@ for noise on the scale of that distance, which in dense regions is small.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from neumap._random import torch_seeded
+from neumap._workers import in_order
 from neumap.data import RowStore, first_rows
 from neumap.data.moments import sample_rows
 from neumap.estimators.positions.own import read_columns
@@ -26,7 +28,7 @@ __all__ = ["input_noise", "neighbor_distances", "own_noise"]
 Read = Callable[[Tensor], Tensor]
 
 EDGES_PER_ROW = 3
-PAIRS_AT_ONCE = 2**22  # numbers of one slice of pairs, of which there are several copies
+PAIRS_AT_ONCE = 2**19  # numbers of one slice of pairs, of which there are several copies
 # Noise of a given length moves a row further along the few directions of narrow data than along
 # those of wide data. Below this many features it shrinks.
 ORDINARY_FEATURES = 16
@@ -119,11 +121,14 @@ def neighbor_distances(rows: RowStore, edges: FuzzyGraph, read: Read, unit: floa
     heads = torch.from_numpy(edges.heads[chosen]).to(rows.device)
     tails = torch.from_numpy(edges.tails[chosen]).to(rows.device)
     size = max(1, PAIRS_AT_ONCE // rows.n_features)
+    pairs = zip(torch.split(heads, size), torch.split(tails, size), strict=True)
+    ends = ((rows.gather(h).flatten(1), rows.gather(t).flatten(1)) for h, t in pairs)
     # Parts that are kept would lie between the pairs in memory, which could then not be used again.
     lengths = torch.empty(n_sampled, device=rows.device)
-    for start in range(0, n_sampled, size):
-        part = slice(start, start + size)
-        lengths[part] = _lengths(rows, read, heads[part], tails[part], unit)
+    run = in_order if rows.device.type == "cpu" else map
+    parts = run(partial(_lengths, read, unit), ends)
+    for place, part in zip(torch.split(lengths, size), parts, strict=True):
+        place.copy_(part)
     known = lengths.isfinite()
     alone = torch.ones(rows.n_rows, dtype=torch.bool, device=rows.device)
     alone[heads] = alone[tails] = False
@@ -144,7 +149,8 @@ def _sums(values: Tensor, heads: Tensor, tails: Tensor, n_rows: int) -> Tensor:
     return sums.index_add_(0, heads, values).index_add_(0, tails, values)
 
 
-def _lengths(rows: RowStore, read: Read, heads: Tensor, tails: Tensor, unit: float) -> Tensor:
-    difference = read(rows.gather(heads).flatten(1)) - read(rows.gather(tails).flatten(1))
-    lengths: Tensor = torch.linalg.vector_norm(difference / unit, dim=1)
+@torch.no_grad()
+def _lengths(read: Read, unit: float, ends: tuple[Tensor, Tensor]) -> Tensor:
+    heads, tails = ends
+    lengths: Tensor = torch.linalg.vector_norm((read(heads) - read(tails)) / unit, dim=1)
     return lengths

@@ -5,14 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import nn
 
+from neumap._modes import evaluating
+from neumap._random import torch_seeded
 from neumap._warnings import warn_user
 from neumap.data import RowStore
 from neumap.data.moments import sample_rows
+from neumap.estimators.positions.trial import TRIAL_ROWS
 from neumap.keras_bridge import is_keras_loss, loss_function
 from neumap.losses.reconstruction import ReconstructionLoss, reconstruction_loss
 
-__all__ = ["choose_loss", "data_range", "warn_of_units"]
+__all__ = ["choose_loss", "data_range", "suited_to", "warn_of_held_out", "warn_of_units"]
 
 # Losses in the units of the data.
 OF_DIFFERENCES = ("mse", "mae", "huber")
@@ -20,6 +24,10 @@ OF_DIFFERENCES = ("mse", "mae", "huber")
 # a number, or larger than this it does not reach; see "Units of a decoder" in docs/decisions.md.
 FARTHEST, LARGEST = 20.0, 1e6
 SAMPLED_ROWS = 1000
+
+# Half of the extents in which a decoder is asked for what it gives: that of a map, and far outside,
+# where numbers without a bound leave [0, 1].
+EXTENTS = (1.0, 100.0, 10_000.0)
 
 
 def data_range(rows: RowStore, batch_rows: int = 4096) -> tuple[float, float]:
@@ -47,6 +55,56 @@ def choose_loss(given: Any, rows: RowStore) -> ReconstructionLoss:
             f"{span[1]:.4g}]. Scale X, or leave the loss at None to have the squared error chosen.",
         )
     return loss
+
+
+def suited_to(
+    loss: ReconstructionLoss, decoder: nn.Module, n_components: int, device: torch.device
+) -> ReconstructionLoss:
+    """Return a loss for what a decoder of the user ends in: a linear layer, or a sigmoid.
+
+    Cross entropy is computed from logits. Of a decoder that ends in a sigmoid already, a second one
+    would make numbers between 0.5 and 0.73.
+
+    Parameters
+    ----------
+    loss : ReconstructionLoss
+        As the user named it.
+    decoder : nn.Module
+    n_components : int
+        Size of its inputs.
+    device : torch.device
+        Of the decoder.
+    """
+    if not loss.takes_logits or not _gives_fractions(decoder, n_components, device):
+        return loss
+    if loss.name != "custom":
+        return loss.of_fractions()
+    warn_user(
+        "decoder should return logits for a parametric_reconstruction_loss_fcn that takes them, "
+        "got numbers from 0 to 1 for every position, as behind a sigmoid. Leave out its last "
+        "activation, or leave parametric_reconstruction_loss_fcn at None."
+    )
+    return loss
+
+
+def _gives_fractions(decoder: nn.Module, n_components: int, device: torch.device) -> bool:
+    """Whether a decoder gives numbers in [0, 1], however far away the positions are."""
+    line = torch.linspace(-1.0, 1.0, 2 * TRIAL_ROWS * n_components, device=device)
+    near = line.reshape(2 * TRIAL_ROWS, n_components)
+    with torch.no_grad(), torch_seeded(0, "fractions"), evaluating(decoder, to_be_trained=True):
+        found = torch.cat([decoder(near * extent).float().flatten() for extent in EXTENTS])
+    return bool(((found >= 0.0) & (found <= 1.0)).all())
+
+
+def warn_of_held_out(loss: ReconstructionLoss, held_out: RowStore) -> None:
+    """Warn if held-out rows lie where cross entropy, chosen for the training rows, says nothing."""
+    low, high = data_range(held_out)
+    if loss.name == "bce" and (low < 0.0 or high > 1.0):
+        warn_user(
+            "reconstruction_validation should lie within [0, 1] as X does, since its cross entropy "
+            f"has no smallest value elsewhere, got numbers from {low:.4g} to {high:.4g}. Scale it "
+            "as X, or pass parametric_reconstruction_loss_fcn='mse'."
+        )
 
 
 def warn_of_units(loss: ReconstructionLoss, rows: RowStore, seed: int) -> None:

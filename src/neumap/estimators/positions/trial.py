@@ -74,6 +74,8 @@ def _remedy(module: nn.Module, role: str) -> str:
         return f"Its parameters are {others[0]}: call {role}.float(), or convert in its forward."
     if role == "decoder":
         return "Change its first layer."
+    if any(isinstance(part, nn.Embedding | nn.EmbeddingBag) for part in module.modules()):
+        return "Turn codes into integers in its forward, with rows.long()."
     return "Pass dims=... if it expects rows of another shape, such as images."
 
 

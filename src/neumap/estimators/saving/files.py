@@ -253,9 +253,9 @@ def _pack_rows(packer: Packer, rows: Any, name: str) -> Node:
         return packer.pack(rows, name)
     except NotStorableError as reason:
         raise ArchiveError(
-            f"Training rows must be in memory to be saved, which transform of this model needs; "
-            f"got a {type(rows).__name__}, and {reason}. Fit on an array, or save with "
-            "keep='map' and without transform."
+            f"Training rows must be in memory to be saved, got a {type(rows).__name__}, and "
+            f"{reason}. Fit on an array, or save with keep='map', after which a model without an "
+            "encoder places no new rows."
         ) from None
 
 
@@ -335,10 +335,16 @@ def _checked(
 def _nodes_of(archive: Archive, path: str | os.PathLike[str]) -> dict[str, Any]:
     nodes = archive.metadata.get("estimator")
     if not isinstance(nodes, dict):
+        of_a_fit = not {"checkpoint", "search"}.isdisjoint(archive.metadata)
+        remedy = (
+            "Pass it to fit(X, resume_from=...)"
+            if of_a_fit
+            else "Read it with neumap.archive.read_archive"
+        )
         raise ArchiveError(
             f"The file at {os.fspath(path)!r} must be a saved estimator, but it holds "
-            f"{', '.join(archive.metadata) or 'nothing'} instead. Read it with "
-            "neumap.archive.read_archive, or give the file that save() wrote."
+            f"{', '.join(archive.metadata) or 'nothing'} instead. {remedy}, or give the file that "
+            "save() wrote."
         )
     version = nodes.get("format", 1)
     if version not in (1, FORMAT):

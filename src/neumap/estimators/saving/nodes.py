@@ -309,7 +309,9 @@ class Unpacker:
     def _reconstruction_loss(self, node: Node, name: str) -> ReconstructionLoss:
         loss_name = node["reconstruction_loss"]
         if loss_name != "custom":
-            return reconstruction_loss(loss_name, (0.0, 1.0))
+            named = reconstruction_loss(loss_name, (0.0, 1.0))
+            of_fractions = named.takes_logits and node["activation"] == "identity"
+            return named.of_fractions() if of_fractions else named
         decoded = reconstruction_loss("bce" if node["activation"] == "sigmoid" else "mse", (0, 1))
         return ReconstructionLoss("custom", _not_in_the_file, decoded.activation)
 
