@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import gc
+import math
+import threading
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from neumap import ParametricUMAP
+from neumap._device import torch_threads
 from neumap.callbacks import Callback
 from neumap.training import Muon, muon
 from neumap.training.adam import FusedAdam
@@ -91,7 +96,7 @@ def test_what_has_no_gradient_stays() -> None:
     assert all(p.grad is None for p in module.parameters())
 
 
-@pytest.mark.parametrize("n_before", [1, 2])  # directions are renewed at every second step
+@pytest.mark.parametrize("n_before", [1, 2, 3])  # directions are renewed at every second step
 def test_goes_on_from_its_state(n_before: int) -> None:
     through, stopped = network(), network()
     optimizer = Muon(through.parameters(), lr=0.01)
@@ -106,6 +111,60 @@ def test_goes_on_from_its_state(n_before: int) -> None:
         fill_gradients(module, 3)
         kind.step()
     assert all(map(torch.equal, through.parameters(), stopped.parameters()))
+
+
+def test_directions_are_used_from_the_next_step_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the first step there are none yet; the next ones, of the third, act at the fourth."""
+    weight = nn.Parameter(torch.zeros(20, 20))
+    optimizer = Muon([weight], lr=0.01)
+    moves, renewed = [], []
+
+    def noted(matrices: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        renewed.append(orthogonalize(matrices, dtype))
+        return renewed[-1]
+
+    monkeypatch.setattr(muon, "orthogonalize", noted)
+    for seed in range(5):
+        before = weight.detach().clone()
+        weight.grad = torch.randn(20, 20, generator=torch.Generator().manual_seed(seed))
+        optimizer.step()
+        moves.append(weight.detach() - before)
+    optimizer.state_dict()
+    of_step = [renewed[0], renewed[0], renewed[0], renewed[1], renewed[1]]
+    for move, direction in zip(moves, of_step, strict=True):
+        expected = -0.01 * STEP_SIZE * math.sqrt(20) * direction[0].float()
+        torch.testing.assert_close(move, expected, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("n_steps", [1, 2, 6, 7])
+def test_a_core_that_is_idle_changes_nothing(n_steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained = []
+    for cores in (1, 2):
+        monkeypatch.setattr(muon, "usable_cores", lambda cores=cores: cores)
+        module = network()
+        with torch_threads(2):
+            optimizer = Muon(module.parameters(), lr=0.01)
+        with torch_threads(1):
+            for seed in range(n_steps):
+                fill_gradients(module, seed)
+                optimizer.step()
+        assert (optimizer.stacks[0]._beside._pool is None) == (cores == 1 or n_steps < 3)
+        trained.append([*module.parameters(), optimizer.state_dict()["stacks"][0]["directions"]])
+    assert all(map(torch.equal, *trained))
+
+
+def test_the_thread_of_the_directions_ends_with_the_optimizer() -> None:
+    before = set(threading.enumerate())
+    with torch_threads(2):
+        optimizer = Muon(network().parameters(), lr=0.01)
+    optimizer.stacks[0]._beside._n_threads = 2
+    with torch_threads(1):
+        optimizer.stacks[0]._beside.submit(lambda: torch.zeros(1))()
+    (thread,) = set(threading.enumerate()) - before
+    del optimizer
+    gc.collect()
+    thread.join(timeout=60)
+    assert not thread.is_alive()
 
 
 class Watch(Callback):

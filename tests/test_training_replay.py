@@ -39,6 +39,7 @@ from neumap.training import (
     Muon,
     Plan,
     loop,
+    muon,
     precision,
     replay,
     train,
@@ -181,7 +182,10 @@ def test_numbers_on_the_device_are_those_of_the_plain_loop(
 
 
 @pytest.mark.parametrize("optimizer", [Muon, FusedAdam])
-def test_a_learning_rate_on_the_device_moves_as_far(optimizer: Any) -> None:
+def test_a_learning_rate_on_the_device_moves_as_far(
+    optimizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(muon, "LATE_ON_PROCESSORS", False)  # a card uses directions at once
     moved = []
     for learning_rate in (0.01, torch.tensor(0.01)):
         weights = [nn.Parameter(torch.ones(20, 20)), nn.Parameter(torch.ones(3, 20))]

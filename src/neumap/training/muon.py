@@ -5,7 +5,8 @@ and again. Muon (Jordan et al. 2024) uses the orthogonal matrix nearest to the m
 so all directions move alike. On this objective it saves a third of the steps, and new rows get
 better positions at any number of steps ("Optimiser" in docs/decisions.md). The orthogonal matrix is
 computed by three iterations of an odd polynomial with the coefficients of Polar Express (Amsel et
-al. 2025), for all matrices of one size at once.
+al. 2025), for all matrices of one size at once. On a processor it is used from the next step on, so
+that a core that the step leaves idle can compute it meanwhile.
 
 Of the built-in networks only the square matrices are stepped this way. Of a user's network all are,
 kernels of convolutions flattened to (outputs, rest).
@@ -14,14 +15,15 @@ kernels of convolutions flattened to (outputs, rest).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from neumap._device import fast_dtype
+from neumap._device import allowed_threads, fast_dtype, usable_cores
 from neumap.training.adam import FusedAdam
 
 __all__ = ["Matrix", "Muon", "orthogonalize"]
@@ -50,6 +52,9 @@ LARGE_RENEWED_EVERY = 4
 
 # From this ratio of columns to rows on, iterating on the small Gram matrix takes less arithmetic.
 WIDE = 2
+
+# Whether a processor may use an orthogonal matrix one step late.
+LATE_ON_PROCESSORS = True
 
 # A smaller matrix has too few directions for this to matter.
 SMALLEST_MATRIX = 16
@@ -146,7 +151,8 @@ class Muon:
         alike: dict[tuple[int, int, float], list[Matrix]] = {}
         for matrix in stepped:
             alike.setdefault((*matrix.shape, matrix.length), []).append(matrix)
-        self.stacks = [MatrixStack(matrices) for matrices in alike.values()]
+        beside = _Beside()
+        self.stacks = [MatrixStack(matrices, beside) for matrices in alike.values()]
 
     def zero_grad(self) -> None:
         """Delete all gradients."""
@@ -176,8 +182,35 @@ class Muon:
             stack.load(given)
 
 
+class _Beside:
+    """Computes beside the training where torch may use a core that the training does not.
+
+    It is made before the training limits torch's threads, and used within the training.
+    """
+
+    def __init__(self) -> None:
+        self._n_threads = allowed_threads(min(torch.get_num_threads(), usable_cores()))
+        self._pool: ThreadPoolExecutor | None = None  # ends with this object
+
+    def submit(self, compute: Callable[[], Tensor]) -> Callable[[], Tensor]:
+        """Return what waits for the result; it is computed at once where no core is idle."""
+        if self._pool is None and torch.get_num_threads() < allowed_threads(self._n_threads):
+            self._pool = ThreadPoolExecutor(1, "neumap-muon", torch.set_num_threads, (1,))
+        if self._pool is None:
+            known = compute()
+            return lambda: known
+        pending: Future[Tensor] = self._pool.submit(compute)
+        return pending.result
+
+
 class MatrixStack:
     """Matrices of one size and length of step, updated together.
+
+    Parameters
+    ----------
+    matrices : sequence of Matrix
+    beside : _Beside
+        Computes orthogonal matrices.
 
     Attributes
     ----------
@@ -186,8 +219,10 @@ class MatrixStack:
         fourth.
     """
 
-    def __init__(self, matrices: Sequence[Matrix]) -> None:
+    def __init__(self, matrices: Sequence[Matrix], beside: _Beside) -> None:
         self.matrices = list(matrices)
+        self._beside = beside
+        self._awaited: Callable[[], Tensor] | None = None
         self.parameters: list[Tensor] = [matrix.parameter for matrix in matrices]
         first = matrices[0]
         shape = (len(self.matrices), *first.shape)
@@ -212,10 +247,11 @@ class MatrixStack:
         gradients = self._collect()
         if gradients is None:
             return
+        self._take_awaited()
         self.momentum.lerp_(gradients, 1.0 - momentum)
         if self.is_due:
             ahead = torch.lerp(gradients, self.momentum, momentum)  # Nesterov's look ahead
-            self._directions.copy_(orthogonalize(ahead, self._dtype))
+            self._renew(ahead, is_recorded=isinstance(lr, Tensor))
         size = lr * self._length
         if isinstance(size, Tensor):  # alpha must be a number, and reading one waits for the device
             torch._foreach_sub_(self.parameters, self._written(self._directions * size))
@@ -223,7 +259,21 @@ class MatrixStack:
             torch._foreach_add_(self.parameters, self._written(self._directions), alpha=-size)
         self.n_steps += 1
 
+    def _renew(self, ahead: Tensor, *, is_recorded: bool) -> None:
+        """Compute new directions, for this step or from the next one on."""
+        on_processor = ahead.device.type == "cpu" and not is_recorded
+        if self.n_steps > 0 and on_processor and LATE_ON_PROCESSORS:
+            self._awaited = self._beside.submit(lambda: orthogonalize(ahead, self._dtype))
+        else:
+            self._directions.copy_(orthogonalize(ahead, self._dtype))
+
+    def _take_awaited(self) -> None:
+        if self._awaited is not None:
+            self._directions.copy_(self._awaited())
+            self._awaited = None
+
     def state(self) -> dict[str, Any]:
+        self._take_awaited()
         return {
             "momentum": self.momentum,
             "directions": self._directions,
@@ -231,6 +281,7 @@ class MatrixStack:
         }
 
     def load(self, state: dict[str, Any]) -> None:
+        self._awaited = None
         self.momentum.copy_(state["momentum"])
         self._directions.copy_(state["directions"])
         self.n_steps = state["n_steps"]
