@@ -299,7 +299,7 @@ with there.small_cells():
     try:
         here.network().fit(there.ROWS)
     except LostProcessError as error:
-        print(f"lost: {error}", file=sys.stderr, flush=True)
+        print(f"lost: {error}", flush=True)
         os._exit(1)  # gloo's own threads may abort an ordinary end
 """
 
