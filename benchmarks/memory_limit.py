@@ -5,7 +5,7 @@
     python benchmarks/memory_limit.py --rows 10000000 --limit 3 --preset default --no-comparison \\
         --fit-seconds 180 --transform-seconds 120
     python benchmarks/memory_limit.py --rows 1000000 2000000 4000000 --no-comparison
-    python benchmarks/memory_limit.py --mnist mnist.npz --preset default --limit 1
+    python benchmarks/memory_limit.py --mnist mnist.npz --preset default --limit 1.5
 
 A file of rows (a mixture of curved groups) is written block by block and fitted in fresh
 processes: as a memory map under `RLIMIT_DATA`, which counts the heap and private maps but not the

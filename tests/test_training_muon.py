@@ -113,10 +113,13 @@ def test_goes_on_from_its_state(n_before: int) -> None:
     assert all(map(torch.equal, through.parameters(), stopped.parameters()))
 
 
-def test_directions_are_used_from_the_next_step_on(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("are_named", [False, True])
+def test_directions_of_built_in_networks_are_used_from_the_next_step_on(
+    are_named: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """At the first step there are none yet; the next ones, of the third, act at the fourth."""
     weight = nn.Parameter(torch.zeros(20, 20))
-    optimizer = Muon([weight], lr=0.01)
+    optimizer = Muon([weight], lr=0.01, matrices=[Matrix(weight)] if are_named else None)
     moves, renewed = [], []
 
     def noted(matrices: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
@@ -130,8 +133,9 @@ def test_directions_are_used_from_the_next_step_on(monkeypatch: pytest.MonkeyPat
         optimizer.step()
         moves.append(weight.detach() - before)
     optimizer.state_dict()
-    of_step = [renewed[0], renewed[0], renewed[0], renewed[1], renewed[1]]
-    for move, direction in zip(moves, of_step, strict=True):
+    late, at_once = (0, 0, 0, 1, 1), (0, 0, 1, 1, 2)
+    for move, number in zip(moves, at_once if are_named else late, strict=True):
+        direction = renewed[number]
         expected = -0.01 * STEP_SIZE * math.sqrt(20) * direction[0].float()
         torch.testing.assert_close(move, expected, rtol=1e-3, atol=1e-6)
 

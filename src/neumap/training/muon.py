@@ -5,8 +5,8 @@ and again. Muon (Jordan et al. 2024) uses the orthogonal matrix nearest to the m
 so all directions move alike. On this objective it saves a third of the steps, and new rows get
 better positions at any number of steps ("Optimiser" in docs/decisions.md). The orthogonal matrix is
 computed by three iterations of an odd polynomial with the coefficients of Polar Express (Amsel et
-al. 2025), for all matrices of one size at once. On a processor it is used from the next step on, so
-that a core that the step leaves idle can compute it meanwhile.
+al. 2025), for all matrices of one size at once. Of built-in networks it is used, on a processor,
+from the next step on, so that a core that the step leaves idle can compute it meanwhile.
 
 Of the built-in networks only the square matrices are stepped this way. Of a user's network all are,
 kernels of convolutions flattened to (outputs, rest).
@@ -53,7 +53,8 @@ LARGE_RENEWED_EVERY = 4
 # From this ratio of columns to rows on, iterating on the small Gram matrix takes less arithmetic.
 WIDE = 2
 
-# Whether a processor may use an orthogonal matrix one step late.
+# Whether a processor uses the orthogonal matrices of square ones a step late. Networks of the user,
+# which name their matrices, leave no core idle where that would matter.
 LATE_ON_PROCESSORS = True
 
 # A smaller matrix has too few directions for this to matter.
@@ -151,8 +152,8 @@ class Muon:
         alike: dict[tuple[int, int, float], list[Matrix]] = {}
         for matrix in stepped:
             alike.setdefault((*matrix.shape, matrix.length), []).append(matrix)
-        beside = _Beside()
-        self.stacks = [MatrixStack(matrices, beside) for matrices in alike.values()]
+        beside = _Beside() if matrices is None else None
+        self.stacks = [MatrixStack(one, beside) for one in alike.values()]
 
     def zero_grad(self) -> None:
         """Delete all gradients."""
@@ -209,8 +210,8 @@ class MatrixStack:
     Parameters
     ----------
     matrices : sequence of Matrix
-    beside : _Beside
-        Computes orthogonal matrices.
+    beside : _Beside or None
+        Computes orthogonal matrices for the next step; None computes them for each step at once.
 
     Attributes
     ----------
@@ -219,7 +220,7 @@ class MatrixStack:
         fourth.
     """
 
-    def __init__(self, matrices: Sequence[Matrix], beside: _Beside) -> None:
+    def __init__(self, matrices: Sequence[Matrix], beside: _Beside | None) -> None:
         self.matrices = list(matrices)
         self._beside = beside
         self._awaited: Callable[[], Tensor] | None = None
@@ -262,7 +263,8 @@ class MatrixStack:
     def _renew(self, ahead: Tensor, *, is_recorded: bool) -> None:
         """Compute new directions, for this step or from the next one on."""
         on_processor = ahead.device.type == "cpu" and not is_recorded
-        if self.n_steps > 0 and on_processor and LATE_ON_PROCESSORS:
+        may_be_late = LATE_ON_PROCESSORS and on_processor and self.n_steps > 0
+        if self._beside is not None and may_be_late:
             self._awaited = self._beside.submit(lambda: orthogonalize(ahead, self._dtype))
         else:
             self._directions.copy_(orthogonalize(ahead, self._dtype))
