@@ -303,9 +303,11 @@ def test_the_code_for_cards_gives_the_same(make, monkeypatch):
 # Equal rows, few rows
 
 
+@pytest.mark.parametrize("most_products", [0, 1 << 22, 1 << 39])
 @pytest.mark.parametrize("largest_part", [1 << 15, 300])
-def test_equal_rows_keep_their_own_number_first(largest_part, monkeypatch):
+def test_equal_rows_keep_their_own_number_first(largest_part, most_products, monkeypatch):
     monkeypatch.setattr(cells_module, "LARGEST_PART", largest_part)
+    monkeypatch.setattr(cells_module, "MOST_PRODUCTS", max(most_products, 1))
     rows = normal(3000, 6)
     rows[500:2500] = rows[0]
     graph = find_neighbors(rows, 8, backend=SMALL)
@@ -314,6 +316,23 @@ def test_equal_rows_keep_their_own_number_first(largest_part, monkeypatch):
     assert all(len(set(row)) == 8 for row in graph.indices)
     sample, truth = all_pairs(rows, 8)
     assert found_share(graph.distances[sample], truth) >= 0.96
+
+
+@pytest.mark.parametrize("anchors", [None, np.arange(0, 3000, 7)])
+def test_a_dense_group_in_one_cell_is_searched_whole(anchors, monkeypatch):
+    """Cells are divided by a sample, and one may hold many times the rows of the others."""
+    monkeypatch.setattr(cells_module, "LARGEST_PART", 300)
+    rows = normal(3000, 6)
+    rows[1000:] *= 0.02
+    rows[:1000] *= 30.0
+    search = NeighborSearch(backend=SMALL, seed=0)
+    graph = search.find(rows, 10, anchors=anchors)
+    asked = np.arange(3000) if anchors is None else anchors
+    places = np.flatnonzero(asked >= 1000)[::20]
+    truth = np.sort(cdist(rows[asked[places]], rows), axis=1)[:, :10]
+    share = found_share(graph.distances[places], truth)
+    assert share > 0.97
+    np.testing.assert_array_equal(graph.indices[:, 0], asked)
 
 
 @pytest.mark.parametrize("value", [0.0, 7.5])

@@ -67,7 +67,10 @@ N_SAMPLE = 256
 SAMPLE_BLOCK = 1 << 14  # rows compared with the sample at a time,
 SAMPLE_BYTES = 1 << 23  # fewer where they are wide: each thread centres a copy of its own
 N_SPARE = 8  # candidates beyond the neighbours, since products rank with a rounding error
-LARGEST_PART = 1 << 15  # held rows that are searched at once: equal rows all lie in one cell
+LARGEST_PART = 1 << 15  # held rows that are searched at once
+# Products of numbers in a cell, a second of two cores: beyond, as where equal rows all lie in one
+# cell, not every row is compared with all that it holds.
+MOST_PRODUCTS = 1 << 39
 TILE_QUERIES = 512
 DIFFERENCE_QUERIES = 64
 TILE_BYTES = 1 << 21  # of scores: what a core's cache holds
@@ -376,18 +379,42 @@ class Cells:
         held = self.held[self.starts[cell] : self.starts[cell + 1]].long()
         if not len(held):  # a centre that is the nearest of no row, but of a query
             return torch.full((len(here), k), NOTHING, device=here.device)
-        # Where very many rows are equal, any part of them will do.
-        n_parts = -(-len(held) // max(LARGEST_PART, 2 * len(self.held) // len(self.centres)))
-        if n_parts <= 1:
-            return self._answer_part(cell, held, queries[here], here if are_rows else None, k)
-        number = torch.searchsorted(held, here) if are_rows else torch.arange(len(here))
-        keys = torch.empty(len(here), k, dtype=torch.int64, device=here.device)
+        if len(held) > self._largest_part:
+            return self._answer_in_parts(cell, queries, here, k, are_rows)
+        return self._answer_part(cell, held, queries[here], here if are_rows else None, k)
+
+    @property
+    def _largest_part(self) -> int:
+        """Held rows that are compared at once."""
+        return max(LARGEST_PART, 2 * len(self.held) // len(self.centres))
+
+    def _answer_in_parts(
+        self, cell: int, queries: Tensor | MappedRows, here: Tensor, k: int, are_rows: bool
+    ) -> Tensor:
+        """Compare with the rows of a large cell a part at a time.
+
+        Each query asks in all parts, unless these are too many products: where very many rows are
+        equal, any part of them will do, the one with the row itself being among them.
+        """
+        held = self.held[self.starts[cell] : self.starts[cell + 1]].long()
+        n_parts = -(-len(held) // self._largest_part)
+        n_products = len(held) * len(here) * self.rows.shape[1]
+        n_groups = min(n_parts, -(-n_products // MOST_PRODUCTS))
+        everyone = torch.arange(len(here), device=here.device)
+        own_part = (torch.searchsorted(held, here) if are_rows else everyone) % n_parts
+        keys = torch.full((len(here), k), NOTHING, device=here.device)
         for part in range(n_parts):
-            inside = torch.nonzero(number % n_parts == part).flatten()
-            asking = here[inside]
-            keys[inside] = self._answer_part(
-                cell, held[part::n_parts], queries[asking], asking if are_rows else None, k
-            )
+            asks = own_part % n_groups == part % n_groups
+            is_held = (own_part == part) & are_rows
+            for inside, are_held in ((asks & is_held, True), (asks & ~is_held, False)):
+                chosen = torch.nonzero(inside).flatten()
+                if len(chosen):
+                    asking = here[chosen]
+                    numbers = asking if are_held else None
+                    found = self._answer_part(
+                        cell, held[part::n_parts], queries[asking], numbers, k
+                    )
+                    keys[chosen] = smallest_keys(torch.cat([keys[chosen], found], dim=1), k)
         return keys
 
     def _answer_part(
