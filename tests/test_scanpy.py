@@ -145,6 +145,8 @@ def test_a_representation_comes_with_the_query(known: Any) -> None:
     query.obsm["X_scVI"] = made.obsm["X_scVI"][:20]
     with pytest.raises(ValueError, match="layer must be None for an atlas of 'X_scVI'"):
         atlas.place(query, layer="counts")
+    with pytest.raises(ValueError, match="missing must be 'error' for an atlas of 'X_scVI'"):
+        atlas.place(query, missing="mean")
     atlas.place(query)
     np.testing.assert_allclose(
         query.obsm["X_umap"], atlas.model.transform(made.obsm["X_scVI"][:20]), atol=1e-5

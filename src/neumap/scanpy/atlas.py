@@ -122,7 +122,8 @@ class Atlas:
         KeyError
             If it lacks the representation or the layer.
         ValueError
-            If it lacks genes, or its representation has another width.
+            If it lacks genes, its representation has another width, or `layer` or `missing` are
+            given for an atlas that is not computed from genes.
         """
         check_anndata(query, READ_CELLS, "query")
         if missing not in ("error", "mean"):
@@ -142,6 +143,11 @@ class Atlas:
     def _coordinates(self, query: Any, layer: str | None, missing: Missing) -> Any:
         if self.projection is not None:
             return self.projection(query, layer, missing)
+        if missing == "mean":
+            raise ValueError(
+                f"missing must be 'error' for an atlas of {self.use_rep!r}, which is not computed "
+                "from genes here, got 'mean'. Leave missing out."
+            )
         if layer is not None:
             raise ValueError(
                 f"layer must be None for an atlas of {self.use_rep!r}, which is not computed from "
