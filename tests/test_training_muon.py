@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from neumap import ParametricUMAP
+from neumap import ParametricUMAP, _workers
 from neumap._device import torch_threads
 from neumap.callbacks import Callback
 from neumap.training import Muon, muon
@@ -144,7 +144,7 @@ def test_directions_of_built_in_networks_are_used_from_the_next_step_on(
 def test_a_core_that_is_idle_changes_nothing(n_steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
     trained = []
     for cores in (1, 2):
-        monkeypatch.setattr(muon, "usable_cores", lambda cores=cores: cores)
+        monkeypatch.setattr(_workers, "usable_cores", lambda cores=cores: cores)
         module = network()
         with torch_threads(2):
             optimizer = Muon(module.parameters(), lr=0.01)

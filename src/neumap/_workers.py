@@ -13,7 +13,7 @@ import torch
 
 from neumap._device import allowed_threads, torch_threads, usable_cores
 
-__all__ = ["Run", "in_order", "workers"]
+__all__ = ["Run", "in_order", "usable_threads", "workers"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -44,19 +44,30 @@ def workers(n_jobs: int, device: str | torch.device = "cpu") -> Iterator[Run]:
             yield lambda task, over: list(pool.map(task, over))
 
 
-def in_order(task: Callable[[T], R], over: Iterable[T]) -> Generator[R, None, None]:
+def usable_threads() -> int:
+    """Return how many threads torch may use of those that have a core each."""
+    return allowed_threads(min(torch.get_num_threads(), usable_cores()))
+
+
+def in_order(
+    task: Callable[[T], R], over: Iterable[T], device: str | torch.device = "cpu"
+) -> Generator[R, None, None]:
     """Yield the results of tasks as they come, in the order of what they are done on.
 
     Each task computes with one thread, and there are as many at a time as torch may use. That
     takes less than to share out each operation: threads that wait for each other at every one
     stand still where another process has a core. Few things are read ahead. Close the generator.
+    On a card tasks run one after the other, as in :func:`workers`.
 
     Examples
     --------
     >>> list(in_order(abs, [-1, 2, -3]))
     [1, 2, 3]
     """
-    n_threads = allowed_threads(min(torch.get_num_threads(), usable_cores()))
+    if torch.device(device).type != "cpu":
+        yield from map(task, over)
+        return
+    n_threads = usable_threads()
     with torch_threads(1):
         if n_threads == 1:
             yield from map(task, over)

@@ -294,8 +294,7 @@ class _Resident:
         shape = (rows.n_rows, encoder.n_read)
         self.table = torch.empty(shape, dtype=dtype, device=rows.device)
         size = max(1, min(CONVERT_ROWS, CONVERT_NUMBERS // rows.n_features))
-        run = in_order if rows.device.type == "cpu" else map
-        parts = run(torch.no_grad()(encoder.inputs), rows.slices(size))
+        parts = in_order(torch.no_grad()(encoder.inputs), rows.slices(size), rows.device)
         for place, part in zip(torch.split(self.table, size), parts, strict=True):
             place.copy_(part)
 

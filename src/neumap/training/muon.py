@@ -23,7 +23,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from neumap._device import allowed_threads, fast_dtype, usable_cores
+from neumap._device import fast_dtype
+from neumap._workers import usable_threads
 from neumap.training.adam import FusedAdam
 
 __all__ = ["Matrix", "Muon", "orthogonalize"]
@@ -190,12 +191,12 @@ class _Beside:
     """
 
     def __init__(self) -> None:
-        self._n_threads = allowed_threads(min(torch.get_num_threads(), usable_cores()))
+        self._n_threads = usable_threads()
         self._pool: ThreadPoolExecutor | None = None  # ends with this object
 
     def submit(self, compute: Callable[[], Tensor]) -> Callable[[], Tensor]:
         """Return what waits for the result; it is computed at once where no core is idle."""
-        if self._pool is None and torch.get_num_threads() < allowed_threads(self._n_threads):
+        if self._pool is None and torch.get_num_threads() < self._n_threads:
             self._pool = ThreadPoolExecutor(1, "neumap-muon", torch.set_num_threads, (1,))
         if self._pool is None:
             known = compute()

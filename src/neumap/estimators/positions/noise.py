@@ -125,8 +125,7 @@ def neighbor_distances(rows: RowStore, edges: FuzzyGraph, read: Read, unit: floa
     ends = ((rows.gather(h).flatten(1), rows.gather(t).flatten(1)) for h, t in pairs)
     # Parts that are kept would lie between the pairs in memory, which could then not be used again.
     lengths = torch.empty(n_sampled, device=rows.device)
-    run = in_order if rows.device.type == "cpu" else map
-    parts = run(partial(_lengths, read, unit), ends)
+    parts = in_order(partial(_lengths, read, unit), ends, rows.device)
     for place, part in zip(torch.split(lengths, size), parts, strict=True):
         place.copy_(part)
     known = lengths.isfinite()
