@@ -1162,6 +1162,11 @@ SCANPY = [
         lambda: atlas(use_rep="X_umap").place(reference()),
     ),
     Case(
+        lambda: atlas(use_rep="X_umap").place(reference(), missing="mean"),
+        "Leave missing out",
+        lambda: atlas(use_rep="X_umap").place(reference()),
+    ),
+    Case(
         lambda: load_atlas(damaged()),
         "Save the atlas again",
         lambda: load_atlas(atlas().save(damaged())),

@@ -27,6 +27,12 @@ __all__ = [
     "telling_errors",
 ]
 
+if dist.is_available() and not dist.is_initialized():
+    # The defaults of its functions keep the process group of the moment in which it is imported,
+    # and torch imports it for optimisers. A group that is kept outlives destroy_process_group:
+    # its threads run on while the interpreter ends, which aborts a process now and then.
+    import torch.distributed.nn.functional
+
 # How long the command waits for another process: they do the same work at about the same speed.
 TIMEOUT = timedelta(minutes=10)
 

@@ -201,8 +201,16 @@ np.save(f"{folder}/whole {rank}.npy", here.network(n_epochs=1, verbose=True).fit
 np.save(f"{folder}/short {rank}.npy", here.short().fit(here.X).embedding_)
 unseeded = here.network(random_state=None, n_epochs=1).fit(here.X)
 np.save(f"{folder}/unseeded {rank}.npy", unseeded.embedding_)
+torch.optim.Adam([torch.zeros(1)])  # torch now imports what might keep the group
+within = here.threads()
 dist.destroy_process_group()
+np.savez(f"{folder}/threads {rank}.npz", within=within, after=here.threads())
 """
+
+
+def threads() -> list[str]:
+    """Return the names of all threads of this process, as far as the system tells them."""
+    return [file.read_text().strip() for file in Path("/proc/self/task").glob("*/comm")]
 
 
 @pytest.fixture(scope="module")
@@ -247,6 +255,15 @@ def test_two_processes_give_the_map_of_one_but_for_its_place(
 def test_without_a_seed_all_processes_take_that_of_the_first(together: Path) -> None:
     first, second = (np.load(together / f"unseeded {rank}.npy") for rank in range(2))
     np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux")
+def test_no_thread_outlives_the_process_group(together: Path) -> None:
+    """One that runs while the interpreter ends may abort the process."""
+    for rank in range(2):
+        found = np.load(together / f"threads {rank}.npz")
+        assert any("gloo" in name for name in found["within"])
+        assert not any("gloo" in name for name in found["after"])
 
 
 # ---- what ends a fit ----------------------------------------------------------------------------

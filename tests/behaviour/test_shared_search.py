@@ -157,6 +157,7 @@ def all_searches(folder: str, rank: int) -> None:
 SEARCH_ALL = """
 import test_shared_search as there
 there.all_searches(folder, rank)
+dist.destroy_process_group()
 """
 
 
