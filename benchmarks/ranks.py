@@ -29,6 +29,9 @@ from lib.results import RESULTS, command, write
 from numpy.typing import NDArray
 
 
+STAGES = ("neighbor_seconds", "graph_seconds", "training_seconds")
+
+
 def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
     if options.rank is not None:
@@ -96,7 +99,8 @@ def measured(
         if any(codes):
             raise SystemExit(f"a process of {size} ended with {max(codes)}")
         found = np.load(Path(place) / "found.npz")
-        return {"seconds": float(found["seconds"]), "steps": int(found["steps"])}, found["map"]
+        run = {"seconds": float(found["seconds"]), "steps": int(found["steps"])}
+        return run | {stage: float(found[stage]) for stage in STAGES}, found["map"]
 
 
 def fit(options: argparse.Namespace) -> None:
@@ -126,6 +130,7 @@ def fit(options: argparse.Namespace) -> None:
             map=model.embedding_,
             seconds=seconds,
             steps=model.report_["n_steps"],
+            **{stage: model.report_[stage] for stage in STAGES},
         )
     if options.size > 1:
         distributed.barrier()

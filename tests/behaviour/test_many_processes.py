@@ -22,6 +22,7 @@ from torch import distributed, nn
 
 from neumap import UMAP, ParametricUMAP
 from neumap.callbacks import Callback, load_checkpoint
+from neumap.training import sharing
 
 pytestmark = pytest.mark.skipif(
     not (distributed.is_available() and distributed.is_gloo_available()), reason="needs gloo"
@@ -78,12 +79,36 @@ KINDS: dict[str, Callable[[int], UMAP]] = {
 }
 
 
+def dropping() -> nn.Module:
+    return nn.Sequential(nn.Linear(64, 20), nn.ReLU(), nn.Dropout(0.5), nn.Linear(20, 2))
+
+
+SMALL: dict[str, Callable[[], UMAP]] = {
+    "network": network,
+    "dropout": lambda: network(encoder=seeded(dropping)),
+    "free": lambda: network(parametric_embedding=False),
+}
+
+
 def labels(kind: str) -> Any:
     return Y if kind == "all terms" else None
 
 
 def in_float32() -> None:
     torch.cpu.get_capabilities = dict  # tiles of bfloat16 round at other places
+
+
+WORTH_A_MESSAGE = sharing.WORTH_A_MESSAGE
+
+
+def in_shares() -> None:
+    """Let processes share the steps of networks for which each would take the whole step."""
+    sharing.WORTH_A_MESSAGE = 0.0
+
+
+def in_whole_steps() -> None:
+    """Let the rule of the package decide again."""
+    sharing.WORTH_A_MESSAGE = WORTH_A_MESSAGE
 
 
 # ---- processes ----------------------------------------------------------------------------------
@@ -95,6 +120,7 @@ import numpy as np, torch
 from torch import distributed as dist
 import test_many_processes as here
 here.in_float32()
+here.in_shares()
 torch.set_num_threads(1)
 rank, size, folder = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 dist.init_process_group("gloo", init_method="file://" + folder + "/store" + sys.argv[4], rank=rank,
@@ -203,6 +229,9 @@ unseeded = here.network(random_state=None, n_epochs=1).fit(here.X)
 np.save(f"{folder}/unseeded {rank}.npy", unseeded.embedding_)
 torch.optim.Adam([torch.zeros(1)])  # torch now imports what might keep the group
 within = here.threads()
+here.in_whole_steps()
+for kind, make in here.SMALL.items():
+    np.save(f"{folder}/small {kind} {rank}.npy", make().fit(here.X).embedding_)
 dist.destroy_process_group()
 np.savez(f"{folder}/threads {rank}.npz", within=within, after=here.threads())
 """
@@ -238,6 +267,17 @@ def test_two_processes_take_the_steps_of_one(
         for name, values in of_part.items():
             np.testing.assert_array_equal(found[0][name], found[1][name])
             np.testing.assert_allclose(found[0][name], values, rtol=0, atol=1e-5 * scale)
+
+
+@pytest.mark.parametrize("kind", SMALL)
+def test_small_networks_are_trained_by_each_process_as_by_one(
+    kind: str, together: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the bit, with the same dropout: nothing is divided or added up in another order."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    expected = SMALL[kind]().fit(X).embedding_
+    for rank in range(2):
+        np.testing.assert_array_equal(np.load(together / f"small {kind} {rank}.npy"), expected)
 
 
 def test_two_processes_give_the_map_of_one_but_for_its_place(

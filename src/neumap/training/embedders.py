@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from neumap._device import torch_threads
 from neumap._modes import evaluating
-from neumap._ranks import ALONE, Ranks, current_ranks, telling
+from neumap._ranks import ALONE, Ranks, telling
 from neumap._workers import in_order
 from neumap.data import RowStore, first_rows
 from neumap.networks import MLP, ConvDecoder, ConvEncoder, Standardize
@@ -55,7 +55,15 @@ READERS = (MLP, ConvEncoder, ConvDecoder)
 
 
 class Embedder(Protocol):
-    """A module that maps row numbers to coordinates."""
+    """A module that maps row numbers to coordinates.
+
+    Attributes
+    ----------
+    ranks : Ranks
+        The processes that encode a batch together.
+    """
+
+    ranks: Ranks
 
     @property
     def n_rows(self) -> int:
@@ -266,7 +274,7 @@ class EncoderEmbedder(nn.Module):
         self.noise = noise
         self.auxiliary = auxiliary
         self._found = Found() if found is None else found
-        self.ranks = current_ranks()
+        self.ranks = ALONE
         self.mixed = choose_precision(encoder, rows.gather(torch.arange(min(TRIED, rows.n_rows))))
 
     @property
@@ -382,6 +390,7 @@ class FreeEmbedder(nn.Module):
 
     encoder: None = None
     flops = 0.0
+    ranks = ALONE
 
     def __init__(self, initial: np.ndarray) -> None:
         super().__init__()

@@ -128,6 +128,15 @@ class GuidedEmbedder(nn.Module):
         return self.embedder.flops
 
     @property
+    def ranks(self) -> Ranks:
+        """The processes that encode a batch together."""
+        return self.embedder.ranks
+
+    @ranks.setter
+    def ranks(self, ranks: Ranks) -> None:
+        self.embedder.ranks = ranks
+
+    @property
     def guide(self) -> nn.Module:
         """What it learns from; not one of its parts."""
         guide: nn.Module = self.__dict__["_guide"]

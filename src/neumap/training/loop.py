@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from neumap._device import torch_threads
 from neumap._modes import draws_from_torch
 from neumap._random import torch_seeded
-from neumap._ranks import Ranks, current_ranks
+from neumap._ranks import ALONE, Ranks, current_ranks
 from neumap._warnings import warn_user
 from neumap.archive.schema import check, mapping_of, misfit
 from neumap.callbacks import Callback, CallbackList, Checkpoint
@@ -34,6 +34,7 @@ from neumap.training.plan import Plan
 from neumap.training.precision import VerifiedStep
 from neumap.training.replay import Replay
 from neumap.training.resuming import ADVICE, Training, callback_states, resume_callbacks
+from neumap.training.sharing import sharing_ranks
 from neumap.training.steps import Step, choose_step, record_step
 
 __all__ = ["History", "TrainingDivergedError", "train"]
@@ -246,8 +247,8 @@ def train(  # noqa: PLR0913 - each is a separate choice of the caller
         If `resume` is not a state of this training.
     """
     ranks = current_ranks()
-    _check_batch(plan, ranks)
     step = choose_step(embedder, terms)
+    embedder.ranks = _sharing_ranks(embedder, step, plan, ranks)
     # Networks of the user may begin with other weights in each process.
     ranks.take_first_(_tensors(_modules(embedder, terms)))
     begin = partial(
@@ -307,13 +308,14 @@ def _train(  # noqa: PLR0913 - the arguments of train
     run.callbacks = hooks.callbacks
     run.agrees_at_steps = _agrees_at_steps(callbacks, plan, ranks)
     updater: Optimizer = own
-    if ranks.is_alone:  # messages between processes are not recorded
+    shared = embedder.ranks
+    if shared.is_alone:  # messages between processes are not recorded
         watched = hooks.wants_gradients
         step, updater = record_step(step, own, n_steps=plan.n_steps, is_watched=watched)
     run.replay = step if isinstance(step, Replay) else None
     for module in modules.values():
         module.train()
-    stream = "modules" if ranks.is_first else f"modules of process {ranks.rank}"
+    stream = "modules" if shared.is_first else f"modules of process {shared.rank}"
     seeded = torch_seeded(seed, stream) if draws else nullcontext()
     with seeded, torch_threads(step.n_threads):
         if resume is not None:
@@ -321,7 +323,7 @@ def _train(  # noqa: PLR0913 - the arguments of train
         hooks.on_fit_start(run)
         if resume is not None:
             resume_callbacks(run.callbacks, resume.get("callbacks"), run)
-            training.load_generators(resume, seed, ranks.rank)
+            training.load_generators(resume, seed, shared.rank)
         _train_reports(run, step, updater, sampler, hooks, validate)
         step.finish()
         hooks.on_fit_end(run)
@@ -355,6 +357,17 @@ def _agrees_at_steps(callbacks: Sequence[Callback], plan: Plan, ranks: Ranks) ->
     own = any(c.wants_steps for c in callbacks if not c.on_first_process_only)
     (wanted,) = ranks.sums([float(own)])
     return wanted > 0.0 or plan.max_time is not None
+
+
+def _sharing_ranks(embedder: Embedder, step: Step, plan: Plan, ranks: Ranks) -> Ranks:
+    """Return the processes that share each step."""
+    if ranks.is_alone or embedder.encoder is None:
+        return ALONE
+    n_rows = min(2 * plan.batch_edges, embedder.n_rows)
+    n_numbers = sum(parameter.numel() for parameter in step.parameters())
+    ranks = sharing_ranks(ranks, embedder.flops, n_rows, n_numbers)
+    _check_batch(plan, ranks)
+    return ranks
 
 
 def _check_batch(plan: Plan, ranks: Ranks) -> None:

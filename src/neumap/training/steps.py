@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 
 from neumap._device import fast_dtype, training_threads
-from neumap._ranks import current_ranks
 from neumap.data import DenseRows
 from neumap.losses.reconstruction import ReconstructionTerm
 from neumap.losses.terms import Batch, Term, UmapTerm
@@ -77,7 +76,6 @@ class AutogradStep:
     def __init__(self, embedder: Embedder, terms: Sequence[Term]) -> None:
         self.embedder = embedder
         self.terms = list(terms)
-        self.ranks = current_ranks()
         self._progress = 0.0
 
     def modules(self) -> list[nn.Module]:
@@ -169,11 +167,12 @@ class AutogradStep:
         terms = [term for term in self.terms if _acts(term, progress)]
         values = {term.name: term(batch) for term in terms}
         total = sum((t.weight * values[t.name] for t in terms), start=torch.zeros(()))
-        if self.ranks.is_alone:
+        ranks = self.embedder.ranks
+        if ranks.is_alone:
             total.backward()  # type: ignore[no-untyped-call]
         else:
-            (total / self.ranks.size).backward()  # type: ignore[no-untyped-call]
-            sum_gradients(self.ranks, self.parameters())
+            (total / ranks.size).backward()  # type: ignore[no-untyped-call]
+            sum_gradients(ranks, self.parameters())
         return {"loss": total.detach(), **{k: v.detach() for k, v in values.items()}}
 
     def _embed(self, indices: Tensor, given: StepInputs, progress: float) -> Batch:
