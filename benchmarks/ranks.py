@@ -28,7 +28,6 @@ from lib.data import Split, mixture, mnist_or_digits
 from lib.results import RESULTS, command, write
 from numpy.typing import NDArray
 
-
 STAGES = ("neighbor_seconds", "graph_seconds", "training_seconds")
 
 
