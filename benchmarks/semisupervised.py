@@ -106,7 +106,10 @@ def fit(
     encoder, dims = {
         "mlp": lambda: ("mlp", None),
         "conv": lambda: ("conv", sides(split)),
-        "own-conv": lambda: (conv_encoder(sides(split)[0]), (1, *sides(split))),
+        "own-conv": lambda: (
+            conv_encoder(sides(split)[0], options.components),
+            (1, *sides(split)),
+        ),
     }[options.encoder]()
     model = ParametricUMAP(
         n_components=options.components,

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 SIDE, N_COMPONENTS = 28, 2
 
 
-def conv_encoder(side: int = SIDE) -> nn.Module:
+def conv_encoder(side: int = SIDE, n_components: int = N_COMPONENTS) -> nn.Module:
     """The convolutional encoder of umap-learn's page, channels first."""
     return nn.Sequential(
         nn.Conv2d(1, 32, 3, stride=2, padding=1),
@@ -20,7 +20,7 @@ def conv_encoder(side: int = SIDE) -> nn.Module:
         nn.ReLU(),
         nn.Linear(256, 256),
         nn.ReLU(),
-        nn.Linear(256, N_COMPONENTS),
+        nn.Linear(256, n_components),
     )
 
 

@@ -52,7 +52,7 @@ __all__ = ["Density", "Landmarking", "Networks", "Objective", "Reconstruction", 
 
 # Share of the rows with propagated labels that the classifier does not learn: those nearest to
 # other classes. See "Few labels" in docs/decisions.md.
-UNSURE_SHARE = 0.3
+UNSURE_SHARE = 0.1
 
 
 @dataclass(frozen=True)
