@@ -79,6 +79,10 @@ KINDS: dict[str, Callable[[int], UMAP]] = {
 }
 
 
+def normalising() -> nn.Module:
+    return nn.Sequential(nn.Linear(64, 20), nn.BatchNorm1d(20), nn.ReLU(), nn.Linear(20, 2))
+
+
 def dropping() -> nn.Module:
     return nn.Sequential(nn.Linear(64, 20), nn.ReLU(), nn.Dropout(0.5), nn.Linear(20, 2))
 
@@ -223,6 +227,8 @@ def first_steps(kind: str, rank: int) -> dict[str, np.ndarray]:
 FIT_ALL = """
 for kind in here.KINDS:
     np.savez(f"{folder}/{kind} {rank}.npz", **here.first_steps(kind, rank))
+normalising = here.network(encoder=here.seeded(here.normalising)).fit(here.X)
+np.save(f"{folder}/normalising {rank}.npy", normalising.embedding_)
 np.save(f"{folder}/whole {rank}.npy", here.network(n_epochs=1, verbose=True).fit(here.X).embedding_)
 np.save(f"{folder}/short {rank}.npy", here.short().fit(here.X).embedding_)
 unseeded = here.network(random_state=None, n_epochs=1).fit(here.X)
@@ -280,6 +286,15 @@ def test_small_networks_are_trained_by_each_process_as_by_one(
         np.testing.assert_array_equal(np.load(together / f"small {kind} {rank}.npy"), expected)
 
 
+def test_steps_with_statistics_of_the_batch_are_never_shared(
+    together: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    expected = network(encoder=seeded(normalising)).fit(X).embedding_
+    for rank in range(2):
+        np.testing.assert_array_equal(np.load(together / f"normalising {rank}.npy"), expected)
+
+
 def test_two_processes_give_the_map_of_one_but_for_its_place(
     together: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -319,7 +334,6 @@ cases = {
     "refused rows": lambda: here.network().fit(np.where(rank == 1, np.nan, here.X)),
     "network": lambda: here.network(encoder=torch.nn.Linear(64, 2, bias=rank == 0)).fit(here.X),
     "checkpoint": lambda: here.network().fit(here.X, resume_from="none" if rank == 1 else None),
-    "batch norm": lambda: here.network(encoder=here.normalising()).fit(here.X),
     "short batch": lambda: here.network(batch_size=1).fit(here.X),
 }
 for name, fit in cases.items():
@@ -346,17 +360,12 @@ MESSAGES = {
     "seed": "got other random_state (1 in process 1, 0 in process 0). Pass",
     "labels": "got other y. Pass",
     "network": "got other encoder (",
-    "batch norm": "encoder must place each row by itself to be trained by 3 processes",
     "short batch": "batch_size must be at least half of the number of processes, 3, got 1",
 }
 OF_ONE = {  # the message of the process that fails, and of the others
     "refused rows": ("X contains NaN", "got an error in process 1 of 3. ValueError: Input X"),
     "checkpoint": ("got no file at", "got an error in process 1 of 3. ArchiveError: "),
 }
-
-
-def normalising() -> nn.Module:
-    return nn.Sequential(nn.Linear(64, 20), nn.BatchNorm1d(20), nn.ReLU(), nn.Linear(20, 2))
 
 
 @pytest.mark.slow

@@ -47,7 +47,6 @@ from neumap.estimators.new_rows.training_rows import TrainingRows
 from neumap.estimators.objective import Networks
 from neumap.estimators.positions import NetworkPositions
 from neumap.estimators.positions.networks import tie_parameters
-from neumap.estimators.positions.own import normalises_batches
 from neumap.estimators.radii import embedded_radii
 from neumap.estimators.recipe import Recipe
 from neumap.estimators.resuming import Resume, kept_neighbors, search_keeper
@@ -200,7 +199,6 @@ def _ready(
             _try_metric(task, recipe)
         if not recipe.stops_at_graph:
             networks = _networks(task, recipe)
-            _check_sharable(networks, task.ranks)
             _try_optimizer(task, recipe, networks)
             guidance = choose_guidance(task, recipe, networks.encoder)
             validate = _validation(task, recipe, networks)
@@ -307,17 +305,6 @@ def _checksum(graph: FuzzyGraph) -> int:
     for part in parts:
         checksum = zlib.crc32(np.ascontiguousarray(part).tobytes(), checksum)
     return checksum
-
-
-def _check_sharable(networks: Networks, ranks: Ranks) -> None:
-    """Raise ValueError for an encoder that cannot be trained on shares of a batch."""
-    encoder = networks.encoder
-    if ranks.is_alone or encoder is None or not normalises_batches(encoder):
-        return
-    raise ValueError(
-        f"encoder must place each row by itself to be trained by {ranks.size} processes, got one "
-        "with batch normalisation. Use layer or group normalisation, or one process."
-    )
 
 
 def _state(module: nn.Module) -> list[torch.Tensor]:

@@ -66,6 +66,11 @@ class Embedder(Protocol):
     ranks: Ranks
 
     @property
+    def is_sharable(self) -> bool:
+        """Whether several processes may each encode a share of the rows of a batch."""
+        ...
+
+    @property
     def n_rows(self) -> int:
         """Number of training rows."""
         ...
@@ -236,10 +241,13 @@ class Found:
         For auxiliary dimensions, where it ends with a linear layer.
     noisy : Tensor of shape row_shape, bool, or None
         Which numbers of a row get noise; None stands for all.
+    normalises_batches : bool
+        Whether what it returns for a row in training depends on the rows beside it.
     """
 
     last_layer: LastLayer | None = None
     noisy: Tensor | None = None
+    normalises_batches: bool = False
 
 
 class EncoderEmbedder(nn.Module):
@@ -286,6 +294,11 @@ class EncoderEmbedder(nn.Module):
     def flops(self) -> float | None:
         """Operations of one row, forward; None where they cannot be counted."""
         return counted_flops(self.encoder, first_rows(self.rows))
+
+    @property
+    def is_sharable(self) -> bool:
+        """Whether several processes may each encode a share of the rows of a batch."""
+        return not self._found.normalises_batches
 
     @property
     def sources(self) -> list[Source]:
@@ -391,6 +404,7 @@ class FreeEmbedder(nn.Module):
     encoder: None = None
     flops = 0.0
     ranks = ALONE
+    is_sharable = False  # there is nothing to encode
 
     def __init__(self, initial: np.ndarray) -> None:
         super().__init__()

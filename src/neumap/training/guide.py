@@ -128,6 +128,11 @@ class GuidedEmbedder(nn.Module):
         return self.embedder.flops
 
     @property
+    def is_sharable(self) -> bool:
+        """Whether several processes may each encode a share of the rows of a batch."""
+        return self.embedder.is_sharable
+
+    @property
     def ranks(self) -> Ranks:
         """The processes that encode a batch together."""
         return self.embedder.ranks

@@ -361,7 +361,7 @@ def _agrees_at_steps(callbacks: Sequence[Callback], plan: Plan, ranks: Ranks) ->
 
 def _sharing_ranks(embedder: Embedder, step: Step, plan: Plan, ranks: Ranks) -> Ranks:
     """Return the processes that share each step."""
-    if ranks.is_alone or embedder.encoder is None:
+    if ranks.is_alone or not embedder.is_sharable:
         return ALONE
     n_rows = min(2 * plan.batch_edges, embedder.n_rows)
     n_numbers = sum(parameter.numel() for parameter in step.parameters())

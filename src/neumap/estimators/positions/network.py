@@ -21,7 +21,7 @@ from neumap.estimators.positions.networks import (
 )
 from neumap.estimators.positions.noise import input_noise, own_noise
 from neumap.estimators.positions.optimizers import resolve_optimizer
-from neumap.estimators.positions.own import matrices_of, shortened
+from neumap.estimators.positions.own import matrices_of, normalises_batches, shortened
 from neumap.estimators.positions.presets import (
     Budget,
     Preset,
@@ -167,14 +167,15 @@ class NetworkPositions:
 
     def _own(self, task: Task, network: nn.Module, graph: Graph) -> EncoderEmbedder:
         is_trained = any(parameter.requires_grad for parameter in network.parameters())
+        found = Found(normalises_batches=normalises_batches(network))
         if self.budget.n_epochs == 0 or not is_trained:
-            return EncoderEmbedder(network, task.rows)
+            return EncoderEmbedder(network, task.rows, found=found)
         relative = self.preset.noise(task.rows.n_rows)
         noise, noisy = own_noise(network, relative, task.rows, graph.fuzzy, task.seed)
         auxiliary = last = None
         if task.warm_start is None:
             auxiliary, last = own_auxiliary(network, self.preset.n_auxiliary, task.rows, task.seed)
-        found = Found(last, noisy)
+        found = replace(found, last_layer=last, noisy=noisy)
         return EncoderEmbedder(network, task.rows, noise, auxiliary, found)
 
     def plan(self, n_rows: int, total_weight: float, embedder: Embedder | None = None) -> Plan:
