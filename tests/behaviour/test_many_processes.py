@@ -92,6 +92,10 @@ SMALL: dict[str, Callable[[], UMAP]] = {
     "dropout": lambda: network(encoder=seeded(dropping)),
     "free": lambda: network(parametric_embedding=False),
 }
+NEVER_SHARED: dict[str, Callable[[], UMAP]] = {  # whatever the rule says
+    "batch normalisation": lambda: network(encoder=seeded(normalising)),
+}
+WHOLE_STEPS = SMALL | NEVER_SHARED
 
 
 def labels(kind: str) -> Any:
@@ -227,8 +231,8 @@ def first_steps(kind: str, rank: int) -> dict[str, np.ndarray]:
 FIT_ALL = """
 for kind in here.KINDS:
     np.savez(f"{folder}/{kind} {rank}.npz", **here.first_steps(kind, rank))
-normalising = here.network(encoder=here.seeded(here.normalising)).fit(here.X)
-np.save(f"{folder}/normalising {rank}.npy", normalising.embedding_)
+for kind, make in here.NEVER_SHARED.items():
+    np.save(f"{folder}/whole steps {kind} {rank}.npy", make().fit(here.X).embedding_)
 np.save(f"{folder}/whole {rank}.npy", here.network(n_epochs=1, verbose=True).fit(here.X).embedding_)
 np.save(f"{folder}/short {rank}.npy", here.short().fit(here.X).embedding_)
 unseeded = here.network(random_state=None, n_epochs=1).fit(here.X)
@@ -237,7 +241,7 @@ torch.optim.Adam([torch.zeros(1)])  # torch now imports what might keep the grou
 within = here.threads()
 here.in_whole_steps()
 for kind, make in here.SMALL.items():
-    np.save(f"{folder}/small {kind} {rank}.npy", make().fit(here.X).embedding_)
+    np.save(f"{folder}/whole steps {kind} {rank}.npy", make().fit(here.X).embedding_)
 dist.destroy_process_group()
 np.savez(f"{folder}/threads {rank}.npz", within=within, after=here.threads())
 """
@@ -275,24 +279,16 @@ def test_two_processes_take_the_steps_of_one(
             np.testing.assert_allclose(found[0][name], values, rtol=0, atol=1e-5 * scale)
 
 
-@pytest.mark.parametrize("kind", SMALL)
-def test_small_networks_are_trained_by_each_process_as_by_one(
+@pytest.mark.parametrize("kind", WHOLE_STEPS)
+def test_whole_steps_of_each_process_are_those_of_one(
     kind: str, together: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """To the bit, with the same dropout: nothing is divided or added up in another order."""
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
-    expected = SMALL[kind]().fit(X).embedding_
+    expected = WHOLE_STEPS[kind]().fit(X).embedding_
     for rank in range(2):
-        np.testing.assert_array_equal(np.load(together / f"small {kind} {rank}.npy"), expected)
-
-
-def test_steps_with_statistics_of_the_batch_are_never_shared(
-    together: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
-    expected = network(encoder=seeded(normalising)).fit(X).embedding_
-    for rank in range(2):
-        np.testing.assert_array_equal(np.load(together / f"normalising {rank}.npy"), expected)
+        found = np.load(together / f"whole steps {kind} {rank}.npy")
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_two_processes_give_the_map_of_one_but_for_its_place(
